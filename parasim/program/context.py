@@ -1,0 +1,320 @@
+"""The one object that a role's program receives. Nothing else is in reach of a scheme."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parasim.program.buffers import Buffer, bounds
+from parasim.program.draws import Draws
+from parasim.program.groups import Actor, Cast, Group
+from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of
+from parasim.program.learner import Learner, Optimizer
+from parasim.program.model import Model, Part
+from parasim.program.ops import Compute, Event, Log, Program
+from parasim.program.shared import Shared
+from parasim.program.tensors import Shape
+
+__all__ = ["Activation", "Batch", "Context", "Replica"]
+
+_NOTHING: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`."""
+
+    step: int
+    micro: int
+    start: int
+    stop: int
+    total: int
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return self.stop - self.start
+
+
+@dataclass(slots=True)
+class Activation:
+    """What a forward pass leaves: `outputs` (None after the loss), the mean `loss`, and what backward needs."""
+
+    part: Part
+    batch: Batch
+    outputs: Buffer | None
+    loss: float | None
+    saved: Any
+    parameters: Buffer
+
+
+@dataclass(slots=True)
+class Replica:
+    """A parameter copy: its vector, the optimiser's state beside it, and its version (updates applied)."""
+
+    parameters: Buffer
+    slots: tuple[Buffer, ...]
+    version: int = 0
+
+
+class Context:
+    """What a program may use.
+
+    Attributes
+    ----------
+    rank, role, index
+        Global rank; name of the role; index in the role.
+    options
+        The scheme's options.
+    model
+        Layers, parts and their costs.
+    batch_size
+        Samples per worker (per pipeline) and step.
+    draws
+        This actor's keyed random draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        actor: Actor,
+        cast: Cast,
+        options: Any,
+        model: Model,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        optimizer: Optimizer,
+        learner: Learner | None = None,
+        shared: Sequence[Shared] = (),
+    ) -> None:
+        self.rank = actor.rank
+        self.role = actor.role.name
+        self.index = actor.index
+        self.options = options
+        self.model = model
+        self.batch_size = batch_size
+        self.num_steps = steps
+        self.draws = Draws(seed, self.role, self.index)
+        self.optimizer = optimizer
+        self.notes: list[Event] = []  # drained by the runtime at the next operation
+        self._cast = cast
+        self._learner = learner
+        self._shared = {vector.name: vector for vector in shared}
+
+    # who -----------------------------------------------------------------------------------------------------------
+    def group(self, name: str) -> Group:
+        """A declared group; every role is one."""
+        return self._cast.groups[name]
+
+    def count(self, role: str) -> int:
+        """Number of actors in a role (0 if there is no such role)."""
+        return len(self.ranks(role))
+
+    def ranks(self, role: str) -> tuple[int, ...]:
+        """Global ranks of a role, by index."""
+        group = self._cast.groups.get(role)
+        return group.ranks if group else ()
+
+    def shared(self, name: str) -> Shared:
+        """A declared shared vector."""
+        return self._shared[name]
+
+    # what ----------------------------------------------------------------------------------------------------------
+    def steps(self) -> range:
+        """The iterations of a worker."""
+        return range(self.num_steps)
+
+    def batch(
+        self, step: int, *, share: int | None = None, shares: int | None = None, micro: int = 0, micros: int = 1
+    ) -> Batch:
+        """The samples of one worker's (one pipeline's) share of iteration `step`, or of one of its micro-batches.
+
+        By default the share is this actor's index among the actors of its role (SCHEMES 0.5).
+        """
+        share = self.index if share is None else share
+        shares = self.count(self.role) if shares is None else shares
+        cuts = bounds(self.batch_size, micros)
+        first = share * self.batch_size
+        return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * self.batch_size)
+
+    def buffer(self, name: str, elements: int | None = None, itemsize: int | None = None) -> Buffer:
+        """A zero buffer (default: as large as the model's parameters), held until :meth:`release`."""
+        elements = self.model.whole.parameters if elements is None else elements
+        values = None if self._learner is None else self._learner.tensors.zeros(elements)
+        buffer = Buffer(name, elements, itemsize or self.model.itemsize, values)
+        self.hold(name, buffer.nbytes)
+        return buffer
+
+    def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
+        """Initial parameters of a part (default: the whole model): the same values on every rank and for every cut."""
+        part = part or self.model.whole
+        values = None if self._learner is None else self._learner.initial(part)
+        buffer = Buffer(name, part.parameters, self.model.itemsize, values)
+        self.hold(name, buffer.nbytes)
+        return buffer
+
+    def replica(self, part: Part | None = None, elements: tuple[int, int] | None = None) -> Replica:
+        """A parameter copy at version 0 with optimiser state: of a part, or of an element range (a server's shard)."""
+        parameters = self.initial("weights", part)
+        if elements is not None:
+            self.release("weights", parameters.nbytes)
+            whole, (start, stop) = parameters, elements
+            values = None
+            if self._learner is not None:
+                values = self._learner.tensors.copy(whole.part(start, stop).values)
+            parameters = Buffer("weights", stop - start, whole.itemsize, values)
+            self.hold("weights", parameters.nbytes)
+        slots = tuple(self.buffer(slot, parameters.elements) for slot in self.optimizer.slots)
+        return Replica(parameters, slots)
+
+    def hold(self, label: str, nbytes: int) -> None:
+        """Note that so many bytes of `label` are held from now on."""
+        self.notes.append(Event("hold", label, nbytes=nbytes))
+
+    def release(self, label: str, nbytes: int) -> None:
+        """Note that they are not held any more."""
+        self.notes.append(Event("release", label, nbytes=nbytes))
+
+    # computing -----------------------------------------------------------------------------------------------------
+    def math(
+        self,
+        function: Callable[..., Any],
+        touches: Sequence[Buffer],
+        reads: Sequence[Buffer] = (),
+        *,
+        kind: str = "elementwise",
+        step: int = -1,
+        varying: Mapping[str, float] = _NOTHING,
+        **constants: Any,
+    ) -> Program[Any]:
+        """Compute ``function(xp, *touches, *reads, **constants, **varying)`` over the tensor namespace.
+
+        Its cost is counted from the function itself (with 1 for what is `varying`). Replies with what it returns,
+        tensors wrapped as buffers (None, one or a tuple). The function changes `touches` only.
+        """
+        operands = (*touches, *reads)
+        cost = counted(function, tuple(map(shape_of, operands)), tuple(sorted(constants.items())), tuple(varying))
+        label = getattr(function, "__name__", "math")
+        work = None
+        if self._learner is not None:
+            xp = self._learner.tensors
+
+            def work() -> Any:
+                return function(xp, *(operand.values for operand in operands), **constants, **varying)
+
+        result = yield Compute(cost.kernel(label, kind, step), work, tuple(touches), tuple(reads))
+        return _wrap(label, cost.result, result)
+
+    def forward(
+        self, part: Part, parameters: Buffer, batch: Batch, inputs: Buffer | None = None
+    ) -> Program[Activation]:
+        """Forward pass of `part` with these parameters (a buffer of the part's size).
+
+        `inputs` is the activation of the part before; None for the first part, which reads the batch. The last part
+        ends in the mean loss. Copies what backward needs: parameters may change before `backward`.
+        """
+        itemsize = self.model.itemsize
+        work = None
+        if self._learner is not None:
+            learner = self._learner
+
+            def work() -> Any:
+                samples = learner.samples(batch.step, batch.start, batch.stop, batch.total)
+                values = learner.inputs(samples) if inputs is None else inputs.values
+                return learner.forward(part, parameters.values, values, samples)
+
+        reads = (parameters,) if inputs is None else (parameters, inputs)
+        reply = yield Compute(forward_kernel(part, batch.size, batch.step, batch.micro), work, (), reads)
+        values, saved = (None, None) if reply is None else reply
+        self.hold("activations", batch.size * part.stored_elements * itemsize)
+        if part.is_last:
+            return Activation(part, batch, None, None if values is None else float(values), saved, parameters)
+        outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
+        return Activation(part, batch, outputs, None, saved, parameters)
+
+    def backward(self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False) -> Program[Buffer | None]:
+        """Backward pass through a forward's part; writes (or adds) the parameters' gradient to `into`.
+
+        `gradient` is that of the part's outputs, None for the last part. Replies with the gradient of the inputs, or
+        None for the first part. The activation is released.
+        """
+        part, batch = activation.part, activation.batch
+        work = None
+        if self._learner is not None:
+            learner = self._learner
+
+            def work() -> Any:
+                upstream = None if gradient is None else gradient.values
+                inputs, parameters = learner.backward(part, activation.saved, upstream)
+                if add:
+                    learner.tensors.add_(into.values, parameters)
+                else:
+                    learner.tensors.copy_(into.values, parameters)
+                return inputs
+
+        reads = () if gradient is None else (gradient,)
+        values = yield Compute(backward_kernel(part, batch.size, batch.step, batch.micro), work, (into,), reads)
+        activation.saved = None
+        self.release("activations", batch.size * part.stored_elements * self.model.itemsize)
+        if part.is_first:
+            return None
+        return Buffer(f"{part.name}.inputs", batch.size * part.input_elements, self.model.itemsize, values)
+
+    def gradient(self, parameters: Buffer, batch: Batch, into: Buffer) -> Program[Buffer]:
+        """Gradient of the mean loss of `batch` at `parameters` (the whole model), written to `into`; logs the loss."""
+        whole = self.model.whole
+        activation = yield from self.forward(whole, parameters, batch)
+        yield from self.log_loss(activation)
+        yield from self.backward(activation, None, into)
+        return into
+
+    def update(
+        self, replica: Replica, gradient: Buffer, *, read: int, scale: float = 1.0, layer: str = ""
+    ) -> Program[None]:
+        """Apply ``scale * gradient``, computed at version `read`, with the optimiser; counts the version and logs both."""
+        version = replica.version
+        yield from self.math(
+            _bind(self.optimizer.update),
+            (replica.parameters, *replica.slots),
+            (gradient,),
+            kind="update",
+            varying={"count": version},
+            scale=scale,
+        )
+        replica.version += 1
+        yield Log(Event("applied", version_read=read, version_applied=version, layer=layer))
+
+    def log_loss(self, activation: Activation) -> Program[None]:
+        """Log the loss that the last part's forward pass found, if values are carried."""
+        if activation.loss is not None:
+            batch = activation.batch
+            yield Log(Event("loss", step=batch.step, micro=batch.micro, value=activation.loss))
+
+    def step_done(self, step: int) -> Program[None]:
+        """Log that this worker finished iteration `step`."""
+        yield Log(Event("step", step=step))
+
+
+@functools.lru_cache(maxsize=64)
+def _bind(update: Callable[..., None]) -> Callable[..., None]:
+    """An optimiser's update as a function of flat operands: parameters, slots..., gradient."""
+
+    def apply(xp: Any, parameters: Any, *rest: Any, count: int, scale: float) -> None:
+        *slots, gradient = rest
+        update(xp, parameters, gradient, tuple(slots), count, scale)
+
+    apply.__name__ = "update"
+    return apply
+
+
+def _wrap(label: str, shapes: Any, values: Any) -> Any:
+    """Buffers in the structure of `shapes`, with `values` if there are any."""
+    if shapes is None:
+        return None
+    if isinstance(shapes, Shape):
+        return Buffer(label, shapes.elements, shapes.itemsize, values)
+    carried: Iterator[Any] = iter([None] * len(shapes) if values is None else values)
+    return tuple(_wrap(label, shape, value) for shape, value in zip(shapes, carried, strict=True))

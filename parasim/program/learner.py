@@ -1,0 +1,55 @@
+"""What carries real values, as the context sees it; parasim/learning implements both on torch.
+
+Without a learner a run has costs only. Tensors are flat vectors; the learner knows the shapes behind them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from parasim.program.model import Part
+    from parasim.program.tensors import Tensor, Tensors
+
+__all__ = ["Learner", "Optimizer"]
+
+
+class Learner(Protocol):
+    """A network with its data. Everything is a pure function of its arguments and the seed it was made with."""
+
+    tensors: Tensors
+
+    def initial(self, part: Part) -> Tensor:
+        """Initial parameters of a part, flat; the same values however the model is cut."""
+
+    def samples(self, step: int, start: int, stop: int, batch: int) -> Any:
+        """Identifiers of samples `start`..`stop` of the global mini-batch of `batch` samples of iteration `step`.
+
+        A function of (seed, step, position) alone (SCHEMES 0.5): N workers see exactly the sequential mini-batch.
+        """
+
+    def inputs(self, samples: Any) -> Tensor:
+        """The input vectors of these samples, flat."""
+
+    def forward(self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any) -> tuple[Tensor, Any]:
+        """Outputs (flat) and what backward needs. If the part is the last: outputs is the mean loss (one element)."""
+
+    def backward(self, part: Part, saved: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Gradients to the inputs (flat; None for the first part) and to the parameters (flat).
+
+        `gradient` is that of the outputs; None for the last part, which starts at its mean loss.
+        """
+
+    def loss(self, parameters: Tensor) -> float:
+        """Mean loss of the whole model on the evaluation set."""
+
+
+class Optimizer(Protocol):
+    """An update rule over the tensor namespace; `slots` names its state vectors (each as large as the parameters)."""
+
+    slots: tuple[str, ...]
+
+    def update(
+        self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
+    ) -> None:
+        """One update in place with `scale * gradient`; `step` counts updates from 0 (rate schedules, bias correction)."""

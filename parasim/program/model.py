@@ -1,0 +1,191 @@
+"""What is trained, as costs: layers, and parts of a model (contiguous layers).
+
+Workloads (parasim/workload) build a `Model`; schemes ask it for parts; the context turns parts into kernels.
+FLOP counts are per sample; a multiply-add is two.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Layer", "Model", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One block of a network.
+
+    Attributes
+    ----------
+    parameters
+        Number of parameter elements.
+    forward_flops
+        FLOP per sample of the forward pass.
+    input_flops, weight_flops
+        FLOP per sample of the backward pass, to inputs and to weights.
+    input_elements, output_elements
+        Elements per sample that enter and leave.
+    stored_elements
+        Elements per sample kept from forward to backward.
+    """
+
+    name: str
+    parameters: int
+    forward_flops: float
+    input_flops: float
+    weight_flops: float
+    input_elements: int
+    output_elements: int
+    stored_elements: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Layers ``[start, stop)`` of a model; `offset` is where its parameters begin in the model's flat vector."""
+
+    model: Model
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """The layer's name, or "first-last"."""
+        layers = self.layers
+        return layers[0].name if len(layers) == 1 else f"{layers[0].name}-{layers[-1].name}"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers themselves."""
+        return self.model.layers[self.start : self.stop]
+
+    @property
+    def offset(self) -> int:
+        """First parameter element, counted from the model's first."""
+        return self.model.offsets[self.start]
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameter elements."""
+        return self.model.offsets[self.stop] - self.model.offsets[self.start]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the parameters."""
+        return self.parameters * self.model.itemsize
+
+    @property
+    def is_first(self) -> bool:
+        """Does it hold the input layer?"""
+        return self.start == 0
+
+    @property
+    def is_last(self) -> bool:
+        """Does it hold the loss?"""
+        return self.stop == len(self.model.layers)
+
+    @property
+    def input_elements(self) -> int:
+        """Elements per sample that enter the part."""
+        return self.model.layers[self.start].input_elements
+
+    @property
+    def output_elements(self) -> int:
+        """Elements per sample that leave the part."""
+        return self.model.layers[self.stop - 1].output_elements
+
+    @property
+    def stored_elements(self) -> int:
+        """Elements per sample kept from forward to backward."""
+        return sum(layer.stored_elements for layer in self.layers)
+
+    @property
+    def forward_flops(self) -> float:
+        """FLOP per sample, forward."""
+        return sum(layer.forward_flops for layer in self.layers)
+
+    @property
+    def backward_flops(self) -> float:
+        """FLOP per sample, backward; the model's first layer needs no gradient of its input if the model says so."""
+        layers = self.layers
+        flops = sum(layer.input_flops + layer.weight_flops for layer in layers)
+        if self.is_first and not self.model.needs_input_gradient:
+            flops -= layers[0].input_flops
+        return flops
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A chain of layers whose parameters form one flat vector.
+
+    Attributes
+    ----------
+    itemsize
+        Bytes per element (4: float32).
+    needs_input_gradient
+        Count the first layer's gradient to its input, as the survey's closed forms do (SCHEMES 0.3).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    itemsize: int = 4
+    needs_input_gradient: bool = False
+
+    @functools.cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Parameter offsets of the layers, and the total."""
+        cuts = [0]
+        for layer in self.layers:
+            cuts.append(cuts[-1] + layer.parameters)
+        return tuple(cuts)
+
+    @functools.cached_property
+    def whole(self) -> Part:
+        """All layers."""
+        return Part(self, 0, len(self.layers))
+
+    def part(self, start: int, stop: int) -> Part:
+        """Layers ``[start, stop)``; `IndexError` if empty or outside."""
+        if not 0 <= start < stop <= len(self.layers):
+            raise IndexError(f"layers [{start}, {stop}) of {len(self.layers)}")
+        return Part(self, start, stop)
+
+    def each(self) -> tuple[Part, ...]:
+        """Every layer as a part."""
+        return tuple(Part(self, i, i + 1) for i in range(len(self.layers)))
+
+    def stages(self, count: int, cost: Callable[[Layer], float] | None = None) -> tuple[Part, ...]:
+        """Cut into `count` contiguous parts whose largest cost is least (default cost: FLOP of a training step).
+
+        Raises
+        ------
+        ValueError
+            If there are fewer layers than parts.
+        """
+        if count > len(self.layers):
+            raise ValueError(f"{count} stages need at least {count} layers; {self.name} has {len(self.layers)}")
+        weigh = cost or (lambda layer: layer.forward_flops + layer.input_flops + layer.weight_flops)
+        cuts = _balanced_cuts([weigh(layer) for layer in self.layers], count)
+        return tuple(Part(self, cuts[k], cuts[k + 1]) for k in range(count))
+
+
+def _balanced_cuts(costs: Sequence[float], count: int) -> list[int]:
+    """Cuts of the contiguous partition with the least maximum; ties give the earlier parts less."""
+    layers = len(costs)
+    prefix = [0.0]
+    for cost in costs:
+        prefix.append(prefix[-1] + cost)
+    best = [[float("inf")] * (layers + 1) for _ in range(count + 1)]
+    cut = [[0] * (layers + 1) for _ in range(count + 1)]
+    best[0][0] = 0.0
+    for parts in range(1, count + 1):
+        for stop in range(parts, layers + 1):
+            for start in range(parts - 1, stop):
+                value = max(best[parts - 1][start], prefix[stop] - prefix[start])
+                if value < best[parts][stop]:
+                    best[parts][stop], cut[parts][stop] = value, start
+    cuts = [layers]
+    for parts in range(count, 0, -1):
+        cuts.append(cut[parts][cuts[-1]])
+    return cuts[::-1]

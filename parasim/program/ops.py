@@ -1,0 +1,333 @@
+"""The operations a program may yield, and the contract that every runtime keeps for each.
+
+A *program* is a generator that yields operations and is sent their replies. An operation is plain data: frozen, compared by
+value, knowing no runtime. It is typed by its reply: ``message = yield from Recv(ANY, "push")`` is a `Message`
+for the type checker, because iterating an operation yields it once and returns the reply.
+
+Rules that hold for all of them:
+
+* Between two yields an actor's code is atomic: one thread steps all programs of an actor.
+* Control flow depends on counters, versions, headers and `Decide`, never on tensor values by another way.
+* Messages from one source with one tag are received in the order in which they were sent.
+* What travels is the value at the moment the operation (or the `Post` around it) was yielded.
+* A message's buffer belongs to the receiver: nobody else holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from parasim.program.buffers import Buffer
+    from parasim.program.groups import Group
+    from parasim.program.shared import Shared, Snapshot
+
+__all__ = [
+    "ANY",
+    "Cancel",
+    "Closed",
+    "Collective",
+    "CollectiveKind",
+    "Compute",
+    "Decide",
+    "Event",
+    "Exchange",
+    "Handle",
+    "Header",
+    "Kernel",
+    "Locked",
+    "Log",
+    "Message",
+    "Op",
+    "Poll",
+    "Post",
+    "Probe",
+    "Program",
+    "Read",
+    "Recv",
+    "ReduceKind",
+    "Scalar",
+    "Send",
+    "Sleep",
+    "Update",
+    "Wait",
+    "WaitAny",
+]
+
+T = TypeVar("T")
+Scalar = int | float | str | bool
+Header = Mapping[str, Scalar]
+Program = Generator["Op[Any]", Any, T]
+ANY: Final = -1
+"""As the source of a `Recv`: whoever comes first."""
+
+CollectiveKind = Literal["all_reduce", "reduce_scatter", "all_gather", "all_to_all", "broadcast", "barrier"]
+ReduceKind = Literal["sum", "mean", "max"]
+_EMPTY: Header = {}
+
+
+class Closed(Exception):
+    """Thrown into the pending `Recv` of a daemon when everything that is no daemon has finished. May go uncaught."""
+
+
+class Op(Generic[T]):
+    """A request to the runtime whose reply has type `T`."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Program[T]:
+        return (yield self)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a compute costs, in words a device model understands.
+
+    `kind` picks the efficiency curve ("forward", "backward", "elementwise", "reduce", ...), `flops` and `nbytes` (moved
+    through memory) the roofline. `layer`, `step` and `micro` say what it belongs to; they key its noise.
+    """
+
+    label: str
+    kind: str = "elementwise"
+    flops: float = 0.0
+    nbytes: float = 0.0
+    layer: str = ""
+    step: int = -1
+    micro: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a `Recv` replies: `source` (global rank), `header`, and the payload or None."""
+
+    source: int
+    tag: str
+    header: Header
+    buffer: Buffer | None
+
+
+class Handle:
+    """A posted program: is it done, was it cancelled, what did it return. Made by `Post` only."""
+
+    __slots__ = ("cancelled", "done", "lane", "result", "task", "waiters")
+
+    def __init__(self, task: str, lane: str) -> None:
+        self.task = task
+        self.lane = lane
+        self.done = False
+        self.cancelled = False
+        self.result: Any = None
+        self.waiters: list[Any] = []
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled else "done" if self.done else "running"
+        return f"Handle({self.task}, {state})"
+
+
+@dataclass(frozen=True, slots=True)
+class Compute(Op[T]):
+    """Occupy the actor's device for `kernel`; run `work()` if values are carried and reply with its result.
+
+    `touches` are the buffers that `work` changes, `reads` those it only reads. Two computes of an actor never overlap if one
+    touches what the other touches or reads; of two that would, the first one yielded runs first. Without values the
+    reply is `otherwise()`, or None.
+    """
+
+    kernel: Kernel
+    work: Callable[[], T] | None = None
+    touches: Sequence[Buffer] = ()
+    reads: Sequence[Buffer] = ()
+    otherwise: Callable[[], T] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Op[None]):
+    """Send `buffer` (None: the header alone) to rank `peer`. Rendezvous at every size: done when the peer has it all.
+
+    Sending a buffer that a running compute changes is a `ProgramError`; so is sending to oneself.
+    """
+
+    peer: int
+    buffer: Buffer | None = None
+    tag: str = ""
+    header: Header = field(default=_EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Recv(Op[Message]):
+    """Receive one message of this tag from rank `source`, or from whoever comes first (`ANY`).
+
+    With `into` the payload is written there (its size must match) and `into` is the message's buffer. ANY and a named
+    source pending on one tag at once is a `ProgramError`.
+    """
+
+    source: int = ANY
+    tag: str = ""
+    into: Buffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Op[tuple[Message, ...]]):
+    """Start all sends and receives now; done when all are. Replies with the messages in the order of `receives`."""
+
+    sends: tuple[Send, ...] = ()
+    receives: tuple[Recv, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Post(Op[Handle]):
+    """Run a program (or a single operation) on a lane of this actor, beside the main program; replies at once.
+
+    A lane is first-in first-out and runs one program at a time; any name makes a lane. Posting to the lane one runs on
+    is a `ProgramError`. A posted `Send`, `Exchange` or `Collective` takes its values now. A daemon serves until everything
+    that is no daemon, on any rank, is finished; then its pending `Recv` raises `Closed`.
+    """
+
+    program: Program[Any] | Op[Any]
+    lane: str
+    daemon: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Op[tuple[Any, ...]]):
+    """Wait for all of them; replies with their results, None for a cancelled one."""
+
+    handles: Sequence[Handle]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAny(Op[Handle]):
+    """Wait for the first of them to be done, and reply with it. If several are done: the first in the list."""
+
+    handles: Sequence[Handle]
+
+
+@dataclass(frozen=True, slots=True)
+class Poll(Op[bool]):
+    """Is it done yet?"""
+
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Op[bool]):
+    """Has a message of this tag from `source` (or anyone) been announced that no receive has taken?"""
+
+    source: int = ANY
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Op[None]):
+    """Stop a posted program at the next kernel boundary; replies at once (`Wait` tells when it has stopped).
+
+    What has not started never starts; an unmatched `Recv`, a wait or a sleep ends at once; a compute, a send or an
+    exchange in progress ends first (the row of the trace says "cancelled"). A finished program stays finished.
+    """
+
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Collective(Op[Any]):
+    """Every member of `group` yields it, on lanes of one name, in one order.
+
+    ========================  ==========================================================================
+    all_reduce                `buffer` holds the reduction on every member (reply None)
+    reduce_scatter            reply: the view of `buffer` that is this member's piece, reduced; the rest is scratch
+    all_gather                each member has filled its piece of `buffer`; afterwards all pieces are filled (None)
+    all_to_all                piece j of `buffer` goes to member j; reply: a new buffer with the pieces received
+    broadcast                 `buffer` of member `root` reaches all (None)
+    barrier                   no buffer; header-only messages (None)
+    ========================  ==========================================================================
+
+    Pieces are cut at `bounds`, or are `counts[j]` elements long; for all_to_all `counts` are the elements this member sends
+    to each and `counts_in` those it gets from each. A named `algorithm` is expanded into its program
+    (parasim/program/collectives); "native" is the backend's own, and its messages are not claimed. `shape` is (rows,
+    columns) of the torus and (nodes, ranks per node) of the hierarchical algorithm. Until done the buffer is in use.
+    """
+
+    kind: CollectiveKind
+    group: Group
+    buffer: Buffer | None = None
+    algorithm: str = "ring"
+    reduce: ReduceKind = "sum"
+    root: int = 0
+    counts: tuple[int, ...] | None = None
+    counts_in: tuple[int, ...] | None = None
+    shape: tuple[int, int] | None = None
+    chunks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Op["Snapshot"]):
+    """Copy a part of a shared vector (None: all parts, one after the other, so the whole may be torn)."""
+
+    shared: Shared
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Op[int]):
+    """Add `delta` to a part of a shared vector (None: all parts, one after the other); replies with the version after it.
+
+    Not atomic: what others write between this update's read and its write is lost, and the trace counts it.
+    """
+
+    shared: Shared
+    delta: Buffer
+    part: int | None = None
+    atomic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Locked(Op[T]):
+    """Run `program` while holding the lock of `shared`; replies with its result."""
+
+    shared: Shared
+    program: Program[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Decide(Op[Any]):
+    """The one door through which values reach control flow: reply `work()`, a scalar, recorded for replay.
+
+    Without values the reply is `modelled`.
+    """
+
+    work: Callable[[], Scalar]
+    modelled: Scalar
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Op[None]):
+    """Do nothing for `seconds` (think time)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A note. `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at
+    `version_read` was applied to a copy at `version_applied`), "loss" (`value`), "hold" and "release" (`nbytes` of
+    `label`), or "note"."""
+
+    kind: Literal["step", "applied", "loss", "hold", "release", "note"]
+    label: str = ""
+    step: int = -1
+    micro: int = -1
+    layer: str = ""
+    version_read: int = -1
+    version_applied: int = -1
+    value: float | None = None
+    nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Op[None]):
+    """Write a note into the trace, at no cost."""
+
+    event: Event

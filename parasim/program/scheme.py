@@ -1,0 +1,113 @@
+"""What a scheme is: options, roles, groups, and its closed form. One scheme, one file in parasim/schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from parasim.program.groups import Group, Role
+from parasim.program.model import Model
+from parasim.program.ops import Kernel
+from parasim.program.shared import Shared
+
+__all__ = ["ClosedForm", "Options", "Scheme", "Setting", "Taxonomy", "option"]
+
+
+def option(default: Any, doc: str, **limits: float) -> Any:
+    """A field of an options class: its default, one line of documentation, and limits (`ge`, `gt`, `le`, `lt`)."""
+    return field(default=default, metadata={"doc": doc, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options that every scheme has."""
+
+    workers: int = option(0, "number of workers (0: one per host that no other role takes)", ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """Place on the axes of Ben-Nun and Hoefler (2019); SCHEMES 14."""
+
+    concurrency: str
+    consistency: str
+    distribution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A deterministic cluster without contention, for closed forms.
+
+    Attributes
+    ----------
+    model, batch_size
+        As the context gives them.
+    alpha
+        Latency of a message between two hosts, in seconds.
+    beta
+        Seconds per byte between two hosts.
+    seconds
+        Time of a kernel on an actor's device, without noise.
+    """
+
+    model: Model
+    batch_size: int
+    alpha: float
+    beta: float
+    seconds: Callable[[Kernel], float]
+    optimizer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedForm:
+    """What theory says of one step on a `Setting`; `exact` if the simulator must meet the time to rounding."""
+
+    seconds_per_step: float
+    bytes_sent_per_worker_per_step: float
+    messages_sent_per_worker_per_step: float
+    staleness_mean: float
+    exact: bool
+    note: str = ""
+
+
+class Scheme:
+    """Base of all schemes. Subclasses set the class variables and define `roles` and `closed_form`.
+
+    A subclass sees nothing but the language: no clock, no runtime, no torch. Its role programs take one `Context`.
+    """
+
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    citation: ClassVar[str]
+    taxonomy: ClassVar[Taxonomy]
+    staleness: ClassVar[str]
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def roles(self) -> tuple[Role, ...]:
+        """Roles and how many actors each has; the role that iterates is named "worker"."""
+        raise NotImplementedError
+
+    def groups(self) -> tuple[Group, ...]:
+        """Groups beyond the roles themselves."""
+        return ()
+
+    def lanes(self) -> tuple[str, ...]:
+        """Lanes that run collectives (a backend may need a communicator for each)."""
+        return ("main",)
+
+    def shared(self, model: Model) -> tuple[Shared, ...]:
+        """Shared vectors, for schemes of one machine."""
+        return ()
+
+    @classmethod
+    def extra_actors(cls, options: Any) -> int:
+        """Actors that are no workers: the default placement leaves hosts free for them."""
+        return 0
+
+    def closed_form(self, setting: Setting) -> ClosedForm | None:
+        """Theory for one step, or None where there is none."""
+        return None

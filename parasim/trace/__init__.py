@@ -1,0 +1,1 @@
+"""What was recorded: one row per operation, written by either runtime."""

@@ -1,0 +1,83 @@
+"""The row of a trace, and what takes rows.
+
+`t_post..t_start` is waiting for the other side (or the device, or a lane); `t_start..t_end` is work or transfer. An `Exchange`
+leaves one row per message, all with its `t_post`, one after the other. A collective that was expanded into its
+program leaves the rows of its messages and reductions, and one row of its own with outcome "expanded" that no figure counts
+as time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+__all__ = ["COLUMNS", "Row", "Sink"]
+
+
+class Row(NamedTuple):
+    """One operation of one actor. Times in seconds; -1 and "" where a column does not apply.
+
+    Attributes
+    ----------
+    rank, role, index
+        Who: global rank, role, index in the role.
+    lane, program
+        Which stream of the actor ("main" or a posted lane), and which program on it ("main#0", "push#3").
+    op
+        "compute", "send", "recv", "wait", "sleep", "collective", "read", "update", "locked", "decide", "choice" (the
+        answer of a Poll or Probe) or "log".
+    label, layer
+        Kernel label, kind of event, or the lanes waited for (joined with ","); the layer or part it belongs to.
+    peer, group, tag, message
+        Other rank; group of a collective; tag; id of the message, the same at both ends ("3:17": 17th from rank 3).
+    buffer, nbytes, control_bytes
+        Name and payload bytes of what travels; bytes of a header-only message (then nbytes is 0).
+    flops
+        FLOP of a compute.
+    step, micro
+        Iteration and micro-batch.
+    version_read, version_applied
+        Of an "applied" event.
+    outcome
+        "", "cancelled", "closed", "expanded", "native", "torn" or "lost".
+    value
+        Loss, reply of a decision.
+    held_bytes
+        Change of held memory by an event (negative: released).
+    """
+
+    rank: int
+    role: str
+    index: int
+    lane: str
+    program: str
+    op: str
+    label: str = ""
+    layer: str = ""
+    peer: int = -1
+    group: str = ""
+    tag: str = ""
+    message: str = ""
+    buffer: str = ""
+    nbytes: int = 0
+    control_bytes: int = 0
+    flops: float = 0.0
+    step: int = -1
+    micro: int = -1
+    version_read: int = -1
+    version_applied: int = -1
+    outcome: str = ""
+    value: float | None = None
+    held_bytes: int = 0
+    t_post: float = 0.0
+    t_start: float = 0.0
+    t_end: float = 0.0
+
+
+COLUMNS = Row._fields
+
+
+class Sink(Protocol):
+    """Takes the rows of a run, each actor's in the order of their ends."""
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
