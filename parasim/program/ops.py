@@ -65,7 +65,6 @@ ANY: Final = -1
 
 CollectiveKind = Literal["all_reduce", "reduce_scatter", "all_gather", "all_to_all", "broadcast", "barrier"]
 ReduceKind = Literal["sum", "mean", "max"]
-_EMPTY: Header = {}
 
 
 class Closed(Exception):
@@ -78,7 +77,8 @@ class Op(Generic[T]):
     __slots__ = ()
 
     def __iter__(self) -> Program[T]:
-        return (yield self)
+        reply: T = yield self
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Send(Op[None]):
     peer: int
     buffer: Buffer | None = None
     tag: str = ""
-    header: Header = field(default=_EMPTY)
+    header: Header = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
