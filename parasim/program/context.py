@@ -15,7 +15,7 @@ from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
-from parasim.program.tensors import Shape
+from parasim.program.tensors import Shape, Tensors
 
 __all__ = ["Activation", "Batch", "Context", "Replica"]
 
@@ -121,6 +121,11 @@ class Context:
     def shared(self, name: str) -> Shared:
         """A declared shared vector."""
         return self._shared[name]
+
+    @property
+    def tensors(self) -> Tensors | None:
+        """For runtimes: the tensor namespace, or None if no values are carried. Programs use :meth:`math`."""
+        return None if self._learner is None else self._learner.tensors
 
     # what ----------------------------------------------------------------------------------------------------------
     def steps(self) -> range:

@@ -146,13 +146,15 @@ class Compute(Op[T]):
 class Send(Op[None]):
     """Send `buffer` (None: the header alone) to rank `peer`. Rendezvous at every size: done when the peer has it all.
 
-    Sending a buffer that a running compute changes is a `ProgramError`; so is sending to oneself.
+    Sending a buffer that a running compute changes is a `ProgramError`; so is sending to oneself. With `lent` the program
+    promises to leave the buffer alone until the send is done, and no copy is made.
     """
 
     peer: int
     buffer: Buffer | None = None
     tag: str = ""
     header: Header = field(default_factory=dict)
+    lent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,8 @@ class Post(Op[Handle]):
     """Run a program (or a single operation) on a lane of this actor, beside the main program; replies at once.
 
     A lane is first-in first-out and runs one program at a time; any name makes a lane. Posting to the lane one runs on
-    is a `ProgramError`. A posted `Send`, `Exchange` or `Collective` takes its values now. A daemon serves until everything
-    that is no daemon, on any rank, is finished; then its pending `Recv` raises `Closed`.
+    is a `ProgramError`. A `Send` or `Exchange` that is posted by itself takes its values now. A daemon serves until
+    everything that is no daemon, on any rank, is finished; then its pending `Recv` raises `Closed`.
     """
 
     program: Program[Any] | Op[Any]
@@ -312,14 +314,15 @@ class Sleep(Op[None]):
 @dataclass(frozen=True, slots=True)
 class Event:
     """A note. `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at
-    `version_read` was applied to a copy at `version_applied`), "loss" (`value`), "hold" and "release" (`nbytes` of
-    `label`), or "note"."""
+    `version_read`, by rank `peer` if not by oneself, was applied to a copy at `version_applied`), "loss" (`value`), "hold"
+    and "release" (`nbytes` of `label`), or "note"."""
 
     kind: Literal["step", "applied", "loss", "hold", "release", "note"]
     label: str = ""
     step: int = -1
     micro: int = -1
     layer: str = ""
+    peer: int = -1
     version_read: int = -1
     version_applied: int = -1
     value: float | None = None

@@ -1,0 +1,399 @@
+"""The interpreter of one actor: it steps the programs of all its lanes, in both runtimes.
+
+Rule 1: everything that decides which program goes on, and with which reply, is here and in handlers.py.
+Rule 2: nothing here knows what time is or how a message travels; that is the `Port`.
+Rule 3: one thread. A runtime's callbacks put tasks into `ready`; `run` steps them one after the other, in the order in which
+they became ready, or in the order of a record that is replayed.
+
+A task is a stack of generators: the program itself, and the programs that some of its operations are expanded into
+(a named collective, an access to shared memory).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+from parasim.errors import ProgramError
+from parasim.program.buffers import Buffer
+from parasim.program.context import Context
+from parasim.program.ops import Closed, Collective, Event, Handle, Message, Op, Program, Recv
+from parasim.runtime.guard import Guard
+from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
+from parasim.runtime.mailbox import Envelope, Mailbox, Receipt
+from parasim.runtime.port import Port
+from parasim.runtime.tasks import NESTED, PENDING, Frame, Lane, Pending, Task
+from parasim.trace.record import Recorder, Script
+from parasim.trace.rows import Row, Sink
+
+__all__ = ["Actor", "describe"]
+
+_MAX_CLOSINGS = 3
+HEADER_BYTES = 64
+"""What a header-only message counts in the column of its own."""
+
+
+class Actor:
+    """One actor of a run.
+
+    Parameters
+    ----------
+    context
+        What its programs see.
+    port
+        The runtime.
+    sink
+        Takes its rows.
+    recorder, script
+        Writes down the choices that are not determined; dictates those of an earlier run.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        port: Port,
+        sink: Sink,
+        *,
+        recorder: Recorder | None = None,
+        script: Script | None = None,
+    ) -> None:
+        self.context = context
+        self.rank = context.rank
+        self.port = port
+        self.sink = sink
+        self.carries = context.tensors is not None
+        self.recorder = recorder
+        self.script = script
+        self.mailbox = Mailbox(self.rank)
+        self.guard = Guard()
+        self.lanes: dict[str, Lane] = {}
+        self.tasks: dict[str, Task] = {}
+        self.ready: deque[tuple[Task, Any, BaseException | None]] = deque()
+        self.unfinished = 0
+        self.messages = 0
+        self._who = (self.rank, context.role, context.index)
+        self._now = port.now
+
+    # programs and lanes --------------------------------------------------------------------------------------------
+    def post(self, program: Program[Any], lane: str, daemon: bool) -> Task:
+        """Queue a program on a lane; it becomes ready when it is first there."""
+        stream = self.lanes.get(lane)
+        if stream is None:
+            stream = self.lanes[lane] = Lane(lane)
+        name = f"{lane}#{stream.count}"
+        stream.count += 1
+        task = Task(name, lane, [Frame(program)], Handle(name, lane), daemon)
+        self.tasks[name] = task
+        if not daemon:
+            self.unfinished += 1
+        if stream.current is None:
+            stream.current = task
+            self.make_ready(task)
+        else:
+            stream.queue.append(task)
+        return task
+
+    def make_ready(self, task: Task, reply: Any = None, error: BaseException | None = None) -> None:
+        """The task's pending operation is done (or its program may begin)."""
+        task.pending = None
+        self.ready.append((task, reply, error))
+        self.port.wake(self)
+
+    def run(self) -> None:
+        """Step everything that is ready, in order; in replay, in the record's order, as far as it is ready."""
+        while self.ready:
+            if self.script is None:
+                task, reply, error = self.ready.popleft()
+            else:
+                wanted = self.script.next_resume()
+                position = next((i for i, item in enumerate(self.ready) if item[0].id == wanted), None)
+                if position is None:
+                    return
+                task, reply, error = self.ready[position]
+                del self.ready[position]
+                self.script.advance()
+            if self.recorder is not None:
+                self.recorder.resume(task.id)
+            if task.cancelled:
+                self._stop(task)
+            else:
+                self._step(task, reply, error)
+
+    def _step(self, task: Task, reply: Any, error: BaseException | None) -> None:
+        """Go on with a program until an operation has to be waited for."""
+        notes = self.context.notes
+        stack = task.stack
+        while True:
+            program = stack[-1].program
+            try:
+                op = program.send(reply) if error is None else program.throw(error)
+            except StopIteration as stop:
+                if notes:
+                    self._drain(task)
+                reply, error = fold(self, task, stack.pop(), stop.value), None
+                if not stack:
+                    self._finish(task, reply)
+                    return
+                continue
+            except Closed as closed:
+                fold(self, task, stack.pop(), None)
+                reply, error = None, closed
+                if stack:
+                    continue
+                if not task.daemon:
+                    raise
+                self._finish(task, None)
+                return
+            except Exception as failure:
+                context = self.context
+                failure.add_note(f"in rank {self.rank} ({context.role} {context.index}), program {task.id}")
+                raise
+            if notes:
+                self._drain(task)
+            handler = HANDLERS.get(type(op))
+            if handler is None:
+                raise ProgramError(f"rank {self.rank}, program {task.id}: {op!r} is no operation of the language")
+            reply, error = handler(self, task, op), None
+            if reply is PENDING:
+                return
+            if reply is NESTED:
+                reply = None
+
+    def _finish(self, task: Task, result: Any) -> None:
+        """The task ended: its lane goes on, then whoever waited for it."""
+        lane = self.lanes[task.lane]
+        lane.current = None
+        if lane.queue:
+            lane.current = lane.queue.popleft()
+            self.make_ready(lane.current)
+        self._complete(task, result)
+
+    def _complete(self, task: Task, result: Any) -> None:
+        handle = task.handle
+        handle.done = True
+        handle.result = result
+        handle.cancelled = task.cancelled
+        del self.tasks[task.id]
+        if not task.daemon:
+            self.unfinished -= 1
+        waiters, handle.waiters = handle.waiters, []
+        for pending in waiters:
+            if not pending.over:
+                pending.remaining -= 1
+                pending.over = pending.remaining == 0
+                if pending.over:
+                    finish_wait(self, pending, handle)
+        self.port.finished(self, task)
+
+    # stopping ------------------------------------------------------------------------------------------------------
+    def cancel(self, task: Task) -> None:
+        """Stop a task at the next kernel boundary."""
+        if task.cancelled:
+            return
+        task.cancelled = True
+        lane = self.lanes[task.lane]
+        if lane.current is not task:
+            lane.queue.remove(task)
+            task.stack[0].program.close()
+            self._complete(task, None)
+        elif task.pending is not None and interrupt(self, task.pending):
+            self.make_ready(task)
+
+    def _stop(self, task: Task) -> None:
+        """Close a cancelled task's generators and finish it."""
+        while task.stack:
+            frame = task.stack.pop()
+            frame.program.close()
+            fold(self, task, frame, None)
+        self._finish(task, None)
+
+    def close(self) -> bool:
+        """Everything that is no daemon has finished: raise `Closed` in pending receives; False if there were none."""
+        closed = False
+        for task in list(self.tasks.values()):
+            pending = task.pending
+            if pending is None or type(pending.op) is not Recv or pending.over:
+                continue
+            if not self.mailbox.withdraw(pending.receipts[0]):
+                continue
+            task.closings += 1
+            if task.closings > _MAX_CLOSINGS:
+                raise ProgramError(f"rank {self.rank}, program {task.id}: goes on receiving after Closed was raised")
+            self.write(pending, "recv", "", t_start=self._now(), outcome="closed", tag=pending.op.tag)
+            self.make_ready(task, None, Closed())
+            closed = True
+        return closed
+
+    def abandon(self) -> None:
+        """Close every generator; the run is over or has failed."""
+        for task in list(self.tasks.values()):
+            for frame in reversed(task.stack):
+                frame.program.close()
+        self.tasks.clear()
+        self.ready.clear()
+
+    # callbacks of the runtime --------------------------------------------------------------------------------------
+    def computed(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
+        """A compute ended."""
+        task, kernel = pending.task, pending.op.kernel
+        outcome = "cancelled" if task.cancelled else ""
+        if not task.quiet:
+            self.sink.add(
+                Row(
+                    *self._who, task.lane, task.id, "compute", kernel.label, kernel.layer, -1, "", "", "", "", 0, 0,
+                    kernel.flops, kernel.step, kernel.micro, -1, -1, outcome, None, 0, pending.t_post, t_start, t_end,
+                )
+            )  # fmt: skip
+        for started in self.guard.leave(pending):
+            self.port.compute(self, started)
+        self.make_ready(task, result)
+
+    def sent(self, envelope: Envelope, t_start: float, t_end: float) -> None:
+        """The peer has all of it."""
+        pending = envelope.pending
+        assert pending is not None
+        self._message(pending, "send", envelope, envelope.destination, t_start, t_end)
+        self._part_done(pending)
+
+    def received(self, receipt: Receipt, envelope: Envelope, buffer: Buffer | None, t_start: float, t_end: float) -> None:
+        """All of a message is here, in `buffer` (which is `receipt.into` if that was given)."""
+        pending = receipt.pending
+        if self.recorder is not None and receipt.source < 0:
+            self.recorder.choice(pending.task.id, "source", envelope.source)
+        pending.replies[receipt.slot] = Message(envelope.source, envelope.tag, envelope.header, buffer)
+        self._message(pending, "recv", envelope, envelope.source, t_start, t_end)
+        self._part_done(pending)
+
+    def slept(self, pending: Pending) -> None:
+        """A sleep ended (unless it was interrupted before)."""
+        if not pending.over:
+            pending.over = True
+            self.write(pending, "sleep", "", t_start=pending.t_post)
+            self.make_ready(pending.task)
+
+    def reduced(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
+        """A native collective ended."""
+        op = pending.op
+        nbytes = 0 if op.buffer is None else op.buffer.nbytes
+        name = "" if op.buffer is None else op.buffer.name
+        self.write(
+            pending, "collective", op.kind, t_start=t_start, t_end=t_end, outcome="native", group=op.group.name,
+            buffer=name, nbytes=nbytes,
+        )  # fmt: skip
+        self.make_ready(pending.task, result)
+
+    def granted(self, pending: Pending) -> None:
+        """The lock of a `Locked` is held: run its program on the same task."""
+        task, op = pending.task, pending.op
+        self.write(pending, "locked", op.shared.name, t_start=self._now())
+        task.stack.append(Frame(op.program, op, self._now()))
+        self.make_ready(task)
+
+    def expand_native(self, pending: Pending, algorithm: str) -> None:
+        """For a port without collectives of its own: run a named algorithm in the place of the native one, unclaimed."""
+        task = pending.task
+        named = replace(pending.op, algorithm=algorithm)
+        task.stack.append(Frame(expanded(self, task, named), pending.op, pending.t_post, quiet=True))
+        task.quiet += 1
+        self.make_ready(task)
+
+    def copy_values(self, values: Any) -> Any:
+        """A copy of a tensor."""
+        tensors = self.context.tensors
+        assert tensors is not None
+        return tensors.copy(values)
+
+    # details -------------------------------------------------------------------------------------------------------
+    def _part_done(self, pending: Pending) -> None:
+        pending.remaining -= 1
+        if pending.remaining:
+            return
+        pending.over = True
+        if pending.task.quiet == 0:
+            pending.rows.sort(key=lambda values: values[-2])
+            for values in pending.rows:
+                self.sink.add(Row(*values))
+        self.make_ready(pending.task, message_reply(pending))
+
+    def _message(
+        self, pending: Pending, op: str, envelope: Envelope, peer: int, t_start: float, t_end: float
+    ) -> None:
+        task = pending.task
+        frame = task.stack[-1]
+        if frame.quiet and (frame.t_first < 0 or t_start < frame.t_first):
+            frame.t_first = t_start
+        control = 0 if envelope.has_buffer else HEADER_BYTES
+        outcome = "cancelled" if task.cancelled else ""
+        label = group = ""
+        if frame.op is not None and isinstance(frame.op, Collective):
+            label, group = frame.op.kind, frame.op.group.name
+        pending.rows.append(
+            (
+                *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message, envelope.name,
+                envelope.nbytes, control, 0.0, -1, -1, -1, -1, outcome, None, 0, pending.t_post, t_start, t_end,
+            )
+        )  # fmt: skip
+
+    def write(self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any) -> None:
+        """One row for an operation that was waited for."""
+        task = pending.task
+        end = self._now() if t_end is None else t_end
+        self.sink.add(
+            Row(
+                *self._who, lane=task.lane, program=task.id, op=op, label=label, t_post=pending.t_post,
+                t_start=t_start, t_end=end, **values,
+            )
+        )  # fmt: skip
+
+    def note(self, task: Task, event: Event) -> None:
+        """The row of an event."""
+        now = self._now()
+        held = event.nbytes if event.kind == "hold" else -event.nbytes if event.kind == "release" else 0
+        label = event.label if event.kind == "note" else event.kind
+        self.sink.add(
+            Row(
+                *self._who, task.lane, task.id, "log", label, event.layer, event.peer, "", "", "",
+                event.label, 0, 0, 0.0, event.step, event.micro, event.version_read, event.version_applied, "",
+                event.value, held, now, now, now,
+            )
+        )  # fmt: skip
+
+    def _drain(self, task: Task) -> None:
+        notes = self.context.notes
+        for event in notes:
+            self.note(task, event)
+        notes.clear()
+
+    def table(self) -> list[tuple[int, str, str, str, str, float]]:
+        """For errors: rank, role, program, lane, pending operation, since when."""
+        rows = []
+        for task in self.tasks.values():
+            pending = task.pending
+            who = f"{self.context.role} {self.context.index}"
+            if pending is not None:
+                rows.append((self.rank, who, task.id, task.lane, describe(pending.op), pending.t_post))
+            elif self.lanes[task.lane].current is not task:
+                rows.append((self.rank, who, task.id, task.lane, "queued on its lane", 0.0))
+        return rows
+
+
+def describe(op: Op[Any]) -> str:
+    """An operation in a few words."""
+    name = type(op).__name__
+    words = {
+        "peer": getattr(op, "peer", None),
+        "source": getattr(op, "source", None),
+        "tag": getattr(op, "tag", None),
+        "kernel": getattr(getattr(op, "kernel", None), "label", None),
+        "handles": getattr(op, "handles", None),
+    }
+    if name == "Exchange":
+        words["to"] = [send.peer for send in op.sends]  # type: ignore[attr-defined]
+        words["from"] = [recv.source for recv in op.receives]  # type: ignore[attr-defined]
+        words["tag"] = next((part.tag for part in (*op.sends, *op.receives)), None)  # type: ignore[attr-defined]
+    if words["source"] == -1:
+        words["source"] = "ANY"
+    inside = ", ".join(f"{key}={value}" for key, value in words.items() if value is not None)
+    return f"{name}({inside})"
+

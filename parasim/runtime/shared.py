@@ -1,0 +1,114 @@
+"""Reads and updates of shared memory, as programs over computes; the memory itself is the runtime's.
+
+A vector has a version per part: the number of updates that wrote it. A read is torn if a part that it had already read was
+written before it had read the last one, or the other way round: its parts are not from one moment. A plain update reads,
+adds and writes back; what was written in between is lost, and counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from parasim.program.buffers import Buffer
+from parasim.program.ops import Compute, Kernel, Program, Read, Update
+from parasim.program.shared import Shared, Snapshot
+
+__all__ = ["SharedVector", "Written", "read_program", "update_program"]
+
+
+class SharedVector(Protocol):
+    """The memory behind a `Shared`; values are None where none are carried."""
+
+    shared: Shared
+
+    def version(self, part: int) -> int:
+        """Updates written to a part so far."""
+
+    def load(self, start: int, stop: int) -> Any:
+        """A private copy of elements ``[start, stop)``."""
+
+    def store(self, part: int, start: int, values: Any) -> int:
+        """Overwrite from element `start`; counts and replies with the part's version."""
+
+    def add(self, part: int, start: int, values: Any) -> int:
+        """Add atomically from element `start`; counts and replies with the part's version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Result of an update: the version after it, and how many updates of others it overwrote."""
+
+    version: int
+    lost: int
+
+
+def _parts(shared: Shared, part: int | None) -> range:
+    return range(shared.parts) if part is None else range(part, part + 1)
+
+
+def _kernel(shared: Shared, label: str, elements: int, passes: int, flops: int = 0) -> Kernel:
+    return Kernel(label, "shared", flops * elements, passes * elements * shared.itemsize, shared.name)
+
+
+def read_program(vector: SharedVector, op: Read, carries: bool) -> Program[Snapshot]:
+    """Copy part by part; torn if a part changed between the first part's copy and the last's."""
+    shared = op.shared
+    pieces: list[Any] = []
+    seen: list[tuple[int, int]] = []
+    elements = 0
+    for part in _parts(shared, op.part):
+        start, stop = shared.bounds(part)
+        elements += stop - start
+
+        def work(part: int = part, start: int = start, stop: int = stop) -> None:
+            seen.append((part, vector.version(part)))
+            pieces.append(vector.load(start, stop))
+
+        yield Compute(_kernel(shared, "read", stop - start, 2), work, otherwise=work)
+    torn = any(vector.version(part) != version for part, version in seen[:-1])
+    values = None
+    if carries:
+        values = pieces[0] if len(pieces) == 1 else _join(pieces)
+    buffer = Buffer(shared.name, elements, shared.itemsize, values)
+    return Snapshot(buffer, min(version for _, version in seen), torn)
+
+
+def _join(pieces: list[Any]) -> Any:
+    joined = pieces[0].new_empty(sum(len(piece) for piece in pieces))
+    start = 0
+    for piece in pieces:
+        joined[start : start + len(piece)] = piece
+        start += len(piece)
+    return joined
+
+
+def update_program(vector: SharedVector, op: Update, carries: bool) -> Program[Written]:
+    """Add part by part: atomically in one compute, else read and add in one and write back in another."""
+    shared = op.shared
+    first = shared.bounds(op.part)[0] if op.part is not None else 0
+    version, lost = 0, 0
+    for part in _parts(shared, op.part):
+        start, stop = shared.bounds(part)
+        delta = op.delta.part(start - first, stop - first)
+        if op.atomic:
+
+            def add(part: int = part, start: int = start, delta: Buffer = delta) -> int:
+                return vector.add(part, start, delta.values)
+
+            version = yield Compute(_kernel(shared, "add", stop - start, 3, 1), add, otherwise=add)
+            continue
+
+        def fetch(part: int = part, start: int = start, stop: int = stop, delta: Buffer = delta) -> tuple[int, Any]:
+            before = vector.version(part)
+            values = vector.load(start, stop)
+            return before, values + delta.values if carries else None
+
+        before, values = yield Compute(_kernel(shared, "add", stop - start, 2, 1), fetch, otherwise=fetch)
+
+        def write(part: int = part, start: int = start, values: Any = values) -> int:
+            return vector.store(part, start, values)
+
+        version = yield Compute(_kernel(shared, "write", stop - start, 1), write, otherwise=write)
+        lost += version - before - 1
+    return Written(version, lost)
