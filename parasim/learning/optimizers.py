@@ -1,0 +1,108 @@
+"""Update rules over the tensor namespace; plain and frozen, so that their cost can be counted on shapes.
+
+Notation: g is ``scale * gradient`` (plus ``weight_decay * w`` where there is weight decay), w the parameters, lr the
+learning rate. Updates work in place on the parameters and on the slots.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from parasim.program.scheme import option
+from parasim.program.tensors import Tensor, Tensors
+
+__all__ = ["OPTIMIZERS", "Adagrad", "Adam", "Sgd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sgd:
+    """Stochastic gradient descent (SCHEMES S1): plain ``w -= lr g``, momentum ``u = mu u + g; w -= lr u``, or Nesterov.
+
+    Nesterov: ``w -= lr (g + mu u)``. Plain SGD without weight decay is one scaled addition, so powers of two are exact.
+    """
+
+    lr: float = option(0.1, "learning rate", gt=0)
+    momentum: float = option(0.0, "momentum mu", ge=0, lt=1)
+    nesterov: bool = option(False, "Nesterov's momentum")
+    weight_decay: float = option(0.0, "added to the gradient: this times the weights", ge=0)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The momentum vector, if there is momentum."""
+        return ("momentum",) if self.momentum else ()
+
+    def update(
+        self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
+    ) -> None:
+        """One update in place with ``scale * gradient``."""
+        lr, mu, decay = self.lr, self.momentum, self.weight_decay
+        if mu:
+            (velocity,) = slots
+            xp.scale_(velocity, mu)
+            xp.add_(velocity, gradient, scale)
+            if decay:
+                xp.add_(velocity, parameters, decay)
+            if not self.nesterov:
+                xp.add_(parameters, velocity, -lr)
+                return
+        if decay:
+            xp.scale_(parameters, 1.0 - lr * decay)
+        xp.add_(parameters, gradient, -lr * scale)
+        if mu:
+            xp.add_(parameters, velocity, -lr * mu)
+
+
+@dataclass(frozen=True, slots=True)
+class Adagrad:
+    """Adagrad as Downpour SGD uses it (Dean et al. 2012): ``s += g*g; w -= lr g / (sqrt(s) + eps)``."""
+
+    lr: float = option(0.01, "learning rate", gt=0)
+    eps: float = option(1e-10, "added to the root, against division by zero", gt=0)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The sum of squared gradients."""
+        return ("squares",)
+
+    def update(
+        self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
+    ) -> None:
+        """One update in place with ``scale * gradient``."""
+        (squares,) = slots
+        xp.add_(squares, xp.multiply(gradient, gradient), scale * scale)
+        root = xp.add(xp.sqrt(squares), self.eps)
+        xp.add_(parameters, xp.divide(gradient, root), -self.lr * scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    """Adam (Kingma and Ba 2015) with bias correction; `step` counts updates from 0."""
+
+    lr: float = option(0.001, "learning rate", gt=0)
+    beta1: float = option(0.9, "decay of the mean gradient", ge=0, lt=1)
+    beta2: float = option(0.999, "decay of the mean squared gradient", ge=0, lt=1)
+    eps: float = option(1e-8, "added to the root, against division by zero", gt=0)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Running means of the gradient and of its square."""
+        return ("mean", "squares")
+
+    def update(
+        self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
+    ) -> None:
+        """One update in place with ``scale * gradient``."""
+        mean, squares = slots
+        xp.scale_(mean, self.beta1)
+        xp.add_(mean, gradient, (1.0 - self.beta1) * scale)
+        xp.scale_(squares, self.beta2)
+        xp.add_(squares, xp.multiply(gradient, gradient), (1.0 - self.beta2) * scale * scale)
+        root = xp.sqrt(squares)
+        xp.scale_(root, 1.0 / math.sqrt(1.0 - self.beta2 ** (step + 1)))
+        direction = xp.divide(mean, xp.add(root, self.eps))
+        xp.add_(parameters, direction, -self.lr / (1.0 - self.beta1 ** (step + 1)))
+
+
+OPTIMIZERS: dict[str, type] = {"adagrad": Adagrad, "adam": Adam, "sgd": Sgd}
+"""Kinds of optimisers; their fields are their options."""

@@ -1,0 +1,109 @@
+"""Blocks of networks: sizes and costs of each kind. parasim/learning computes with the same blocks.
+
+A block applies the activation function to its inputs (the first block: nothing), then its linear map. So it keeps exactly
+its activated inputs from forward to backward, and what crosses a cut of the network is one block's output. The last block
+ends in the loss and keeps the loss's residual too. Element-wise work is not counted (SCHEMES 0.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parasim.program.model import Layer
+
+__all__ = ["Block", "Convolution", "Dense", "Network", "Point"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """``y = x W'`` with W of `outputs` rows and `inputs` columns, row-major."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameters."""
+        return (self.outputs, self.inputs)
+
+    def layer(self, last: bool) -> Layer:
+        """Costs per sample: 2 FLOP per weight forward, and as many to inputs and to weights."""
+        flops = 2.0 * self.inputs * self.outputs
+        stored = self.inputs + (self.outputs if last else 0)
+        return Layer(self.name, self.inputs * self.outputs, flops, flops, flops, self.inputs, self.outputs, stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A 3x3 convolution of square images with padding 1; parameters in the order (out, in, row, column)."""
+
+    name: str
+    channels_in: int
+    channels_out: int
+    side_in: int
+    stride: int
+
+    @property
+    def side_out(self) -> int:
+        """Rows and columns of the output."""
+        return (self.side_in - 1) // self.stride + 1
+
+    @property
+    def inputs(self) -> int:
+        """Elements per sample that enter."""
+        return self.channels_in * self.side_in**2
+
+    @property
+    def outputs(self) -> int:
+        """Elements per sample that leave."""
+        return self.channels_out * self.side_out**2
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameters."""
+        return (self.channels_out, self.channels_in, 3, 3)
+
+    def layer(self, last: bool) -> Layer:
+        """Costs per sample; the padding's multiplications by zero are counted, as libraries perform them."""
+        weights = 9 * self.channels_in * self.channels_out
+        flops = 2.0 * weights * self.side_out**2
+        stored = self.inputs + (self.outputs if last else 0)
+        return Layer(self.name, weights, flops, flops, flops, self.inputs, self.outputs, stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The point w of a quadratic function; a sample's inputs are the noise it adds to the gradient."""
+
+    name: str
+    inputs: int
+    outputs: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameters."""
+        return (self.inputs,)
+
+    def layer(self, last: bool) -> Layer:
+        """Costs per sample: ``H (w - w*)`` forward, adding the noise backward."""
+        size = self.inputs
+        return Layer(self.name, size, 2.0 * size * size, 0.0, float(size), size, self.outputs, size)
+
+
+Block = Dense | Convolution | Point
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A chain of blocks that can be trained: what `parasim.learning` computes."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    activation: str
+    initial: str
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Costs of all blocks."""
+        last = len(self.blocks) - 1
+        return tuple(block.layer(i == last) for i, block in enumerate(self.blocks))

@@ -1,0 +1,121 @@
+"""Options of every kind of model and of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from parasim.program.scheme import option
+
+__all__ = [
+    "Activation",
+    "Classification",
+    "Cnn",
+    "Digits",
+    "Initial",
+    "LayerCost",
+    "Layers",
+    "Mlp",
+    "Quadratic",
+    "QuadraticData",
+    "Regression",
+]
+
+Activation = Literal["tanh", "relu", "linear"]
+Initial = Literal["uniform", "exact"]
+
+_ACTIVATION = "function between the layers"
+_INITIAL = "initial weights: uniform (Glorot or He bounds), or exact (multiples of 1/2, for bit-exact sums in float64)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mlp:
+    """A multilayer perceptron without biases; with data, they decide the input and output sizes."""
+
+    width: int = option(256, "neurons of a layer", ge=1)
+    depth: int = option(2, "number of weight matrices", ge=1)
+    activation: Activation = option("tanh", _ACTIVATION)
+    initial: Initial = option("uniform", _INITIAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cnn:
+    """Two 3x3 convolutions (the second with stride 2) and a linear layer, without biases, on square grey images."""
+
+    channels: int = option(8, "channels of the first convolution; the second has twice as many", ge=1)
+    activation: Activation = option("relu", _ACTIVATION)
+    initial: Initial = option("uniform", _INITIAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCost:
+    """Costs of one entry of a `layers` model, per sample; a value of -1 stands for the default it names."""
+
+    name: str = option("", "name (default: layer and its number)")
+    parameters: int = option(0, "number of parameter elements", ge=0)
+    forward_flops: float = option(0.0, "FLOP of the forward pass", ge=0)
+    input_flops: float = option(-1.0, "FLOP of the gradient to the inputs (-1: as forward)", ge=-1)
+    weight_flops: float = option(
+        -1.0, "FLOP of the gradient to the weights (-1: as forward, 0 without parameters)", ge=-1
+    )
+    input_elements: int = option(-1, "elements that enter (-1: those that leave the layer before)", ge=-1)
+    output_elements: int = option(1, "elements that leave", ge=1)
+    stored_elements: int = option(-1, "elements kept from forward to backward (-1: those that enter)", ge=-1)
+    repeat: int = option(1, "how many such layers follow each other", ge=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Layers given by their costs; such a model can be simulated but not trained."""
+
+    layers: tuple[Mapping[str, Any], ...] = option((), "list of layer costs (LayerCost), first layer first")
+    needs_input_gradient: bool = option(False, "count the first layer's gradient to its input")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quadratic:
+    """One layer whose parameters are the point w of a quadratic function; needs data of kind quadratic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digits:
+    """The 8x8 handwritten digits of scikit-learn; every fifth sample is held out for evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regression:
+    """Inputs drawn at random, outputs a fixed linear map of them plus noise; loss: half the squared error."""
+
+    samples: int = option(1024, "training samples (a quarter as many more are held out)", ge=1)
+    inputs: int = option(16, "input elements", ge=1)
+    outputs: int = option(4, "output elements", ge=1)
+    noise: float = option(0.1, "standard deviation of the noise in the outputs", ge=0)
+    integers: bool = option(False, "small integers only, without noise (bit-exact sums in float64)")
+    seed: int = option(0, "which problem to draw", ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One normal cloud of points per class around a random centre; loss: cross-entropy."""
+
+    samples: int = option(1024, "training samples (a quarter as many more are held out)", ge=1)
+    inputs: int = option(16, "input elements", ge=1)
+    classes: int = option(4, "number of classes", ge=2)
+    spread: float = option(0.5, "standard deviation of a cloud; the centres are standard normal", ge=0)
+    seed: int = option(0, "which problem to draw", ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuadraticData:
+    """f(w) = 1/2 (w - w*)' H (w - w*), with eigenvalues of H spread evenly on a logarithmic scale."""
+
+    dimension: int = option(16, "number of parameters", ge=1)
+    curvature: float = option(1.0, "largest eigenvalue of H", gt=0)
+    condition: float = option(10.0, "largest over smallest eigenvalue", ge=1)
+    noise: float = option(0.0, "standard deviation of a sample's gradient, per element", ge=0)
+    samples: int = option(1024, "number of noise vectors (their mean is zero)", ge=1)
+    integers: bool = option(
+        False, "H diagonal with powers of two, w* and noise of small integers (bit-exact in float64)"
+    )
+    seed: int = option(0, "which problem to draw", ge=0)
