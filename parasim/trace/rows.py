@@ -26,11 +26,14 @@ class Row(NamedTuple):
         "compute", "send", "recv", "wait", "sleep", "collective", "read", "update", "locked", "decide", "choice" (the
         answer of a Poll or Probe) or "log".
     label, layer
-        Kernel label, kind of event, or the lanes waited for (joined with ","); the layer or part it belongs to.
+        Kernel label, kind of event ("step", "applied", "loss", "hold", "release", "note"), or the lanes waited for
+        (joined with ","); the layer or part it belongs to.
     peer, group, tag, message
-        Other rank; group of a collective; tag; id of the message, the same at both ends ("3:17": 17th from rank 3).
+        Other rank (of "applied": whose gradient it was, -1 for one's own); group of a collective; tag; id of the
+        message, the same at both ends ("3:17": 17th from rank 3).
     buffer, nbytes, control_bytes
-        Name and payload bytes of what travels; bytes of a header-only message (then nbytes is 0).
+        Name and payload bytes of what travels (of "hold" and "release": name of what is held); bytes of a header-only
+        message (then nbytes is 0).
     flops
         FLOP of a compute.
     step, micro
