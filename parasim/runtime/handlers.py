@@ -258,11 +258,11 @@ def _nested(actor: Actor, task: Task, program: Program[Any], op: Op[Any]) -> obj
 
 
 def _read(actor: Actor, task: Task, op: Read) -> Any:
-    return _nested(actor, task, read_program(actor.port.vector(op.shared), op, actor.carries), op)
+    return _nested(actor, task, read_program(actor.port.vector(op.shared), op, actor.context.tensors), op)
 
 
 def _update(actor: Actor, task: Task, op: Update) -> Any:
-    return _nested(actor, task, update_program(actor.port.vector(op.shared), op, actor.carries), op)
+    return _nested(actor, task, update_program(actor.port.vector(op.shared), op, actor.context.tensors), op)
 
 
 def _locked(actor: Actor, task: Task, op: Locked[Any]) -> Any:

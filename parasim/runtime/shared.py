@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Compute, Kernel, Program, Read, Update
 from parasim.program.shared import Shared, Snapshot
+from parasim.program.tensors import Tensors
 
 __all__ = ["SharedVector", "Written", "read_program", "update_program"]
 
@@ -51,7 +52,7 @@ def _kernel(shared: Shared, label: str, elements: int, passes: int, flops: int =
     return Kernel(label, "shared", flops * elements, passes * elements * shared.itemsize, shared.name)
 
 
-def read_program(vector: SharedVector, op: Read, carries: bool) -> Program[Snapshot]:
+def read_program(vector: SharedVector, op: Read, tensors: Tensors | None) -> Program[Snapshot]:
     """Copy part by part; torn if a part changed between the first part's copy and the last's."""
     shared = op.shared
     pieces: list[Any] = []
@@ -67,23 +68,12 @@ def read_program(vector: SharedVector, op: Read, carries: bool) -> Program[Snaps
 
         yield Compute(_kernel(shared, "read", stop - start, 2), work, otherwise=work)
     torn = any(vector.version(part) != version for part, version in seen[:-1])
-    values = None
-    if carries:
-        values = pieces[0] if len(pieces) == 1 else _join(pieces)
+    values = None if tensors is None else tensors.concatenate(pieces)
     buffer = Buffer(shared.name, elements, shared.itemsize, values)
     return Snapshot(buffer, min(version for _, version in seen), torn)
 
 
-def _join(pieces: list[Any]) -> Any:
-    joined = pieces[0].new_empty(sum(len(piece) for piece in pieces))
-    start = 0
-    for piece in pieces:
-        joined[start : start + len(piece)] = piece
-        start += len(piece)
-    return joined
-
-
-def update_program(vector: SharedVector, op: Update, carries: bool) -> Program[Written]:
+def update_program(vector: SharedVector, op: Update, tensors: Tensors | None) -> Program[Written]:
     """Add part by part: atomically in one compute, else read and add in one and write back in another."""
     shared = op.shared
     first = shared.bounds(op.part)[0] if op.part is not None else 0
@@ -102,7 +92,7 @@ def update_program(vector: SharedVector, op: Update, carries: bool) -> Program[W
         def fetch(part: int = part, start: int = start, stop: int = stop, delta: Buffer = delta) -> tuple[int, Any]:
             before = vector.version(part)
             values = vector.load(start, stop)
-            return before, values + delta.values if carries else None
+            return before, None if tensors is None else tensors.add(values, delta.values)
 
         before, values = yield Compute(_kernel(shared, "add", stop - start, 2, 1), fetch, otherwise=fetch)
 

@@ -1,0 +1,55 @@
+"""From a scenario to the contexts of its actors: the same for both runtimes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parasim.program.context import Context
+from parasim.program.groups import Cast
+
+if TYPE_CHECKING:
+    from parasim.program.learner import Learner
+    from parasim.scenario.model import Scenario
+
+__all__ = ["build_cast", "build_context", "build_learner"]
+
+
+def build_cast(scenario: Scenario) -> Cast:
+    """The actors and groups of the scenario's scheme."""
+    return Cast(scenario.scheme.roles(), scenario.scheme.groups())
+
+
+def build_learner(scenario: Scenario) -> Learner:
+    """The network with its data, on torch (imported here)."""
+    from parasim.learning.build import make_learner
+
+    workload = scenario.workload
+    if workload.data_kind is None:
+        raise ValueError(f"{scenario.name}: learning needs `workload: {{data: ...}}`")
+    return make_learner(
+        workload.model_kind,
+        workload.model_options,
+        workload.data_kind,
+        workload.data_options,
+        scenario.run.seed,
+        workload.dtype,
+    )
+
+
+def build_context(scenario: Scenario, cast: Cast, rank: int, learner: Learner | None) -> Context:
+    """What one actor sees."""
+    from parasim.learning.optimizers import build_optimizer
+
+    model = scenario.workload.model
+    return Context(
+        actor=cast.actors[rank],
+        cast=cast,
+        options=scenario.scheme.options,
+        model=model,
+        batch_size=scenario.workload.batch_size,
+        steps=scenario.run.steps,
+        seed=scenario.run.seed,
+        optimizer=build_optimizer(*scenario.optimizer),
+        learner=learner,
+        shared=scenario.scheme.shared(model),
+    )
