@@ -1,0 +1,1 @@
+"""Where programs run: devices, hosts, directed links, routes and topologies. Knows no scheme and no runtime."""

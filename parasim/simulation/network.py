@@ -1,0 +1,290 @@
+"""The network: messages over directed links, max-min fair among those that share one.
+
+A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
+smallest bandwidth of the route. What starts and ends at one instant is gathered, and then the shares are
+solved once, for the connected components of flows that the changes touch: flows are connected when they have a link in
+common. A component has one deadline, the end of the flow that ends first, because every end inside it changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from operator import attrgetter
+
+from simpy.core import Environment
+from simpy.events import Event, EventPriority
+
+from parasim.cluster.cluster import Cluster
+from parasim.simulation.alarm import Alarm, due
+from parasim.simulation.fairness import max_min
+
+__all__ = ["Network"]
+
+_UNCHANGED = 1e-12
+"""A rate that would change by a smaller part of itself stays as it is."""
+
+
+class _Flow:
+    """A message under way. While it flows it ends at `end` if its `rate` (bytes/s) stays: that is all its state."""
+
+    __slots__ = ("bandwidth", "component", "done", "end", "links", "nbytes", "number", "rate", "seen", "started")
+
+    def __init__(
+        self,
+        number: int,
+        links: tuple[int, ...],
+        bandwidth: float,
+        nbytes: float,
+        started: float,
+        done: Callable[[float], None],
+    ) -> None:
+        self.number = number
+        self.links = links
+        self.bandwidth = bandwidth
+        self.nbytes = nbytes
+        self.started = started
+        self.done = done
+        self.rate = 0.0
+        self.end = 0.0
+        self.component: _Component | None = None
+        self.seen = 0
+
+
+class _Component:
+    """Flows that share links, directly or through others; `live` until one of them ends or another one joins."""
+
+    __slots__ = ("flows", "live")
+
+    def __init__(self, flows: list[_Flow]) -> None:
+        self.flows = flows
+        self.live = True
+
+
+class _EndOfInstant(Event):
+    """Happens now, after everything else that happens now."""
+
+    def __init__(self, env: Environment, callback: Callable[[Event], None]) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        self.callbacks.append(callback)
+        env.schedule(self, EventPriority(2))
+
+
+class Network:
+    """The links of a cluster in use.
+
+    Parameters
+    ----------
+    env
+        The simulation.
+    cluster
+        Links and routes.
+    message_overhead, byte_overhead
+        Time that the end points add to each message (seconds) and to each of its bytes (seconds/byte), before it flows
+        and holding no bandwidth.
+
+    Attributes
+    ----------
+    flows_started
+        Number of messages so far.
+    solves
+        Number of times that shares were computed.
+    """
+
+    def __init__(
+        self, env: Environment, cluster: Cluster, *, message_overhead: float = 0.0, byte_overhead: float = 0.0
+    ) -> None:
+        self.flows_started = 0
+        self.solves = 0
+        self._env = env
+        self._path = cluster.path
+        self._message_overhead = message_overhead
+        self._byte_overhead = byte_overhead
+        self._alarm = Alarm(env, self._ring)
+        self._capacities = [link.bandwidth for link in cluster.links]
+        self._users: list[dict[_Flow, None]] = [{} for _ in cluster.links]  # flows on each link, in order of arrival
+        self._arrivals: list[tuple[float, int, _Flow]] = []  # end of the latencies, number of the flow
+        self._ends: list[tuple[float, int, _Component]] = []  # first end in the component, order of solving
+        self._components = 0
+        self._touched: list[int] = []  # links whose flows have changed at this instant
+        self._gathering = False
+        self._sweep = 0
+        self._seen = [0] * len(cluster.links)  # the last sweep that came by
+
+    def start(self, source: int, destination: int, nbytes: float, done: Callable[[float], None]) -> None:
+        """Start a message now; `done` is called at its delivery, with the time of this call.
+
+        Deliveries at one instant are made in the order of the starts, and never before this returns.
+
+        Parameters
+        ----------
+        source, destination
+            Numbers of the hosts.
+        nbytes
+            Size; zero bytes take the latencies only.
+        done
+            Receives the time at which the message started, in seconds.
+
+        Raises
+        ------
+        ValueError
+            If the size is negative.
+        ScenarioError
+            If no route joins the hosts.
+        """
+        if nbytes < 0:
+            raise ValueError(f"a message must have 0 bytes or more, got {nbytes}")
+        links, latency, bandwidth = self._path(source, destination)
+        now = self._env.now
+        number = self.flows_started
+        self.flows_started = number + 1
+        arrival = now + (latency + self._message_overhead + self._byte_overhead * nbytes)
+        heappush(self._arrivals, (arrival, number, _Flow(number, links, bandwidth, nbytes, now, done)))
+        self._alarm.at(arrival)
+
+    def _ring(self) -> None:
+        """Let in the flows whose latencies are over, take out those that end, deliver, and share anew."""
+        now = self._env.now
+        latest = due(now)
+        ended = self._take_ended(latest)
+        ended += self._let_in(now, latest)
+        if len(ended) > 1:
+            ended.sort(key=attrgetter("number"))
+        for flow in ended:
+            flow.done(flow.started)
+        if self._touched and not self._gathering:
+            if self._env.peek() > now:
+                self._share()
+            else:
+                self._gathering = True
+                _EndOfInstant(self._env, self._end_instant)
+        self._set_alarm()
+
+    def _take_ended(self, latest: float) -> list[_Flow]:
+        ends, users = self._ends, self._users
+        ended = []
+        while ends and ends[0][0] <= latest:
+            _, _, component = heappop(ends)
+            if not component.live:
+                continue
+            component.live = False
+            for flow in component.flows:
+                if flow.end <= latest:
+                    ended.append(flow)
+                    for link in flow.links:
+                        on_link = users[link]
+                        del on_link[flow]
+                        if on_link:
+                            self._touched.append(link)
+        return ended
+
+    def _let_in(self, now: float, latest: float) -> list[_Flow]:
+        """Put the flows that arrive on their links; returns those that carry nothing."""
+        arrivals, users = self._arrivals, self._users
+        arrived, empty = [], []
+        while arrivals and arrivals[0][0] <= latest:
+            flow = heappop(arrivals)[2]
+            if flow.nbytes:
+                arrived.append(flow)
+                for link in flow.links:
+                    users[link][flow] = None
+            else:
+                empty.append(flow)
+        for flow in arrived:
+            alone = True
+            for link in flow.links:
+                if len(users[link]) > 1:
+                    alone = False
+            flow.rate = flow.bandwidth
+            flow.end = now + flow.nbytes / flow.bandwidth
+            if alone:
+                self._join([flow], flow.end)
+            else:
+                self._touched += flow.links
+        return empty
+
+    def _end_instant(self, _: Event) -> None:
+        self._gathering = False
+        self._share()
+        self._set_alarm()
+
+    def _share(self) -> None:
+        """Solve the components of the touched links."""
+        self._sweep += 1
+        for link in self._touched:
+            if self._seen[link] != self._sweep:
+                flows = self._connected(link)
+                if flows:
+                    self._solve(flows)
+        self._touched.clear()
+
+    def _connected(self, start: int) -> list[_Flow]:
+        """All flows that are connected to a link, marking links and flows."""
+        users, seen, sweep = self._users, self._seen, self._sweep
+        seen[start] = sweep
+        links = [start]
+        flows = []
+        for link in links:  # grows as it goes
+            for flow in users[link]:
+                if flow.seen != sweep:
+                    flow.seen = sweep
+                    flows.append(flow)
+                    for other in flow.links:
+                        if seen[other] != sweep:
+                            seen[other] = sweep
+                            links.append(other)
+        return flows
+
+    def _solve(self, flows: list[_Flow]) -> None:
+        """Give a whole component its rates and its deadline."""
+        self.solves += 1
+        now = self._env.now
+        for flow, rate in zip(flows, max_min(*self._problem(flows)), strict=True):
+            if flow.component is not None:
+                flow.component.live = False
+            if abs(rate - flow.rate) > _UNCHANGED * rate:
+                left = max(0.0, flow.end - now) * flow.rate  # bytes
+                flow.rate = rate
+                flow.end = now + left / rate
+        self._join(flows, min(flow.end for flow in flows))
+
+    def _problem(self, flows: list[_Flow]) -> tuple[list[float], list[list[int]]]:
+        """Capacities and routes, leaving out links of one flow that its other links keep from being full."""
+        users, capacities = self._users, self._capacities
+        numbers: dict[int, int] = {}
+        kept: list[float] = []
+        routes = []
+        for flow in flows:
+            route = []
+            shared = float("inf")
+            for link in flow.links:
+                if len(users[link]) > 1:
+                    number = numbers.get(link)
+                    if number is None:
+                        number = numbers[link] = len(kept)
+                        kept.append(capacities[link])
+                    route.append(number)
+                    shared = min(shared, capacities[link])
+            if flow.bandwidth < shared:
+                route.append(len(kept))
+                kept.append(flow.bandwidth)
+            routes.append(route)
+        return kept, routes
+
+    def _join(self, flows: list[_Flow], first: float) -> None:
+        component = _Component(flows)
+        for flow in flows:
+            flow.component = component
+        heappush(self._ends, (first, self._components, component))
+        self._components += 1
+
+    def _set_alarm(self) -> None:
+        ends = self._ends
+        while ends and not ends[0][2].live:
+            heappop(ends)
+        if ends:
+            self._alarm.at(ends[0][0])
+        if self._arrivals:
+            self._alarm.at(self._arrivals[0][0])
