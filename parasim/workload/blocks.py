@@ -1,8 +1,8 @@
 """Blocks of networks: sizes and costs of each kind. parasim/learning computes with the same blocks.
 
-A block applies the activation function to its inputs (the first block: nothing), then its linear map. So it keeps exactly
-its activated inputs from forward to backward, and what crosses a cut of the network is one block's output. The last block
-ends in the loss and keeps the loss's residual too. Element-wise work is not counted (SCHEMES 0.3).
+A block applies the activation function to its inputs (the first block: nothing), then its linear map. So it keeps
+exactly its activated inputs from forward to backward, and what crosses a cut of the network is one block's output. The
+last block ends in the loss and keeps the loss's residual too. Element-wise work is not counted (SCHEMES 0.3).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _PLAIN: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (
 
 
 def choose(what: str, table: Mapping[str, type], kind: str, options: Mapping[str, Any]) -> Any:
-    """The options object ``table[kind](**options)``.
+    """Make the options object ``table[kind](**options)``.
 
     Parameters
     ----------
@@ -43,7 +43,9 @@ def choose(what: str, table: Mapping[str, type], kind: str, options: Mapping[str
 
 
 def read_options(what: str, cls: type, options: Mapping[str, Any]) -> Any:
-    """`cls` made from plain options; `ScenarioError` names the option that is wrong."""
+    """Make `cls` from plain options; `ScenarioError` names the option that is wrong."""
+    if not isinstance(options, Mapping):
+        raise ScenarioError(f"{what}: {options!r} is no mapping; give names and values")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = get_type_hints(cls)
     for name, value in options.items():
@@ -67,7 +69,7 @@ def _check(where: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> No
 
 
 def _unknown(what: str, name: object, known: Mapping[str, Any]) -> str:
-    """The line for a name that is not in a table."""
+    """Say that a name is not in a table, and what is."""
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"unknown {what} {name!r}{hint}; known: {', '.join(sorted(known)) or 'none'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,7 +44,7 @@ def build_model(kind: str, options: Mapping[str, Any], data: DataSpec | None, it
 
 
 def build_network(kind: str, options: Mapping[str, Any], data: DataSpec) -> Network:
-    """The blocks of a model that is to be trained on `data`; they agree with :func:`build_model`.
+    """Make the blocks of a model that is to be trained on `data`; they agree with :func:`build_model`.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def _check_chain(layers: list[Layer], data: DataSpec | None) -> None:
         if layer.name in seen:
             raise ScenarioError(f"model layers: two layers are named {layer.name!r}; give each its own name")
         seen.add(layer.name)
-    for before, after in zip(layers, layers[1:], strict=False):
+    for before, after in itertools.pairwise(layers):
         if before.output_elements != after.input_elements:
             raise ScenarioError(
                 f"model layers: {before.name} gives {before.output_elements} elements but {after.name} takes "

@@ -9,11 +9,9 @@ from typing import Any, Literal
 from parasim.program.scheme import option
 
 __all__ = [
-    "Activation",
     "Classification",
     "Cnn",
     "Digits",
-    "Initial",
     "LayerCost",
     "Layers",
     "Mlp",
@@ -21,9 +19,6 @@ __all__ = [
     "QuadraticData",
     "Regression",
 ]
-
-Activation = Literal["tanh", "relu", "linear"]
-Initial = Literal["uniform", "exact"]
 
 _ACTIVATION = "function between the layers"
 _INITIAL = "initial weights: uniform (Glorot or He bounds), or exact (multiples of 1/2, for bit-exact sums in float64)"
@@ -35,8 +30,8 @@ class Mlp:
 
     width: int = option(256, "neurons of a layer", ge=1)
     depth: int = option(2, "number of weight matrices", ge=1)
-    activation: Activation = option("tanh", _ACTIVATION)
-    initial: Initial = option("uniform", _INITIAL)
+    activation: Literal["tanh", "relu", "linear"] = option("tanh", _ACTIVATION)
+    initial: Literal["uniform", "exact"] = option("uniform", _INITIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +39,8 @@ class Cnn:
     """Two 3x3 convolutions (the second with stride 2) and a linear layer, without biases, on square grey images."""
 
     channels: int = option(8, "channels of the first convolution; the second has twice as many", ge=1)
-    activation: Activation = option("relu", _ACTIVATION)
-    initial: Initial = option("uniform", _INITIAL)
+    activation: Literal["tanh", "relu", "linear"] = option("relu", _ACTIVATION)
+    initial: Literal["uniform", "exact"] = option("uniform", _INITIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,11 @@ class LayerCost:
     weight_flops: float = option(
         -1.0, "FLOP of the gradient to the weights (-1: as forward, 0 without parameters)", ge=-1
     )
-    input_elements: int = option(-1, "elements that enter (-1: those that leave the layer before)", ge=-1)
+    input_elements: int = option(
+        -1,
+        "elements that enter (-1: those that leave the layer before; first layer: of the data, or as many as leave)",
+        ge=-1,
+    )
     output_elements: int = option(1, "elements that leave", ge=1)
     stored_elements: int = option(-1, "elements kept from forward to backward (-1: those that enter)", ge=-1)
     repeat: int = option(1, "how many such layers follow each other", ge=1)

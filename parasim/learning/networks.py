@@ -1,0 +1,182 @@
+"""The mathematics of blocks, activation functions and losses: forward and backward as plain functions on torch.
+
+Backward passes are written out, not recorded: a block needs its activated inputs, its weights and the gradient of its
+outputs, and gives the gradients of both. So a stage is a slice of the list, and cutting changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from parasim.program.draws import Draws
+from parasim.workload.blocks import Block, Convolution, Dense, Network, Point
+
+__all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math", "initial_weights"]
+
+_aten: Any = torch.ops.aten
+
+
+class BlockMath(Protocol):
+    """A block's linear map. Inputs and outputs have a row per sample."""
+
+    shape: tuple[int, ...]
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Outputs."""
+
+    def backward(
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Gradients of the inputs (None if not needed) and of the weights."""
+
+
+class DenseMath:
+    """A fully connected layer."""
+
+    def __init__(self, block: Dense) -> None:
+        self.shape = block.shape
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """``x W'``."""
+        return torch.mm(x, w.T)
+
+    def backward(
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """``g W`` and ``g' x``."""
+        return torch.mm(g, w) if needs_inputs else None, torch.mm(g.T, x)
+
+
+class ConvolutionMath:
+    """A 3x3 convolution with padding 1."""
+
+    def __init__(self, block: Convolution) -> None:
+        self.shape = block.shape
+        self._stride = [block.stride, block.stride]
+        self._inputs = (block.channels_in, block.side_in, block.side_in)
+        self._outputs = (block.channels_out, block.side_out, block.side_out)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Correlate the images with the filters."""
+        images = x.view(-1, *self._inputs)
+        return torch.nn.functional.conv2d(images, w, stride=self._stride, padding=1).reshape(x.shape[0], -1)
+
+    def backward(
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """As torch's own autograd calls it."""
+        upstream, images = g.view(-1, *self._outputs), x.view(-1, *self._inputs)
+        inputs, weights, _ = _aten.convolution_backward(
+            upstream, images, w, None, self._stride, [1, 1], [1, 1], False, [0, 0], 1, [needs_inputs, True, False]
+        )
+        return inputs.reshape(x.shape) if needs_inputs else None, weights
+
+
+class PointMath:
+    """A quadratic function of the weights; a sample's output is ``1/2 d' H d + x' d`` with ``d = w - optimum``."""
+
+    def __init__(self, block: Point, hessian: torch.Tensor, optimum: torch.Tensor) -> None:
+        self.shape = block.shape
+        self._hessian = hessian
+        self._optimum = optimum
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Value of the function plus the samples' noise."""
+        d = w - self._optimum
+        return (torch.mv(x, d) + 0.5 * torch.dot(d, torch.mv(self._hessian, d))).view(-1, 1)
+
+    def backward(
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """``sum(g) H d + x' g``."""
+        slope = torch.mv(self._hessian, w - self._optimum)
+        return None, slope * g.sum() + torch.mv(x.T, g.view(-1))
+
+
+def block_math(block: Block, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> BlockMath:
+    """Mathematics of a block; `hessian` and `optimum` are those of quadratic data."""
+    if isinstance(block, Dense):
+        return DenseMath(block)
+    if isinstance(block, Convolution):
+        return ConvolutionMath(block)
+    assert hessian is not None
+    assert optimum is not None
+    return PointMath(block, hessian, optimum)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """`apply` makes a new tensor; `backward(g, y)` is the gradient of the inputs, given the outputs y."""
+
+    apply: Callable[[torch.Tensor], torch.Tensor]
+    backward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _tanh_backward(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = _aten.tanh_backward(g, y)
+    return result
+
+
+def _relu_backward(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = _aten.threshold_backward(g, y, 0)
+    return result
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(torch.clone, lambda g, y: g),
+    "relu": Activation(torch.relu, _relu_backward),
+    "tanh": Activation(torch.tanh, _tanh_backward),
+}
+"""Activation functions by name."""
+
+Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""From outputs and targets to the mean loss and its gradient with respect to the outputs."""
+
+
+def _cross_entropy(y: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    logs = torch.log_softmax(y, dim=1)
+    column = labels.view(-1, 1)
+    loss = -logs.gather(1, column).mean()
+    residual = logs.exp_()
+    residual.scatter_add_(1, column, torch.full_like(column, -1, dtype=y.dtype))
+    return loss, residual.div_(y.shape[0])
+
+
+def _squared(y: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    difference = y - targets
+    return 0.5 * (difference * difference).sum() / y.shape[0], difference / y.shape[0]
+
+
+def _mean(y: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return y.mean(), torch.full_like(y, 1.0 / y.shape[0])
+
+
+LOSSES: dict[str, Loss] = {"classification": _cross_entropy, "quadratic": _mean, "regression": _squared}
+"""Losses by kind of data."""
+
+
+def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    """Initial weights of block `index`, flat; drawn under the block's name, so no cut of the network changes them.
+
+    "uniform": bounds of Glorot and Bengio (2010), or of He et al. (2015) after a rectifier. "exact": -1/2, 0 or 1/2.
+    The point of a quadratic function starts at zero.
+    """
+    block = network.blocks[index]
+    count = int(np.prod(block.shape))
+    if isinstance(block, Point):
+        return torch.zeros(count, dtype=dtype)
+    generator = Draws(seed).generator("weights", label=block.name)
+    if network.initial == "exact":
+        return torch.from_numpy(generator.integers(-1, 2, count) * 0.5).to(dtype)
+    field = block.shape[2:]  # rows and columns of a filter
+    fan_in, fan_out = (int(np.prod((channels, *field))) for channels in (block.shape[1], block.shape[0]))
+    if network.activation == "relu":
+        bound = np.sqrt(6.0 / fan_in)
+    else:
+        bound = np.sqrt(6.0 / (fan_in + fan_out))
+    return torch.from_numpy(generator.uniform(-bound, bound, count)).to(dtype)
