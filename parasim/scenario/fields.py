@@ -1,4 +1,4 @@
-"""Fields of a scenario's sections: a dataclass field with one line of documentation, limits, and its unit if it has one.
+"""Fields of a scenario's sections: dataclass fields with a line of documentation, limits, and a unit if they have one.
 
 The sections of a file (parasim/scenario/model.py) and the options of schemes (parasim/program/scheme.py), models, data
 and optimisers are dataclasses described in this one manner; `parasim/scenario/check.py` validates and
@@ -14,12 +14,12 @@ __all__ = ["quantity", "setting"]
 
 
 def setting(doc: str, default: Any = MISSING, **limits: float) -> Any:
-    """A plain field, required unless it has a default; `limits` are `ge`, `gt`, `le`, `lt`."""
+    """Describe a plain field, required unless it has a default; `limits` are `ge`, `gt`, `le`, `lt`."""
     if default is MISSING:
         return field(metadata={"doc": doc, **limits})
     return field(default=default, metadata={"doc": doc, **limits})
 
 
 def quantity(dimension: str, doc: str, default: Any = MISSING, **limits: float) -> Any:
-    """A float that the file writes with a unit ("10 Gbit/s"); `dimension` is a key of `parasim.units.DIMENSIONS`."""
+    """Describe a float written with a unit ("10 Gbit/s"); `dimension` is a key of `parasim.units.DIMENSIONS`."""
     return setting(doc, default, **limits, dimension=dimension)  # type: ignore[arg-type]

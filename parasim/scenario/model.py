@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
 from parasim.scenario.fields import quantity, setting
+from parasim.workload import DataSpec
 
 __all__ = [
     "NOISES",
@@ -23,10 +24,12 @@ __all__ = [
     "GammaNoise",
     "Link",
     "LognormalNoise",
+    "MixtureNoise",
     "Noise",
     "Optimizer",
     "Overhead",
     "ParetoNoise",
+    "ResampledNoise",
     "Run",
     "Scenario",
     "Star",
@@ -85,7 +88,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """No noise; subclasses are random factors of mean 1 (but see `ParetoNoise`) on the time of every kernel."""
+    """No noise; subclasses are random factors of mean 1 on the time of every kernel (parasim/simulation/noise.py)."""
 
     kind: ClassVar[str] = "none"
 
@@ -100,23 +103,40 @@ class LognormalNoise(Noise):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GammaNoise(Noise):
-    """Gamma-distributed factor of mean 1 and standard deviation `sigma` (shape ``1 / sigma^2``)."""
+    """Gamma-distributed factor: its coefficient of variation is ``1 / sqrt(shape)``."""
 
     kind: ClassVar[str] = "gamma"
-    sigma: float = setting("standard deviation of the factor", ge=0, le=10)
+    shape: float = setting("shape of the distribution (1: exponential; larger: steadier)", gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureNoise(Noise):
+    """With `probability` a kernel takes `slowdown` times as long as otherwise."""
+
+    kind: ClassVar[str] = "mixture"
+    probability: float = setting("probability that a kernel straggles", ge=0, le=1)
+    slowdown: float = setting("how many times as long it then takes", ge=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParetoNoise(Noise):
-    """Stragglers: a log-normal factor of mean 1, times a Pareto(`alpha`) factor >= 1 with probability `probability`.
-
-    The mean is ``1 + probability / (alpha - 1)``.
-    """
+    """With `probability` a kernel takes X times as long as otherwise, ``P(X > x) = x ** -exponent``."""
 
     kind: ClassVar[str] = "pareto"
     probability: float = setting("probability that a kernel straggles", ge=0, le=1)
-    alpha: float = setting("exponent of the straggler's Pareto factor (heavier when smaller)", gt=1, le=100)
-    sigma: float = setting("standard deviation of the ordinary factor's logarithm", 0.0, ge=0, le=10)
+    exponent: float = setting("exponent of the tail (smaller: heavier)", gt=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResampledNoise(Noise):
+    """Measured factors, drawn with equal probability and divided by their mean."""
+
+    kind: ClassVar[str] = "resampled"
+    factors: tuple[float, ...] = setting("measured factors")
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) <= 0:
+            raise ValueError("factors must be one or more numbers greater than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +152,9 @@ NOISES: dict[str, type[Noise]] = {
     "none": Noise,
     "lognormal": LognormalNoise,
     "gamma": GammaNoise,
+    "mixture": MixtureNoise,
     "pareto": ParetoNoise,
+    "resampled": ResampledNoise,
 }
 
 
@@ -168,23 +190,35 @@ class Cluster:
 # the rest ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is trained: kinds with their options objects, samples per worker and step, and the model as costs."""
+    """What is trained.
+
+    Attributes
+    ----------
+    model_kind, model_options, data_kind, data_options
+        Kinds, and all their options by name; `data_kind` is None without data.
+    batch_size
+        Samples per worker (per pipeline) and step.
+    dtype
+        "float32" or "float64".
+    data, model
+        Sizes of the data, and the model as costs.
+    """
 
     model_kind: str
-    model_options: Any
+    model_options: Mapping[str, Any]
     data_kind: str | None
-    data_options: Any
+    data_options: Mapping[str, Any]
     batch_size: int
     dtype: str
+    data: DataSpec | None
     model: Model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer:
-    """Kind of the optimiser and its options object."""
+class Optimizer(NamedTuple):
+    """Kind of the optimiser, and all its options by name."""
 
     kind: str
-    options: Any
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +226,7 @@ class Run:
     """How long, from which seed, with real gradients or costs only, and what is kept of the trace."""
 
     steps: int = setting("iterations of each worker (of each pipeline)", ge=1, le=1_000_000_000)
-    seed: int = setting("seed of every random draw", 0, ge=0, le=2**63 - 1)
+    seed: int = setting("seed of every random draw", 0, ge=0, le=10**18)
     learn: bool = setting("train the network for real, in simulated time too", False)
     trace: Literal["rows", "aggregate"] = setting("keep every row of the trace, or sums only", "rows")
 

@@ -1,0 +1,210 @@
+"""The edge: plain values of a file to dataclasses, checked by pydantic field by field, with errors that say where.
+
+A section is described by a dataclass (`parasim.scenario.fields`); nothing here knows any section by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from parasim.errors import ProgramError, ScenarioError
+from parasim.scenario.reader import Key, Places
+from parasim.units import EXAMPLES, parse_quantity
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = ["Section", "adapters", "default_of", "described", "suggestion"]
+
+_T = TypeVar("_T")
+_LIMITS = ("ge", "gt", "le", "lt")
+_WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+_MAX_SHOWN = 60
+MAX_INTEGER = 10**18
+
+
+def suggestion(word: object, known: Collection[object]) -> str:
+    """Write " (did you mean 'x'?)", or the names there are if none is close."""
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(str(word)[:_MAX_SHOWN], names, n=1)
+    if close:
+        return f" (did you mean '{close[0]}'?)"
+    return f" (there are: {', '.join(names)})" if names else " (there are none)"
+
+
+def described(cls: type) -> dict[str, Field[Any]]:
+    """Fields of a dataclass that a file may give."""
+    return {field.name: field for field in fields(cls) if field.init and not field.metadata.get("hidden")}
+
+
+def default_of(field: Field[Any]) -> Any:
+    """Default of a field, or `MISSING`."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+@functools.cache
+def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
+    """Validators of the fields of a dataclass, strict: no text is taken for a number."""
+    from pydantic import BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
+    from pydantic import Field as Limits
+
+    hints = get_type_hints(cls, include_extras=True)
+    result: dict[str, TypeAdapter[Any]] = {}
+    for name, field in described(cls).items():
+        hint, limits = hints[name], {key: field.metadata[key] for key in _LIMITS if key in field.metadata}
+        annotations: list[Any] = [Limits(**limits)] if limits else []
+        if dimension := field.metadata.get("dimension"):
+            annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
+            schema = {"type": ["string", "number"], "examples": [EXAMPLES[dimension]]}
+            annotations.append(WithJsonSchema(schema))
+        elif get_origin(hint) is tuple:
+            annotations.append(BeforeValidator(_tuples))
+        whole: Any = Annotated[(hint, *annotations)] if annotations else hint
+        result[name] = TypeAdapter(whole, config=ConfigDict(strict=True, allow_inf_nan=False))
+    return result
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of a file as the tuples that frozen objects hold."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping of the document, at `path`.
+
+    Raises (everywhere)
+    -------------------
+    ScenarioError
+        One line: where, which key, what is wrong, what to do.
+    """
+
+    data: Mapping[str | int, Any]
+    path: Key
+    places: Places
+
+    def error(self, key: str | int | None, what: str, *, at_key: bool = False) -> ScenarioError:
+        """Error about a key of this section (None: about the section itself)."""
+        path = self.path if key is None else (*self.path, key)
+        return self.places.error(path, what, at_key=at_key)
+
+    def only(self, known: Collection[str], of: str = "") -> None:
+        """Refuse keys that are not `known`."""
+        for key in self.data:
+            if key not in known:
+                raise self.error(key, f"unknown key{of}{suggestion(key, known)}", at_key=True)
+
+    def section(self, key: str, *, optional: bool = False, example: str = "") -> Section:
+        """The section under a key; an optional one may be absent (then it is empty)."""
+        if key not in self.data:
+            if optional:
+                return Section({}, (*self.path, key), self.places)
+            raise self.error(key, f"is missing{example and f': write {key}: {example}'}")
+        value = self.data[key]
+        if not isinstance(value, dict):
+            shown = "is empty" if value is None else f"is {shorten(value)}, no mapping"
+            raise self.error(key, f"{shown}{example and f': write {key}: {example}'}")
+        return Section(value, (*self.path, key), self.places)
+
+    def choose(self, table: Mapping[str, _T], what: str) -> tuple[str, _T]:
+        """The entry of a table that ``kind:`` names."""
+        if "kind" not in self.data:
+            raise self.error("kind", f"is missing{suggestion('', table)}")
+        kind = self.data["kind"]
+        if not isinstance(kind, str) or kind not in table:
+            raise self.error("kind", f"unknown {what} {shorten(kind)}{suggestion(kind, table)}")
+        return kind, table[kind]
+
+    def build(
+        self, cls: type[_T], *, beside: Collection[str] = (), defaults: Mapping[str, Any] | None = None, of: str = ""
+    ) -> _T:
+        """The dataclass made from this section's keys, less those `beside`; `defaults` (SI) for absent ones."""
+        known = described(cls)
+        self.only([*known, *beside], of)
+        values = dict(defaults or {})
+        for name, adapter in adapters(cls).items():  # type: ignore[arg-type]
+            if name in self.data:
+                values[name] = self._value(name, adapter, known[name])
+            elif name not in values and default_of(known[name]) is MISSING:
+                dimension = known[name].metadata.get("dimension")
+                example = f": write {name}: {EXAMPLES[dimension]}" if dimension else ""
+                raise self.error(name, f"is missing ({known[name].metadata['doc']}){example}")
+        with self.blamed(None):
+            return cls(**values)
+
+    @contextmanager
+    def blamed(self, key: str | None) -> Iterator[None]:
+        """Errors of the values' owners get the place of this section, or of a key of it."""
+        try:
+            yield
+        except (ValueError, ProgramError) as error:
+            raise self.error(key, str(error)) from None
+
+    def _value(self, name: str, adapter: TypeAdapter[Any], field: Field[Any]) -> Any:
+        from pydantic import ValidationError
+
+        value = self.data[name]
+        if isinstance(value, int) and abs(value) > MAX_INTEGER and not field.metadata.get("dimension"):
+            raise self.error(name, f"{shorten(value)} is too large (the limit is 10^18)")
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as invalid:
+            first = invalid.errors(include_url=False, include_context=True)[0]
+            inner = tuple(key for key in first["loc"] if isinstance(key, int))
+            path = (*self.path, name, *inner)
+            raise self.places.error(path, _what(first, adapter)) from None
+
+
+def shorten(value: object) -> str:
+    """The value as Python writes it, cut if long."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**_MAX_SHOWN else "a number of very many digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _what(error: Any, adapter: TypeAdapter[Any]) -> str:
+    """What is wrong, in the words of a user."""
+    shown, kind, context = shorten(error["input"]), error["type"], error.get("ctx", {})
+    for key in _LIMITS:
+        if key in context:
+            limit = context[key]
+            return (
+                f"{shown} must be {_WORDS[key]} {limit:g}"
+                if isinstance(limit, float)
+                else f"{shown} must be {_WORDS[key]} {limit}"
+            )
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        values = _literals(adapter)
+        close = difflib.get_close_matches(str(error["input"])[:_MAX_SHOWN], map(str, values), n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        return f"{shown} is none of {', '.join(map(str, values))}{hint}"
+    words = {
+        "int_type": "is no whole number",
+        "int_from_float": "is no whole number",
+        "float_type": "is no number",
+        "finite_number": "is not finite",
+        "bool_type": "must be true or false",
+        "string_type": "must be text: put it in quotes",
+        "tuple_type": "is no list",
+        "list_type": "is no list",
+    }
+    return f"{shown} {words[kind]}" if kind in words else f"{shown}: {error['msg']}"
+
+
+def _literals(adapter: TypeAdapter[Any]) -> list[Any]:
+    """Values of every `Literal` in a field's type."""
+    found: list[Any] = []
+    pending = [adapter._type]
+    while pending:
+        hint = pending.pop()
+        if get_origin(hint) is Literal:
+            found += get_args(hint)
+        else:
+            pending += get_args(hint)
+    return found

@@ -1,0 +1,40 @@
+"""The tables of kinds that a scenario chooses from, gathered from their owners when first needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from parasim.program.scheme import Scheme
+
+__all__ = ["data_kinds", "model_kinds", "optimizer_kinds", "scheme_kinds"]
+
+
+@functools.cache
+def scheme_kinds() -> Mapping[str, type[Scheme]]:
+    """Every scheme, by name and by alias."""
+    from parasim.schemes import SCHEMES
+
+    aliases = {alias: scheme for scheme in SCHEMES.values() for alias in scheme.aliases}
+    return aliases | SCHEMES
+
+
+def model_kinds() -> Mapping[str, type]:
+    """Options of every kind of model."""
+    from parasim.workload import MODELS
+
+    return MODELS
+
+
+def data_kinds() -> Mapping[str, type]:
+    """Options of every kind of data."""
+    from parasim.workload import DATA
+
+    return DATA
+
+
+def optimizer_kinds() -> Mapping[str, type]:
+    """Every update rule; its fields are its options."""
+    from parasim.learning.optimizers import OPTIMIZERS
+
+    return OPTIMIZERS
