@@ -1,0 +1,46 @@
+"""What a trace can't know about its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["RunInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a trace can't know about its run.
+
+    Attributes
+    ----------
+    scenario, scheme
+        Their names.
+    clock
+        Which runtime: virtual or wall-clock time.
+    workers
+        Number of workers.
+    batch_size
+        Samples per worker (per pipeline) and step.
+    seed, calibrated
+        Seed of all draws; do all costs come from a fitted profile?
+    events
+        Events that the simulator handled (0 for a real run).
+    wall_seconds, simulation_seconds
+        Wall time of all, and without start-up.
+    batches_per_step
+        How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
+        of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
+    """
+
+    scenario: str
+    scheme: str
+    clock: Literal["simulated", "real"]
+    workers: int
+    batch_size: int
+    seed: int = 0
+    calibrated: bool = False
+    events: int = 0
+    wall_seconds: float = 0.0
+    simulation_seconds: float = 0.0
+    batches_per_step: int | None = None

@@ -1,0 +1,34 @@
+"""The course of the loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from parasim.trace.sinks import Foldable
+
+__all__ = ["LossPoint", "first_and_last_loss", "loss_curve"]
+
+
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """Mean `loss` of all that was logged for `step`, complete at `seconds`."""
+
+    step: int
+    seconds: float
+    loss: float
+
+
+def loss_curve(trace: Foldable) -> list[LossPoint]:
+    """Mean loss by step, over workers and micro-batches; empty if nothing was learned."""
+    losses = trace.fold().losses
+    return [LossPoint(step, losses[step].seconds, losses[step].mean()) for step in sorted(losses)]
+
+
+def first_and_last_loss(trace: Foldable) -> dict[str, float] | None:
+    """Mean over workers of the loss of each one's first and last step; None if nothing was learned."""
+    pairs = [pair for actor in trace.fold().actors if (pair := actor.losses()) is not None]
+    if not pairs:
+        return None
+    first, last = zip(*pairs, strict=True)
+    return {"first": math.fsum(first) / len(pairs), "last": math.fsum(last) / len(pairs)}

@@ -1,0 +1,77 @@
+"""The summary of a run: every figure of a trace, with what the trace can't know.
+
+* `seconds`: from 0 to the largest end of a row of the role "worker" (of all roles, if there is none). Notes count; the
+  "closed" rows of daemons, which end with whoever comes last, do not.
+* `steps`: "step" rows of a worker; the maximum over workers. If they differ, `steps_per_worker` lists them by rank.
+* Figures per worker are means over the role "worker", per step over each worker's own steps (over `steps`, if it logged
+  none); the maximum over workers stands under the same name in `max`. Other roles have the same figures under `roles`.
+* `updates`: of the parameter copy that had most: the largest version applied, plus one.
+* Bytes and messages are payload; header-only messages are the `control_` figures. Native collectives claim none.
+* `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
+* `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.
+* `lost_updates`, `torn_reads`: of shared memory, in the whole run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parasim.metrics.figures import figures
+from parasim.metrics.info import RunInfo
+from parasim.metrics.losses import first_and_last_loss
+from parasim.metrics.staleness import staleness_of
+from parasim.trace.actor import ActorTotals
+from parasim.trace.sinks import Foldable
+
+__all__ = ["summary"]
+
+_WORKER = "worker"
+
+
+def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
+    """All figures of a run, under the names of DESIGN section 8, ready for JSON.
+
+    Times in seconds, sizes in bytes. Figures per step of a run without steps, and the staleness of no gradients,
+    are None. Keys of the staleness histogram are whole numbers.
+    """
+    actors = trace.fold().actors
+    roles: dict[str, list[ActorTotals]] = {}
+    for actor in actors:
+        roles.setdefault(actor.role, []).append(actor)
+    team = roles.pop(_WORKER, actors)
+    seconds = max((actor.end for actor in team), default=0.0)
+    steps_of = [actor.steps for actor in team]
+    steps = max(steps_of, default=0)
+    batches = sum(steps_of) if info.batches_per_step is None else steps * info.batches_per_step
+    return {
+        "scenario": info.scenario,
+        "scheme": info.scheme,
+        "clock": info.clock,
+        "workers": info.workers,
+        "steps": steps,
+        "steps_per_worker": steps_of if len(set(steps_of)) > 1 else None,
+        "seconds": seconds,
+        "seconds_per_step": seconds / steps if steps else None,
+        "samples_per_second": batches * info.batch_size / seconds if seconds else None,
+        **figures(team, steps, seconds, "_per_worker"),
+        "staleness": staleness_of(trace).overall.as_dict(),
+        "loss": first_and_last_loss(trace),
+        "updates": max((actor.updates for actor in actors), default=0),
+        "lost_updates": sum(actor.lost_updates for actor in actors),
+        "torn_reads": sum(actor.torn_reads for actor in actors),
+        "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
+        "events": info.events,
+        "wall_seconds": info.wall_seconds,
+        "simulation_seconds": info.simulation_seconds,
+        "seed": info.seed,
+        "calibrated": info.calibrated,
+    }
+
+
+def _role(actors: list[ActorTotals], steps: int, seconds: float) -> dict[str, Any]:
+    """The figures of a role other than "worker"."""
+    return {
+        "actors": len(actors),
+        "updates": max(actor.updates for actor in actors),
+        **figures(actors, steps, seconds),
+    }

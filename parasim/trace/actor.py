@@ -1,0 +1,196 @@
+"""What one actor's rows add up to, folded row by row into bounded state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from parasim.trace.lanes import LaneTimes
+from parasim.trace.rows import Row
+
+__all__ = ["HANDLERS", "ActorTotals", "Histogram"]
+
+Histogram = dict[int, int]
+"""How often each whole number was seen."""
+
+
+class ActorTotals:
+    """Sums over the rows of one actor, which come in the order of their ends.
+
+    Attributes
+    ----------
+    rank, role, index
+        Who.
+    end
+        Largest end of a row that isn't "closed", in seconds.
+    steps, updates
+        Iterations finished; updates of the copy that it changed most: largest version applied, plus one.
+    bytes_sent, messages_sent, bytes_received, messages_received
+        Payload, and messages that carry some. Native collectives claim none.
+    control_messages, control_bytes
+        Header-only messages sent, and their bytes.
+    flops, cancelled_seconds
+        FLOP of all computes; time of computes that were cancelled.
+    peak_bytes, peak_bytes_of
+        Largest sum of held memory; the same for each named part.
+    staleness
+        Histograms of version applied - version read, by (rank whose gradient it was, layer).
+    lost_updates, torn_reads
+        Of shared memory.
+    times
+        Where its time goes.
+    """
+
+    __slots__ = (
+        "_first_loss",
+        "_held",
+        "_held_of",
+        "_last_loss",
+        "bytes_received",
+        "bytes_sent",
+        "cancelled_seconds",
+        "control_bytes",
+        "control_messages",
+        "end",
+        "flops",
+        "index",
+        "lost_updates",
+        "messages_received",
+        "messages_sent",
+        "peak_bytes",
+        "peak_bytes_of",
+        "rank",
+        "role",
+        "staleness",
+        "steps",
+        "times",
+        "torn_reads",
+        "updates",
+    )
+
+    def __init__(self, rank: int, role: str, index: int) -> None:
+        self.rank = rank
+        self.role = role
+        self.index = index
+        self.end = 0.0
+        self.steps = self.updates = 0
+        self.bytes_sent = self.messages_sent = self.bytes_received = self.messages_received = 0
+        self.control_messages = self.control_bytes = 0
+        self.flops = self.cancelled_seconds = 0.0
+        self.peak_bytes = self._held = 0
+        self.peak_bytes_of: dict[str, int] = {}
+        self._held_of: dict[str, int] = {}
+        self.staleness: dict[tuple[int, str], Histogram] = {}
+        self.lost_updates = self.torn_reads = 0
+        self.times = LaneTimes()
+        self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
+        self._last_loss: tuple[int, float, int] | None = None
+
+    def losses(self) -> tuple[float, float] | None:
+        """Mean loss of the first and of the last step that logged one."""
+        if self._first_loss is None or self._last_loss is None:
+            return None
+        return self._first_loss[1] / self._first_loss[2], self._last_loss[1] / self._last_loss[2]
+
+    # one method per op ---------------------------------------------------------------------------------------------
+    def compute(self, row: Row) -> None:
+        """A compute."""
+        self.flops += row.flops
+        if row.outcome == "cancelled":
+            self.cancelled_seconds += row.t_end - row.t_start
+        self.times.work(row, moves=False)
+
+    def send(self, row: Row) -> None:
+        """A message that leaves."""
+        if row.control_bytes and not row.nbytes:
+            self.control_messages += 1
+            self.control_bytes += row.control_bytes
+        else:
+            self.messages_sent += 1
+            self.bytes_sent += row.nbytes
+        self.times.work(row, moves=True)
+
+    def receive(self, row: Row) -> None:
+        """A message that arrives; nothing if the receive ended without one."""
+        if row.outcome == "closed" or (row.outcome == "cancelled" and not row.message):
+            return
+        if row.nbytes or not row.control_bytes:
+            self.messages_received += 1
+            self.bytes_received += row.nbytes
+        self.times.work(row, moves=True)
+
+    def wait(self, row: Row) -> None:
+        """A wait for lanes."""
+        self.times.wait(row)
+
+    def collective(self, row: Row) -> None:
+        """A collective; an expanded one has rows for its messages."""
+        if row.outcome != "expanded":
+            self.times.work(row, moves=True)
+
+    def shared(self, row: Row) -> None:
+        """A read or an update of shared memory."""
+        if row.outcome == "torn":
+            self.torn_reads += 1
+        elif row.outcome == "lost":
+            self.lost_updates += 1
+        self.times.work(row, moves=True)
+
+    def log(self, row: Row) -> None:
+        """A note at no cost."""
+        label = row.label
+        if label == "step":
+            self.steps += 1
+        elif label == "applied":
+            self._applied(row)
+        elif label == "loss" and row.value is not None:
+            self._loss(row.step, row.value)
+        if row.held_bytes:
+            self._hold(row.buffer, row.held_bytes)
+
+    def nothing(self, row: Row) -> None:
+        """A row that adds to no figure but the end."""
+
+    # notes ---------------------------------------------------------------------------------------------------------
+    def _applied(self, row: Row) -> None:
+        """A gradient was applied."""
+        histogram = self.staleness.setdefault((row.rank if row.peer < 0 else row.peer, row.layer), {})
+        staleness = row.version_applied - row.version_read
+        histogram[staleness] = histogram.get(staleness, 0) + 1
+        self.updates = max(self.updates, row.version_applied + 1)
+
+    def _loss(self, step: int, value: float) -> None:
+        """A loss was found; those of one step are summed."""
+        first, last = self._first_loss, self._last_loss
+        if first is None or step <= first[0]:
+            self._first_loss = _with(first, step, value)
+        if last is None or step >= last[0]:
+            self._last_loss = _with(last, step, value)
+
+    def _hold(self, part: str, nbytes: int) -> None:
+        """Memory was taken or given back."""
+        self._held += nbytes
+        held = self._held_of[part] = self._held_of.get(part, 0) + nbytes
+        self.peak_bytes = max(self.peak_bytes, self._held)
+        self.peak_bytes_of[part] = max(self.peak_bytes_of.get(part, 0), held)
+
+
+def _with(mean: tuple[int, float, int] | None, step: int, value: float) -> tuple[int, float, int]:
+    """The running mean of a step with one value more; a new one if the step differs."""
+    return (step, mean[1] + value, mean[2] + 1) if mean is not None and mean[0] == step else (step, value, 1)
+
+
+HANDLERS: dict[str, Callable[[ActorTotals, Row], None]] = {
+    "compute": ActorTotals.compute,
+    "send": ActorTotals.send,
+    "recv": ActorTotals.receive,
+    "wait": ActorTotals.wait,
+    "sleep": ActorTotals.nothing,
+    "collective": ActorTotals.collective,
+    "read": ActorTotals.shared,
+    "update": ActorTotals.shared,
+    "locked": ActorTotals.nothing,
+    "decide": ActorTotals.nothing,
+    "choice": ActorTotals.nothing,
+    "log": ActorTotals.log,
+}
+"""What to do with a row, by its op."""

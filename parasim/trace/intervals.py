@@ -1,0 +1,78 @@
+"""Lengths of unions of time intervals: of a few, or of a stream in bounded memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+__all__ = ["Union", "covered"]
+
+_KEPT = 1024
+
+
+def covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of `intervals` (start, end), in their unit."""
+    total = 0.0
+    reached = float("-inf")
+    for start, end in sorted(intervals):
+        if start > reached:
+            total += end - start
+            reached = end
+        elif end > reached:
+            total += end - reached
+            reached = end
+    return total
+
+
+class Union:
+    """Length of the union of intervals that come in about the order of their ends.
+
+    Keeps at most 1024 disjoint pieces; older ones are only a number. An interval that reaches back behind the kept
+    pieces is clipped there.
+    """
+
+    __slots__ = ("_ends", "_floor", "_passed", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        self._passed = 0.0
+        self._floor = float("-inf")
+
+    def add(self, start: float, end: float) -> None:
+        """Take one interval; nothing if it is empty."""
+        if end <= start:
+            return
+        starts, ends = self._starts, self._ends
+        if not ends or start > ends[-1]:
+            starts.append(start)
+            ends.append(end)
+            if len(ends) >= _KEPT:
+                self._let_go(_KEPT // 2)
+        elif start >= starts[-1]:
+            ends[-1] = max(ends[-1], end)
+        else:
+            self._insert(max(start, self._floor), end)
+
+    def _insert(self, start: float, end: float) -> None:
+        """Merge an interval with all the pieces that it meets."""
+        if end <= start:
+            return
+        starts, ends = self._starts, self._ends
+        first = bisect_left(ends, start)
+        last = bisect_right(starts, end)
+        if first < last:
+            start = min(start, starts[first])
+            end = max(end, ends[last - 1])
+        starts[first:last] = [start]
+        ends[first:last] = [end]
+
+    def _let_go(self, count: int) -> None:
+        """Turn the oldest pieces into a number."""
+        self._passed += covered(zip(self._starts[:count], self._ends[:count], strict=True))
+        self._floor = self._ends[count - 1]
+        del self._starts[:count], self._ends[:count]
+
+    def length(self) -> float:
+        """Length so far."""
+        return self._passed + covered(zip(self._starts, self._ends, strict=True))

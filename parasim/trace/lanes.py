@@ -1,0 +1,133 @@
+"""Where an actor's time goes: its main lane, and what posted lanes do beside it.
+
+The main lane's time is split by three rules.
+
+* compute: its compute rows, from start to end, cancelled ones too.
+* transfer: its sends, receives, native collectives, and reads and updates of shared memory, from start to end.
+* A wait row names the lanes waited for. The part of it in which one of those lanes transfers is transfer; of the rest,
+  the part in which one of them computes is compute. A lane that itself waits for other lanes is seen through.
+
+All other time is waiting: for a peer, a lock, a lane that waits itself, asleep, or finished before the others.
+Containers ("locked", and collectives with outcome "expanded") count nowhere: what they contain has rows of its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from parasim.trace.intervals import Union, covered
+from parasim.trace.rows import Row
+
+__all__ = ["LaneTimes"]
+
+_MAIN = "main"
+_OPEN_WAITS = 32
+_Span = tuple[float, float, bool]  # start, end, is it a transfer (else a compute)
+
+
+class _Wait:
+    """A wait of the main lane, and what the lanes waited for did meanwhile."""
+
+    __slots__ = ("end", "lanes", "spans", "start")
+
+    def __init__(self, start: float, end: float, lanes: tuple[str, ...], spans: list[_Span]) -> None:
+        self.start = start
+        self.end = end
+        self.lanes = lanes
+        self.spans = spans
+
+    def split(self) -> tuple[float, float]:
+        """Seconds of it that are compute, and transfer."""
+        transfer = covered((start, end) for start, end, moves in self.spans if moves)
+        busy = covered((start, end) for start, end, _ in self.spans)
+        return max(0.0, busy - transfer), transfer
+
+
+class LaneTimes:
+    """Splits the time of one actor's lanes; takes its rows in the order of their ends.
+
+    State: numbers; at most 1024 intervals per union of busy time; what the posted lanes did since the last row of the main
+    lane; and the last 32 waits of the main lane, which stay open for operations that end after them.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_floor",
+        "_limit",
+        "_main",
+        "_recent",
+        "_waited",
+        "_waits",
+    )
+
+    def __init__(self) -> None:
+        self._busy = (Union(), Union())  # compute, transfer: of any lane
+        self._main = (Union(), Union())  # of the main lane's own operations
+        self._waited = (0.0, 0.0)  # of its waits that are closed
+        self._waits: deque[_Wait] = deque()
+        self._recent: dict[str, list[_Span]] = {}
+        self._floor = float("-inf")  # end of the last row of the main lane
+        self._limit = 64
+
+    def main_seconds(self) -> tuple[float, float]:
+        """Seconds of the main lane that are compute, and transfer."""
+        compute, transfer = self._waited
+        for wait in self._waits:
+            in_compute, in_transfer = wait.split()
+            compute += in_compute
+            transfer += in_transfer
+        return compute + self._main[0].length(), transfer + self._main[1].length()
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """Seconds in which some lane computes, and in which some lane transfers."""
+        return self._busy[0].length(), self._busy[1].length()
+
+    def passed(self, end: float) -> None:
+        """A row of the main lane has ended."""
+        self._floor = max(self._floor, end)
+
+    def work(self, row: Row, moves: bool) -> None:
+        """A compute, or (`moves`) a transfer."""
+        start, end = row.t_start, row.t_end
+        if end > start:
+            self._busy[moves].add(start, end)
+            if row.lane == _MAIN:
+                self._main[moves].add(start, end)
+            else:
+                self._beside(row.lane, (start, end, moves))
+
+    def wait(self, row: Row) -> None:
+        """A wait for lanes."""
+        start, end = row.t_post, row.t_end
+        lanes = tuple(row.label.split(","))
+        spans = [span for lane in lanes for span in _clipped(self._recent.get(lane, ()), start, end)]
+        if row.lane != _MAIN:
+            for span in spans:
+                self._beside(row.lane, span)
+        elif end > start:
+            self._waits.append(_Wait(start, end, lanes, spans))
+            if len(self._waits) > _OPEN_WAITS:
+                compute, transfer = self._waits.popleft().split()
+                self._waited = (self._waited[0] + compute, self._waited[1] + transfer)
+
+    def _beside(self, lane: str, span: _Span) -> None:
+        """Keep what a posted lane did until the main lane has passed it."""
+        spans = self._recent.get(lane)
+        if spans is None:
+            spans = self._recent[lane] = []
+        spans.append(span)
+        if len(spans) > self._limit:
+            floor = self._floor
+            spans[:] = [kept for kept in spans if kept[1] > floor]
+            self._limit = max(64, 2 * len(spans))
+        for wait in reversed(self._waits):
+            if wait.end <= span[0]:
+                break
+            if lane in wait.lanes:
+                wait.spans += _clipped((span,), wait.start, wait.end)
+
+
+def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:
+    """The parts of `spans` between two times."""
+    return [(max(start, low), min(end, high), moves) for start, end, moves in spans if start < high and end > low]
