@@ -112,6 +112,7 @@ class Network:
         self._gathering = False
         self._sweep = 0
         self._seen = [0] * len(cluster.links)  # the last sweep that came by
+        self._numbers = [0] * len(cluster.links)  # number of a link in that sweep's component
 
     def start(self, source: int, destination: int, nbytes: float, done: Callable[[float], None]) -> None:
         """Start a message now; `done` is called at its delivery, with the time of this call.
@@ -215,63 +216,61 @@ class Network:
         self._sweep += 1
         for link in self._touched:
             if self._seen[link] != self._sweep:
-                flows = self._connected(link)
-                if flows:
-                    self._solve(flows)
+                self._solve(link)
         self._touched.clear()
 
-    def _connected(self, start: int) -> list[_Flow]:
-        """All flows that are connected to a link, marking links and flows."""
-        users, seen, sweep = self._users, self._seen, self._sweep
-        seen[start] = sweep
-        links = [start]
-        flows = []
-        for link in links:  # grows as it goes
-            for flow in users[link]:
-                if flow.seen != sweep:
-                    flow.seen = sweep
-                    flows.append(flow)
-                    for other in flow.links:
-                        if seen[other] != sweep:
-                            seen[other] = sweep
-                            links.append(other)
-        return flows
-
-    def _solve(self, flows: list[_Flow]) -> None:
-        """Give a whole component its rates and its deadline."""
+    def _solve(self, link: int) -> None:
+        """Give the flows that are connected to a link their rates, and their component its deadline."""
+        flows, capacities, routes = self._connected(link)
+        if not flows:
+            return
         self.solves += 1
         now = self._env.now
-        for flow, rate in zip(flows, max_min(*self._problem(flows)), strict=True):
+        for flow, rate in zip(flows, max_min(capacities, routes), strict=True):
             if flow.component is not None:
                 flow.component.live = False
             if abs(rate - flow.rate) > _UNCHANGED * rate:
-                left = max(0.0, flow.end - now) * flow.rate  # bytes
+                left = (flow.end - now) * flow.rate if flow.end > now else 0.0  # bytes
                 flow.rate = rate
                 flow.end = now + left / rate
-        self._join(flows, min(flow.end for flow in flows))
+        self._join(flows, min([flow.end for flow in flows]))
 
-    def _problem(self, flows: list[_Flow]) -> tuple[list[float], list[list[int]]]:
-        """Capacities and routes, leaving out links of one flow that its other links keep from being full."""
-        users, capacities = self._users, self._capacities
-        numbers: dict[int, int] = {}
-        kept: list[float] = []
-        routes = []
-        for flow in flows:
-            route = []
-            shared = float("inf")
-            for link in flow.links:
-                if len(users[link]) > 1:
-                    number = numbers.get(link)
-                    if number is None:
-                        number = numbers[link] = len(kept)
-                        kept.append(capacities[link])
-                    route.append(number)
-                    shared = min(shared, capacities[link])
-            if flow.bandwidth < shared:
-                route.append(len(kept))
-                kept.append(flow.bandwidth)
-            routes.append(route)
-        return kept, routes
+    def _connected(self, start: int) -> tuple[list[_Flow], list[float], list[list[int]]]:
+        """All flows connected to a link, with capacities and routes numbered for them alone.
+
+        Links of one flow are left out where another link of its route keeps them from being full.
+        """
+        users, seen, numbers, sweep = self._users, self._seen, self._numbers, self._sweep
+        flows: list[_Flow] = []
+        capacities: list[float] = []
+        routes: list[list[int]] = []
+        links = [start]
+        if len(users[start]) > 1:
+            seen[start], numbers[start] = sweep, 0
+            capacities.append(self._capacities[start])
+        for link in links:  # grows as it goes
+            for flow in users[link]:
+                if flow.seen == sweep:
+                    continue
+                flow.seen = sweep
+                route = []
+                narrowest_is_private = True
+                for other in flow.links:
+                    if len(users[other]) > 1:
+                        if seen[other] != sweep:
+                            seen[other], numbers[other] = sweep, len(capacities)
+                            capacities.append(self._capacities[other])
+                            links.append(other)
+                        number = numbers[other]
+                        route.append(number)
+                        if capacities[number] == flow.bandwidth:
+                            narrowest_is_private = False
+                if narrowest_is_private:
+                    route.append(len(capacities))
+                    capacities.append(flow.bandwidth)
+                flows.append(flow)
+                routes.append(route)
+        return flows, capacities, routes
 
     def _join(self, flows: list[_Flow], first: float) -> None:
         component = _Component(flows)

@@ -1,0 +1,98 @@
+"""Clusters: hosts, directed links, static routes, the star, and the time of a kernel on a device."""
+
+import math
+
+import pytest
+
+from parasim.cluster.cluster import Cluster
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
+from parasim.cluster.star import star
+from parasim.errors import ScenarioError
+from parasim.program.ops import Kernel
+from parasim.simulation.devices import kernel_seconds
+
+DEVICE = Device("cpu", flops=1e9, memory=1e9, memory_bandwidth=1e8, launch=1e-6)
+LINK = Link("link", 1e6, 1e-3)
+
+
+def hosts(count: int) -> list[Host]:
+    return [Host(f"host{number}", 1, DEVICE) for number in range(count)]
+
+
+def test_star_takes_two_links_of_its_own_for_each_pair() -> None:
+    cluster = star(3, LINK, Link("memory", 1e9, 1e-6), cores=4, device=DEVICE)
+    assert [cluster.links[number].name for number in cluster.route(0, 2)] == ["host0->switch", "switch->host2"]
+    assert [cluster.links[number].name for number in cluster.route(2, 0)] == ["host2->switch", "switch->host0"]
+    assert cluster.route_latency(0, 2) == 2e-3
+    assert cluster.route_bandwidth(0, 2) == 1e6
+    assert cluster.hosts[2] == Host("host2", 4, DEVICE)
+
+
+def test_star_keeps_traffic_of_one_host_on_its_loopback() -> None:
+    cluster = star(2, LINK, Link("memory", 1e9, 1e-6), cores=1, device=DEVICE)
+    assert [cluster.links[number] for number in cluster.route(1, 1)] == [Link("host1->host1", 1e9, 1e-6)]
+
+
+def test_default_routes_have_the_fewest_links_and_follow_directions() -> None:
+    ring = Cluster(hosts(4), {(a, (a + 1) % 4): Link(f"{a}", 10.0 + a, 1.0) for a in range(4)})
+    assert ring.route(0, 1) == (0,)
+    assert ring.route(1, 0) == (1, 2, 3)
+    assert ring.path(1, 0) == ((1, 2, 3), 3.0, 11.0)
+
+
+def test_first_link_wins_among_equal_routes() -> None:
+    links = {(0, 3): LINK, (0, 2): LINK, (2, 1): LINK, (3, 1): LINK}
+    assert Cluster(hosts(2), links).route(0, 1) == (0, 3)
+
+
+def test_a_router_is_asked_once_for_each_pair() -> None:
+    asked = []
+
+    def router(source: int, destination: int) -> tuple[int, ...]:
+        asked.append((source, destination))
+        return (source, 9, destination)
+
+    cluster = Cluster(hosts(2), {(0, 1): LINK, (0, 9): LINK, (9, 1): LINK}, router)
+    assert cluster.route(0, 1) == cluster.route(0, 1) == (1, 2)
+    assert asked == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ((0, 2), "no host 2: the cluster has hosts 0 to 1"),
+        ((1, 0), "no route from host 1 to host 0"),
+        ((0, 0), "no link from node 0 to node 0"),
+    ],
+)
+def test_what_does_not_exist_is_named(pair: tuple[int, int], message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        Cluster(hosts(2), {(0, 1): LINK}).path(*pair)
+
+
+def test_wrong_numbers_are_named() -> None:
+    with pytest.raises(ScenarioError, match=r"link 'a': bandwidth must be finite and above 0 bytes/s, got 0"):
+        Link("a", 0.0)
+    with pytest.raises(ScenarioError, match=r"link 'a': latency must be finite and 0 seconds or more, got -1"):
+        Link("a", 1.0, -1.0)
+    with pytest.raises(ScenarioError, match="device 'cpu': flops must be above 0, got nan"):
+        Device("cpu", math.nan)
+    with pytest.raises(ScenarioError, match="device 'cpu': launch must be 0 seconds or more, got -1"):
+        Device("cpu", 1.0, launch=-1.0)
+    with pytest.raises(ScenarioError, match="host 'a': cores must be 1 or more, got 0"):
+        Host("a", 0, DEVICE)
+    with pytest.raises(ScenarioError, match="a star needs 1 host or more, got 0"):
+        star(0, LINK, LINK, 1, DEVICE)
+
+
+def test_a_kernel_is_bound_by_arithmetic_or_by_memory() -> None:
+    assert kernel_seconds(DEVICE, Kernel("matmul", flops=2e9, nbytes=1e8)) == 2.0 + 1e-6
+    assert kernel_seconds(DEVICE, Kernel("copy", flops=1e6, nbytes=3e8)) == 3.0 + 1e-6
+    assert kernel_seconds(Device("fast", 1e9), Kernel("copy", nbytes=3e8)) == 0.0
+
+
+def test_an_efficiency_curve_applies_to_its_kind_alone() -> None:
+    curves = {"forward": lambda kernel: kernel.flops / (kernel.flops + 1e9)}
+    assert kernel_seconds(DEVICE, Kernel("matmul", "forward", flops=1e9), curves) == 2.0 + 1e-6
+    assert kernel_seconds(DEVICE, Kernel("matmul", "backward", flops=1e9), curves) == 1.0 + 1e-6
