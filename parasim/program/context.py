@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.draws import Draws
 from parasim.program.groups import Actor, Cast, Group
-from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of
+from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of, update_function
 from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
-from parasim.program.tensors import Shape, Tensors
+from parasim.program.tensors import Shape, Tensor, Tensors
 
 __all__ = ["Activation", "Batch", "Context", "Replica"]
 
@@ -52,11 +51,12 @@ class Activation:
 
 @dataclass(slots=True)
 class Replica:
-    """A parameter copy: its vector, the optimiser's state beside it, and its version (updates applied)."""
+    """A parameter copy: its vector, the optimiser's state beside it, its version (updates applied), updates begun."""
 
     parameters: Buffer
     slots: tuple[Buffer, ...]
     version: int = 0
+    begun: int = 0
 
 
 class Context:
@@ -126,6 +126,13 @@ class Context:
     def tensors(self) -> Tensors | None:
         """For runtimes: the tensor namespace, or None if no values are carried. Programs use :meth:`math`."""
         return None if self._learner is None else self._learner.tensors
+
+    def shared_values(self, shared: Shared) -> Tensor:
+        """For runtimes: the initial values of a shared vector (only if values are carried)."""
+        assert self._learner is not None
+        if shared.initial:
+            return self._learner.tensors.copy(self._learner.initial(self.model.whole))
+        return self._learner.tensors.zeros(shared.elements)
 
     # what ----------------------------------------------------------------------------------------------------------
     def steps(self) -> range:
@@ -268,6 +275,12 @@ class Context:
             return None
         return Buffer(f"{part.name}.inputs", batch.size * part.input_elements, self.model.itemsize, values)
 
+    def keep_input(self, activation: Activation, inputs: Buffer | None) -> Activation:
+        """Drop all that a forward pass stored but its input; `saved` is then the input, to compute forward again."""
+        part, batch = activation.part, activation.batch
+        self.release("activations", batch.size * part.stored_elements * self.model.itemsize)
+        return Activation(part, batch, None, None, inputs, activation.parameters)
+
     def gradient(self, parameters: Buffer, batch: Batch, into: Buffer) -> Program[Buffer]:
         """Gradient of the mean loss of `batch` at `parameters` (the whole model), written to `into`; logs the loss."""
         whole = self.model.whole
@@ -277,20 +290,55 @@ class Context:
         return into
 
     def update(
-        self, replica: Replica, gradient: Buffer, *, read: int, scale: float = 1.0, layer: str = ""
-    ) -> Program[None]:
-        """Apply ``scale * gradient``, computed at version `read`, with the optimiser; counts the version and logs both."""
+        self,
+        replica: Replica,
+        gradient: Buffer,
+        *,
+        read: int,
+        scale: float = 1.0,
+        peer: int = -1,
+        layer: str = "",
+        copy: bool = False,
+    ) -> Program[Buffer | None]:
+        """Apply ``scale * gradient`` with the optimiser; count the version; log the staleness.
+
+        `read` is the version at which the gradient was computed, `peer` the rank that did (if another). With `copy` the
+        reply is a copy of the parameters right after this update, whatever other lanes do to them.
+        """
+        updated = yield from self.optimize(replica, gradient, scale=scale, copy=copy)
         version = replica.version
-        yield from self.math(
-            _bind(self.optimizer.update),
+        replica.version += 1
+        yield Log(Event("applied", peer=peer, version_read=read, version_applied=version, layer=layer))
+        return updated
+
+    def optimize(
+        self, replica: Replica, gradient: Buffer, *, scale: float = 1.0, copy: bool = False
+    ) -> Program[Buffer | None]:
+        """The optimiser's update alone, for copies that count no versions."""
+        count = replica.begun
+        replica.begun += 1
+        result: Buffer | None = yield from self.math(
+            update_function(self.optimizer, copy),
             (replica.parameters, *replica.slots),
             (gradient,),
             kind="update",
-            varying={"count": version},
+            varying={"count": count},
             scale=scale,
         )
-        replica.version += 1
-        yield Log(Event("applied", version_read=read, version_applied=version, layer=layer))
+        return result
+
+    def copy(self, buffer: Buffer) -> Program[Buffer]:
+        """A copy of a buffer's values, in order with the computes that change it."""
+        copied: Buffer = yield from self.math(_copy, (), (buffer,))
+        return copied
+
+    def accumulate(self, into: Buffer, other: Buffer) -> Program[None]:
+        """Add `other` to `into`."""
+        yield from self.math(_add, (into,), (other,))
+
+    def clear(self, buffer: Buffer) -> Program[None]:
+        """Set a buffer to zero."""
+        yield from self.math(_clear, (buffer,))
 
     def log_loss(self, activation: Activation) -> Program[None]:
         """Log the loss that the last part's forward pass found, if values are carried."""
@@ -303,16 +351,16 @@ class Context:
         yield Log(Event("step", step=step))
 
 
-@functools.lru_cache(maxsize=64)
-def _bind(update: Callable[..., None]) -> Callable[..., None]:
-    """An optimiser's update as a function of flat operands: parameters, slots..., gradient."""
+def _copy(xp: Tensors, x: Tensor) -> Tensor:
+    return xp.copy(x)
 
-    def apply(xp: Any, parameters: Any, *rest: Any, count: int, scale: float) -> None:
-        *slots, gradient = rest
-        update(xp, parameters, gradient, tuple(slots), count, scale)
 
-    apply.__name__ = "update"
-    return apply
+def _add(xp: Tensors, into: Tensor, x: Tensor) -> None:
+    xp.add_(into, x)
+
+
+def _clear(xp: Tensors, x: Tensor) -> None:
+    xp.fill_(x, 0.0)
 
 
 def _wrap(label: str, shapes: Any, values: Any) -> Any:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from parasim.program.buffers import Buffer
+from parasim.program.learner import Optimizer
 from parasim.program.model import Part
 from parasim.program.ops import Kernel
-from parasim.program.tensors import CountingTensors, Shape
+from parasim.program.tensors import CountingTensors, Shape, Tensor, Tensors
 
-__all__ = ["Counted", "backward_kernel", "counted", "forward_kernel", "shape_of"]
+__all__ = ["Counted", "backward_kernel", "counted", "forward_kernel", "shape_of", "update_function"]
 
 
 def forward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -> Kernel:
@@ -65,3 +66,15 @@ def counted(
     xp = CountingTensors(shapes[0].itemsize if shapes else 4)
     result = function(xp, *shapes, **dict(constants), **dict.fromkeys(varying, 1))
     return Counted(xp.flops, xp.nbytes, result)
+
+
+@functools.lru_cache(maxsize=64)
+def update_function(optimizer: Optimizer, copy: bool) -> Callable[..., Any]:
+    """An optimiser's update as a function of flat operands: parameters, slots..., gradient; with `copy` it replies one."""
+
+    def update(xp: Tensors, parameters: Tensor, *rest: Tensor, count: int, scale: float) -> Tensor | None:
+        *slots, gradient = rest
+        optimizer.update(xp, parameters, gradient, tuple(slots), count, scale)
+        return xp.copy(parameters) if copy else None
+
+    return update

@@ -49,6 +49,8 @@ class Optimizer(Protocol):
 
     slots: tuple[str, ...]
 
+    def __hash__(self) -> int: ...
+
     def update(
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
     ) -> None:

@@ -7,8 +7,11 @@ FLOP counts are per sample; a multiply-add is two.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from parasim.program.buffers import Buffer
 
 __all__ = ["Layer", "Model", "Part"]
 
@@ -74,6 +77,10 @@ class Part:
     def nbytes(self) -> int:
         """Bytes of the parameters."""
         return self.parameters * self.model.itemsize
+
+    def of(self, vector: Buffer) -> Buffer:
+        """This part's range of a vector as large as the whole model's parameters."""
+        return vector.part(self.offset, self.offset + self.parameters, f"{vector.name}.{self.name}")
 
     @property
     def is_first(self) -> bool:
@@ -154,6 +161,18 @@ class Model:
     def each(self) -> tuple[Part, ...]:
         """Every layer as a part."""
         return tuple(Part(self, i, i + 1) for i in range(len(self.layers)))
+
+    def buckets(self, nbytes: float) -> tuple[Part, ...]:
+        """Contiguous parts of at least so many bytes of parameters, filled from the last layer on (as DDP's buckets)."""
+        cuts = [len(self.layers)]
+        size = 0
+        for index in range(len(self.layers) - 1, -1, -1):
+            size += self.layers[index].parameters * self.itemsize
+            if size >= nbytes and index:
+                cuts.append(index)
+                size = 0
+        cuts.append(0)
+        return tuple(Part(self, start, stop) for stop, start in itertools.pairwise(cuts))[::-1]
 
     def stages(self, count: int, cost: Callable[[Layer], float] | None = None) -> tuple[Part, ...]:
         """Cut into `count` contiguous parts whose largest cost is least (default cost: FLOP of a training step).

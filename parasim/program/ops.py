@@ -19,10 +19,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
+from parasim.program.shared import Snapshot
+
 if TYPE_CHECKING:
     from parasim.program.buffers import Buffer
     from parasim.program.groups import Group
-    from parasim.program.shared import Shared, Snapshot
+    from parasim.program.shared import Shared
 
 __all__ = [
     "ANY",
@@ -264,7 +266,7 @@ class Collective(Op[Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Read(Op["Snapshot"]):
+class Read(Op[Snapshot]):
     """Copy a part of a shared vector (None: all parts, one after the other, so the whole may be torn)."""
 
     shared: Shared
@@ -313,9 +315,12 @@ class Sleep(Op[None]):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A note. `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at
-    `version_read`, by rank `peer` if not by oneself, was applied to a copy at `version_applied`), "loss" (`value`), "hold"
-    and "release" (`nbytes` of `label`), or "note"."""
+    """A note.
+
+    `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at `version_read`, by rank
+    `peer` if not by oneself, was applied to a copy at `version_applied`), "loss" (`value`), "hold" and "release" (`nbytes`
+    of `label`), or "note".
+    """
 
     kind: Literal["step", "applied", "loss", "hold", "release", "note"]
     label: str = ""

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from parasim.program.groups import Group, Role
+from parasim.program.kernels import backward_kernel, counted, forward_kernel, update_function
+from parasim.program.learner import Optimizer
 from parasim.program.model import Model
 from parasim.program.ops import Kernel
 from parasim.program.shared import Shared
+from parasim.program.tensors import Shape
 
 __all__ = ["ClosedForm", "Options", "Scheme", "Setting", "Taxonomy", "option"]
 
@@ -56,7 +59,44 @@ class Setting:
     alpha: float
     beta: float
     seconds: Callable[[Kernel], float]
-    optimizer: Any
+    optimizer: Optimizer
+
+    def gradient_seconds(self) -> float:
+        """Forward and backward pass of one worker's mini-batch through the whole model: T_c(b)."""
+        whole = self.model.whole
+        return self.seconds(forward_kernel(whole, self.batch_size)) + self.seconds(
+            backward_kernel(whole, self.batch_size)
+        )
+
+    def update_seconds(self, fraction: float = 1.0, copy: bool = False) -> float:
+        """The optimiser's update of this fraction of the parameters; with `copy`, and a copy of them."""
+        operands = 2 + len(self.optimizer.slots)
+        return self._count(
+            update_function(self.optimizer, copy), operands, fraction, "update", (("scale", 1.0),), ("count",)
+        )
+
+    def math_seconds(self, function: Callable[..., Any], operands: int = 1) -> float:
+        """A function over the tensor namespace, on vectors as large as the parameters."""
+        return self._count(function, operands, 1.0, "elementwise", (), ())
+
+    def gamma(self) -> float:
+        """Seconds per byte of a reduction (one addition per element), without the fixed cost of a kernel."""
+        itemsize = self.model.itemsize
+        kernel = Kernel("reduce", "reduce", 1e9 / itemsize, 3e9)
+        return (self.seconds(kernel) - self.seconds(Kernel("reduce", "reduce"))) / 1e9
+
+    def _count(
+        self,
+        function: Callable[..., Any],
+        operands: int,
+        fraction: float,
+        kind: str,
+        constants: tuple[tuple[str, Any], ...],
+        varying: tuple[str, ...],
+    ) -> float:
+        elements = round(self.model.whole.parameters * fraction)
+        cost = counted(function, (Shape(elements, self.model.itemsize),) * operands, constants, varying)
+        return self.seconds(cost.kernel(getattr(function, "__name__", "math"), kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +142,19 @@ class Scheme:
     def shared(self, model: Model) -> tuple[Shared, ...]:
         """Shared vectors, for schemes of one machine."""
         return ()
+
+    def pipelines(self) -> int:
+        """Batches of `batch_size` samples that one step of all workers consumes (as many as workers, by default)."""
+        return int(self.options.workers)
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """Refuse a workload or options that the scheme can't run.
+
+        Raises
+        ------
+        ValueError
+            One line: what does not fit, and what would.
+        """
 
     @classmethod
     def extra_actors(cls, options: Any) -> int:

@@ -97,6 +97,7 @@ def _announce(actor: Actor, pending: Pending, op: Send, slot: int) -> None:
         buffer,
         pending,
         slot,
+        op.lent,
     )
     actor.port.announce(actor, envelope)
 

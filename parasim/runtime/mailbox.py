@@ -37,6 +37,7 @@ class Envelope:
     buffer: Buffer | None = None
     pending: Pending | None = None
     slot: int = 0
+    lent: bool = False
     wire: int = 0
 
     @property
@@ -55,6 +56,25 @@ class Receipt:
     t_post: float
     pending: Pending
     slot: int
+
+    def accept(self, envelope: Envelope) -> Buffer | None:
+        """The buffer that the message will be: `into`, or a new one without values; None for a header alone.
+
+        Raises
+        ------
+        ProgramError
+            If `into` has another size than what comes.
+        """
+        if not envelope.has_buffer:
+            return None
+        if self.into is None:
+            return Buffer(envelope.name, envelope.elements, envelope.itemsize)
+        if self.into.nbytes != envelope.nbytes:
+            raise ProgramError(
+                f"rank {envelope.destination}: {envelope.nbytes} bytes from rank {envelope.source} (tag {self.tag!r}) "
+                f"do not fit into {self.into!r} of {self.into.nbytes} bytes"
+            )
+        return self.into
 
 
 class _Queue:

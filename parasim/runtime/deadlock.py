@@ -1,0 +1,26 @@
+"""The error of a run in which nothing can happen any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parasim.errors import DeadlockError
+
+__all__ = ["Blocked", "deadlock_error"]
+
+Blocked = tuple[int, str, str, str, str, float]
+"""Rank, role with index, program, lane, pending operation, since when (seconds)."""
+_SHOWN = 40
+
+
+def deadlock_error(rows: Sequence[Blocked], now: float) -> DeadlockError:
+    """A `DeadlockError` with the table of who waits for what since when; the longest waiting first."""
+    head = ("rank", "role", "program", "lane", "pending operation", "since")
+    ordered = sorted(rows, key=lambda row: (row[5], row[0]))
+    cells = [head, *((str(row[0]), *row[1:5], f"{row[5]:.6g} s") for row in ordered[:_SHOWN])]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    if len(ordered) > _SHOWN:
+        lines.append(f"... and {len(ordered) - _SHOWN} more")
+    count = len({row[0] for row in rows})
+    return DeadlockError(f"deadlock at {now:.6g} s: {count} ranks wait for each other for ever\n" + "\n".join(lines))

@@ -1,0 +1,42 @@
+"""The schemes: one algorithm per file. A new scheme is one new file and one line in `SCHEMES`."""
+
+from __future__ import annotations
+
+import difflib
+
+from parasim.errors import ScenarioError
+from parasim.program.scheme import Scheme
+from parasim.schemes.adpsgd import AdPsgd
+from parasim.schemes.allreduce import AllReduce
+from parasim.schemes.downpour import Downpour
+from parasim.schemes.gpipe import GPipe
+from parasim.schemes.sequential import Sequential
+
+__all__ = ["SCHEMES", "find"]
+
+SCHEMES: dict[str, type[Scheme]] = {
+    scheme.name: scheme
+    for scheme in (
+        Sequential,
+        AllReduce,
+        Downpour,
+        AdPsgd,
+        GPipe,
+    )
+}
+
+
+def find(name: str) -> type[Scheme]:
+    """The scheme of this name or alias.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none; the message lists the names.
+    """
+    for scheme in SCHEMES.values():
+        if name == scheme.name or name in scheme.aliases:
+            return scheme
+    close = difflib.get_close_matches(name, [n for s in SCHEMES.values() for n in (s.name, *s.aliases)], 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ScenarioError(f"no scheme {name!r}{hint}; there are {', '.join(SCHEMES)}")

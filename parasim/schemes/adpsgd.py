@@ -1,0 +1,153 @@
+"""AD-PSGD: asynchronous decentralised parallel SGD (Lian, Zhang, Zhang, Liu 2018; SCHEMES S19).
+
+A worker computes a gradient at a copy x^ of its model x and applies it to x as it is by then. Beside that, once per gradient,
+half of the workers (the active ones, even index) average x with a random passive neighbour. The graph is bipartite and only the
+active ask, so nobody waits in a circle (the paper's and the authors' remedy against deadlock).
+
+An averaging moves d = (x_a - x_p) / 2 from one to the other: the passive worker adds d when it is asked, the active one subtracts
+it when the answer is there. The sum of all models is kept whatever either applied in the meantime; if nothing, both have
+the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from parasim.program import (
+    ANY,
+    Buffer,
+    ClosedForm,
+    Context,
+    Event,
+    Log,
+    Model,
+    Options,
+    Post,
+    Program,
+    Recv,
+    Replica,
+    Role,
+    Scheme,
+    Send,
+    Setting,
+    Taxonomy,
+    Tensor,
+    Tensors,
+    Wait,
+    option,
+)
+
+__all__ = ["AdPsgd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdPsgdOptions(Options):
+    """Options of AD-PSGD."""
+
+    graph: Literal["complete", "ring"] = option(
+        "complete", "neighbours of an active worker: every passive one, or the two beside it on a ring"
+    )
+
+
+class AdPsgd(Scheme):
+    """Data parallel, asynchronous, decentralised (gossip)."""
+
+    name = "adpsgd"
+    aliases = ("ad_psgd", "ad-psgd")
+    citation = "Lian, Zhang, Zhang, Liu (2018)"
+    taxonomy = Taxonomy("data parallel", "asynchronous", "decentralised")
+    staleness = "changes of the own model (averagings and updates) while a gradient is computed: 1-2 on the mean"
+    Options = AdPsgdOptions
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers only."""
+        return (Role("worker", self.options.workers, self.worker),)
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Compute at a copy, apply to the model; averaging goes on beside it."""
+        replica = me.replica()
+        gradient = me.buffer("gradient")
+        active = me.index % 2 == 0
+        if not active:
+            yield from Post(self._answer(me, replica), lane="answer", daemon=True)
+        for step in me.steps():
+            if active:
+                handle = yield from Post(self._average(me, replica, step), lane="average")
+            copy = yield from me.copy(replica.parameters)
+            read = replica.version
+            yield from me.gradient(copy, me.batch(step), gradient)
+            yield from me.update(replica, gradient, read=read)
+            if active:
+                yield from Wait([handle])
+            yield from me.step_done(step)
+        return replica.parameters
+
+    def _average(self, me: Context, replica: Replica, step: int) -> Program[None]:
+        """Ask a random passive neighbour; subtract what it added."""
+        passive = self._neighbours(me)
+        partner = passive[me.draws.integer(len(passive), "partner", step)]
+        yield from Send(partner, replica.parameters, "ask")
+        moved = yield from Recv(partner, "moved")
+        assert moved.buffer is not None
+        yield from me.math(subtract, (replica.parameters,), (moved.buffer,))
+        yield from self._averaged(replica, partner)
+
+    def _answer(self, me: Context, replica: Replica) -> Program[None]:
+        """Serve whoever asks, one after the other."""
+        while True:
+            asked = yield from Recv(ANY, "ask")
+            assert asked.buffer is not None
+            moved = yield from me.math(move_half, (replica.parameters,), (asked.buffer,))
+            yield from self._averaged(replica, asked.source)
+            yield from Send(asked.source, moved, "moved", lent=True)
+
+    def _averaged(self, replica: Replica, peer: int) -> Program[None]:
+        """An averaging changes the model: a new version."""
+        replica.version += 1
+        yield from Log(Event("note", "averaged", peer=peer, version_applied=replica.version))
+
+    def _neighbours(self, me: Context) -> list[int]:
+        """Ranks of the passive workers that this active one may ask."""
+        workers = me.ranks("worker")
+        if self.options.graph == "complete":
+            return list(workers[1::2])
+        return [workers[(me.index + side) % len(workers)] for side in (-1, 1)]
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """Two workers at least; on a ring an even number, or it is not bipartite."""
+        workers = self.options.workers
+        if workers < 2:
+            raise ValueError("AD-PSGD needs 2 workers or more")
+        if self.options.graph == "ring" and workers % 2:
+            raise ValueError(f"a ring of {workers} workers is not bipartite; use an even number, or graph: complete")
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5); passive workers may be asked by several at once.
+
+        Asking and answering follow each other here, so an exchange costs 2 (alpha + P beta) and not alpha + 2 P beta.
+        """
+        nbytes = setting.model.whole.nbytes
+        compute = setting.gradient_seconds() + setting.update_seconds() + setting.math_seconds(_copy)
+        exchange = 2 * (setting.alpha + nbytes * setting.beta)
+        exchange += setting.math_seconds(move_half, 2) + setting.math_seconds(subtract, 2)
+        workers = self.options.workers
+        sent = 2 * ((workers + 1) // 2) / workers
+        return ClosedForm(max(compute, exchange), sent * nbytes, sent, float("nan"), exact=False)
+
+
+def move_half(xp: Tensors, mine: Tensor, theirs: Tensor) -> Tensor:
+    """d = (theirs - mine) / 2; mine += d; d."""
+    moved = xp.add(theirs, mine, -1.0)
+    xp.scale_(moved, 0.5)
+    xp.add_(mine, moved)
+    return moved
+
+
+def subtract(xp: Tensors, mine: Tensor, moved: Tensor) -> None:
+    """Mine -= moved."""
+    xp.add_(mine, moved, -1.0)
+
+
+def _copy(xp: Tensors, mine: Tensor) -> Tensor:
+    return xp.copy(mine)

@@ -1,0 +1,277 @@
+"""The simulated runtime: the port of every actor in virtual time, on SimPy.
+
+SimPy orders what takes time: computes on processors, flows on links, sleeps. What takes none (matching, lanes, handles,
+header-only messages without overhead) never becomes an event: actors that have something to do are
+queued in `_awake` and stepped before the next event. Ties break by insertion, so the same seed gives the same trace.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import simpy
+from simpy.core import EmptySchedule
+
+from parasim.cluster.cluster import Cluster
+from parasim.errors import ProgramError
+from parasim.program.buffers import Buffer
+from parasim.program.context import Context
+from parasim.program.groups import Cast
+from parasim.program.ops import Collective, Locked
+from parasim.program.shared import Shared
+from parasim.runtime.actor import Actor
+from parasim.runtime.deadlock import deadlock_error
+from parasim.runtime.mailbox import Envelope, Receipt
+from parasim.runtime.shared import SharedVector
+from parasim.runtime.tasks import Pending, Task
+from parasim.simulation.devices import kernel_seconds
+from parasim.simulation.memory import SimulatedVector
+from parasim.simulation.network import Network
+from parasim.simulation.noise import NoiseLaw, NoNoise
+from parasim.simulation.processors import Processor
+from parasim.trace.record import Recorder, Script
+from parasim.trace.rows import Sink
+
+__all__ = ["Engine"]
+
+_NATIVE = {
+    "all_reduce": "ring",
+    "reduce_scatter": "ring",
+    "all_gather": "ring",
+    "all_to_all": "pairwise",
+    "broadcast": "binomial",
+    "barrier": "dissemination",
+}
+"""What stands for the backend's own collectives."""
+
+
+class Engine:
+    """One simulated run.
+
+    Parameters
+    ----------
+    cluster, placement
+        Where; `placement[rank]` is a host.
+    cast, contexts
+        Who, and what each sees; values are carried if the contexts have a learner.
+    sink
+        Takes the rows.
+    noise
+        Law of the computes' random factors.
+    speeds
+        Speed of a rank relative to its device (default 1).
+    overhead
+        Seconds per message and per byte that each end point spends on a message.
+    recorders, scripts
+        One per rank: to record choices, to replay recorded ones.
+
+    Attributes
+    ----------
+    events
+        SimPy events processed.
+    returns
+        What each rank's main program returned.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        placement: Sequence[int],
+        cast: Cast,
+        contexts: Sequence[Context],
+        sink: Sink,
+        *,
+        noise: NoiseLaw | None = None,
+        speeds: Mapping[int, float] | None = None,
+        overhead: tuple[float, float] = (0.0, 0.0),
+        recorders: Sequence[Recorder] | None = None,
+        scripts: Sequence[Script] | None = None,
+    ) -> None:
+        self.env = simpy.Environment()
+        self.events = 0
+        self._cluster = cluster
+        self._placement = placement
+        self._noise = noise or NoNoise()
+        self._speeds = dict(speeds or {})
+        self._overhead = overhead
+        self._network = Network(self.env, cluster, overhead_per_message=overhead[0], overhead_per_byte=overhead[1])
+        self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
+        self._computes = [0] * len(cast)
+        self._awake: deque[Actor] = deque()
+        self._asleep = [True] * len(cast)
+        self._vectors: dict[str, SimulatedVector] = {}
+        self._locks: dict[str, deque[tuple[Actor, Pending]]] = {}
+        self._cast = cast
+        self.actors = [
+            Actor(
+                context,
+                self,
+                sink,
+                recorder=recorders[context.rank] if recorders else None,
+                script=scripts[context.rank] if scripts else None,
+            )
+            for context in contexts
+        ]
+        self._contexts = contexts
+        self._mains: list[Task] = []
+
+    def run(self) -> None:
+        """Run until every program has finished.
+
+        Raises
+        ------
+        DeadlockError
+            If nothing can happen any more and programs that are no daemons are unfinished.
+        ProgramError
+            If a program breaks the contract of the language.
+        """
+        try:
+            for actor, cast in zip(self.actors, self._cast, strict=True):
+                self._mains.append(actor.post(cast.role.program(actor.context), "main", cast.role.daemon))
+            self._settle()
+            self._events()
+            while any(actor.tasks for actor in self.actors):
+                self._close()
+                self._settle()
+                self._events()
+        finally:
+            for actor in self.actors:
+                actor.abandon()
+
+    @property
+    def returns(self) -> list[Any]:
+        """What each rank's main program returned."""
+        return [main.handle.result for main in self._mains]
+
+    def _events(self) -> None:
+        step = self.env.step
+        count = 0
+        try:
+            while True:
+                step()
+                count += 1
+        except EmptySchedule:
+            self.events += count
+
+    def _close(self) -> None:
+        """The queue is empty: a deadlock, or the end of everything that is no daemon."""
+        if any(actor.unfinished for actor in self.actors) or not any([actor.close() for actor in self.actors]):
+            raise deadlock_error([row for actor in self.actors for row in actor.table()], self.env.now)
+
+    def _settle(self) -> None:
+        """Step every actor that has something to do."""
+        awake, asleep = self._awake, self._asleep
+        while awake:
+            actor = awake.popleft()
+            asleep[actor.rank] = True
+            actor.run()
+
+    # the port ------------------------------------------------------------------------------------------------------
+    def now(self) -> float:
+        """Virtual seconds."""
+        return float(self.env.now)
+
+    def wake(self, actor: Actor) -> None:
+        """Step the actor before the next event."""
+        if self._asleep[actor.rank]:
+            self._asleep[actor.rank] = False
+            self._awake.append(actor)
+
+    def compute(self, actor: Actor, pending: Pending) -> None:
+        """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
+        rank = actor.rank
+        kernel = pending.op.kernel
+        host = self._placement[rank]
+        seconds = kernel_seconds(self._cluster.hosts[host].device, kernel)
+        seconds *= self._noise.factor(actor.context.draws, kernel, self._computes[rank])
+        self._computes[rank] += 1
+        if rank in self._speeds:
+            seconds /= self._speeds[rank]
+        start = self.now()
+        self._processors[host].start(seconds, lambda: self._computed(actor, pending, start))
+
+    def _computed(self, actor: Actor, pending: Pending, start: float) -> None:
+        op = pending.op
+        work = op.work if actor.carries else op.otherwise
+        actor.computed(pending, start, self.now(), work() if work is not None else None)
+        self._settle()
+
+    def announce(self, actor: Actor, envelope: Envelope) -> None:
+        """Announcements take no time."""
+        if not 0 <= envelope.destination < len(self.actors):
+            raise ProgramError(f"rank {actor.rank} sends to rank {envelope.destination}; there are {len(self.actors)}")
+        receiver = self.actors[envelope.destination]
+        receipt = receiver.mailbox.offer(envelope)
+        if receipt is not None:
+            self.transfer(receiver, envelope, receipt)
+
+    def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
+        """Move the payload as a flow; a header alone takes the end points' overhead only."""
+        start = self.now()
+        if envelope.has_buffer:
+            source, destination = self._placement[envelope.source], self._placement[envelope.destination]
+            self._network.start(
+                source, destination, envelope.nbytes, lambda began: self._delivered(actor, envelope, receipt, start)
+            )
+        elif self._overhead[0]:
+            timeout = self.env.timeout(2 * self._overhead[0])
+            timeout.callbacks.append(lambda _: self._delivered(actor, envelope, receipt, start))
+        else:
+            self._deliver(actor, envelope, receipt, start)
+
+    def _delivered(self, actor: Actor, envelope: Envelope, receipt: Receipt, start: float) -> None:
+        self._deliver(actor, envelope, receipt, start)
+        self._settle()
+
+    def _deliver(self, actor: Actor, envelope: Envelope, receipt: Receipt, start: float) -> None:
+        end = self.now()
+        buffer = receipt.accept(envelope)
+        if buffer is not None and actor.carries:
+            sent = envelope.buffer
+            assert sent is not None
+            if receipt.into is not None:
+                assert actor.context.tensors is not None
+                actor.context.tensors.copy_(receipt.into.values, sent.values)
+            else:
+                values = actor.copy_values(sent.values) if envelope.lent else sent.values
+                buffer = Buffer(sent.name, sent.elements, sent.itemsize, values)
+        self.actors[envelope.source].sent(envelope, start, end)
+        actor.received(receipt, envelope, buffer, start, end)
+
+    def sleep(self, actor: Actor, pending: Pending, seconds: float) -> None:
+        """One event."""
+        self.env.timeout(seconds).callbacks.append(lambda _: self._slept(actor, pending))
+
+    def _slept(self, actor: Actor, pending: Pending) -> None:
+        actor.slept(pending)
+        self._settle()
+
+    def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
+        """A named algorithm stands for the backend's own; its messages are not claimed."""
+        actor.expand_native(pending, _NATIVE[op.kind])
+
+    def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
+        """Locks are first-in first-out."""
+        queue = self._locks.setdefault(op.shared.name, deque())
+        queue.append((actor, pending))
+        if len(queue) == 1:
+            actor.granted(pending)
+
+    def release(self, actor: Actor, shared: Shared) -> None:
+        """Grant it to the next in line."""
+        queue = self._locks[shared.name]
+        queue.popleft()
+        if queue:
+            following, pending = queue[0]
+            following.granted(pending)
+
+    def vector(self, shared: Shared) -> SharedVector:
+        """The memory of a shared vector, made when first asked for."""
+        if shared.name not in self._vectors:
+            self._vectors[shared.name] = SimulatedVector(shared, self._contexts[0])
+        return self._vectors[shared.name]
+
+    def finished(self, actor: Actor, task: Task) -> None:
+        """Nothing to do: the end is found when the queue is empty."""
