@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from parasim.errors import ScenarioError
 from parasim.program.scheme import option
 from parasim.program.tensors import Tensor, Tensors
 
@@ -26,6 +27,10 @@ class Sgd:
     momentum: float = option(0.0, "momentum mu", ge=0, lt=1)
     nesterov: bool = option(False, "Nesterov's momentum")
     weight_decay: float = option(0.0, "added to the gradient: this times the weights", ge=0)
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ScenarioError("optimizer sgd: nesterov: True without momentum has no meaning; give momentum")
 
     @property
     def slots(self) -> tuple[str, ...]:

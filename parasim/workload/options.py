@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _ACTIVATION = "function between the layers"
-_INITIAL = "initial weights: uniform (Glorot or He bounds), or exact (multiples of 1/2, for bit-exact sums in float64)"
+_INITIAL = "initial weights: uniform (Glorot or He bounds), or exact (-1, 0 or 1; bit-exact sums in float64)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
