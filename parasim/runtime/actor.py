@@ -112,7 +112,7 @@ class Actor:
                     return
                 task, reply, error = self.ready[position]
                 del self.ready[position]
-                self.script.advance()
+                self.script.resumed(task.id)
             if self.recorder is not None:
                 self.recorder.resume(task.id)
             if task.cancelled:

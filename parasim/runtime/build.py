@@ -38,7 +38,7 @@ def build_learner(scenario: Scenario) -> Learner:
 
 def build_context(scenario: Scenario, cast: Cast, rank: int, learner: Learner | None) -> Context:
     """What one actor sees."""
-    from parasim.learning.optimizers import build_optimizer
+    from parasim.learning.build import make_optimizer
 
     model = scenario.workload.model
     return Context(
@@ -49,7 +49,7 @@ def build_context(scenario: Scenario, cast: Cast, rank: int, learner: Learner | 
         batch_size=scenario.workload.batch_size,
         steps=scenario.run.steps,
         seed=scenario.run.seed,
-        optimizer=build_optimizer(*scenario.optimizer),
+        optimizer=make_optimizer(*scenario.optimizer),
         learner=learner,
         shared=scenario.scheme.shared(model),
     )

@@ -40,6 +40,7 @@ from parasim.runtime.tasks import NESTED, PENDING, Frame, Pending, Task
 
 if TYPE_CHECKING:
     from parasim.runtime.actor import Actor
+    from parasim.trace.record import ChoiceKind
 
 __all__ = ["HANDLERS", "finish_wait", "fold", "interrupt", "message_reply"]
 
@@ -153,11 +154,15 @@ def _post(actor: Actor, task: Task, op: Post) -> Handle:
 
 
 def _freeze_op(actor: Actor, program: str, op: Op[Any]) -> Op[Any]:
-    if isinstance(op, Send) and op.buffer is not None:
-        return replace(op, buffer=_freeze(actor, program, op.buffer, op.lent))
-    if isinstance(op, Exchange) and op.sends:
-        return replace(op, sends=tuple(_freeze_op(actor, program, send) for send in op.sends))
+    if isinstance(op, Send):
+        return _freeze_send(actor, program, op)
+    if isinstance(op, Exchange):
+        return replace(op, sends=tuple(_freeze_send(actor, program, send) for send in op.sends))
     return op
+
+
+def _freeze_send(actor: Actor, program: str, op: Send) -> Send:
+    return op if op.buffer is None else replace(op, buffer=_freeze(actor, program, op.buffer, op.lent))
 
 
 def _wait(actor: Actor, task: Task, op: Wait) -> Any:
@@ -299,7 +304,7 @@ def fold(actor: Actor, task: Task, frame: Frame, result: Any) -> Any:
 
 
 # values and notes ------------------------------------------------------------------------------------------------------
-def _choose(actor: Actor, task: Task, kind: str, ask: Callable[[], Any]) -> Any:
+def _choose(actor: Actor, task: Task, kind: ChoiceKind, ask: Callable[[], Any]) -> Any:
     """An answer that is not determined: from the record in replay, else asked and written down."""
     answer = ask() if actor.script is None else actor.script.choice(task.id, kind)
     if actor.recorder is not None:

@@ -95,7 +95,7 @@ class GPipe(Scheme):
 
     def _prefetch(self, me: Context, part: Part) -> Program[dict[tuple[str, int], Handle]]:
         """Ask for everything that a mini-batch will bring, in the order in which it comes."""
-        coming = {}
+        coming: dict[tuple[str, int], Handle] = {}
         for way, micro in gpipe(self.options.micro_batches):
             if way == "forward" and not part.is_first:
                 coming[way, micro] = yield from Post(Recv(me.rank - 1, way), "receive forward")

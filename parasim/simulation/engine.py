@@ -96,7 +96,7 @@ class Engine:
         self._noise = noise or NoNoise()
         self._speeds = dict(speeds or {})
         self._overhead = overhead
-        self._network = Network(self.env, cluster, overhead_per_message=overhead[0], overhead_per_byte=overhead[1])
+        self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
         self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
         self._computes = [0] * len(cast)
         self._awake: deque[Actor] = deque()
@@ -136,6 +136,9 @@ class Engine:
                 self._close()
                 self._settle()
                 self._events()
+            for actor in self.actors:
+                if actor.script is not None:
+                    actor.script.finish()
         finally:
             for actor in self.actors:
                 actor.abandon()
@@ -157,7 +160,7 @@ class Engine:
 
     def _close(self) -> None:
         """The queue is empty: a deadlock, or the end of everything that is no daemon."""
-        if any(actor.unfinished for actor in self.actors) or not any([actor.close() for actor in self.actors]):
+        if any(actor.unfinished for actor in self.actors) or sum(actor.close() for actor in self.actors) == 0:
             raise deadlock_error([row for actor in self.actors for row in actor.table()], self.env.now)
 
     def _settle(self) -> None:

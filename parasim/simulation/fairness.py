@@ -31,8 +31,6 @@ def max_min(capacities: Sequence[float], routes: Sequence[Sequence[int]]) -> lis
         Bytes/s. No link carries more than its capacity (to 1e-12 of it); every flow has a full link on which
         no other flow is faster.
     """
-    if routes and len(capacities) == 1:
-        return [capacities[0] / len(routes)] * len(routes)
     flows_on: list[list[int]] = [[] for _ in capacities]
     for flow, route in enumerate(routes):
         for link in route:

@@ -3,7 +3,7 @@
 A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
 smallest bandwidth of the route. What starts and ends at one instant is gathered, and then the shares are
 solved once, for the connected components of flows that the changes touch: flows are connected when they have a link in
-common. A component has one deadline, the end of the flow that ends first, because every end inside it changes it.
+common. Flows that only join or leave a hub need no solving.
 """
 
 from __future__ import annotations
@@ -18,47 +18,9 @@ from simpy.events import Event, EventPriority
 from parasim.cluster.cluster import Cluster
 from parasim.simulation.alarm import Alarm, due
 from parasim.simulation.fairness import max_min
+from parasim.simulation.flows import Component, Flow, Hub
 
 __all__ = ["Network"]
-
-_UNCHANGED = 1e-12
-"""A rate that would change by a smaller part of itself stays as it is."""
-
-
-class _Flow:
-    """A message under way. While it flows it ends at `end` if its `rate` (bytes/s) stays: that is all its state."""
-
-    __slots__ = ("bandwidth", "component", "done", "end", "links", "nbytes", "number", "rate", "seen", "started")
-
-    def __init__(
-        self,
-        number: int,
-        links: tuple[int, ...],
-        bandwidth: float,
-        nbytes: float,
-        started: float,
-        done: Callable[[float], None],
-    ) -> None:
-        self.number = number
-        self.links = links
-        self.bandwidth = bandwidth
-        self.nbytes = nbytes
-        self.started = started
-        self.done = done
-        self.rate = 0.0
-        self.end = 0.0
-        self.component: _Component | None = None
-        self.seen = 0
-
-
-class _Component:
-    """Flows that share links, directly or through others; `live` until one of them ends or another one joins."""
-
-    __slots__ = ("flows", "live")
-
-    def __init__(self, flows: list[_Flow]) -> None:
-        self.flows = flows
-        self.live = True
 
 
 class _EndOfInstant(Event):
@@ -104,10 +66,11 @@ class Network:
         self._byte_overhead = byte_overhead
         self._alarm = Alarm(env, self._ring)
         self._capacities = [link.bandwidth for link in cluster.links]
-        self._users: list[dict[_Flow, None]] = [{} for _ in cluster.links]  # flows on each link, in order of arrival
-        self._arrivals: list[tuple[float, int, _Flow]] = []  # end of the latencies, number of the flow
-        self._ends: list[tuple[float, int, _Component]] = []  # first end in the component, order of solving
-        self._components = 0
+        self._users: list[dict[Flow, None]] = [{} for _ in cluster.links]  # flows on each link, in order of arrival
+        self._arrivals: list[tuple[float, int, Flow]] = []  # end of the latencies, number of the flow
+        self._ends: list[tuple[float, int, Component | Hub]] = []  # deadlines as they were noted; stale if changed
+        self._expected = 0
+        self._hubs: list[Hub | None] = [None for _ in cluster.links]
         self._touched: list[int] = []  # links whose flows have changed at this instant
         self._gathering = False
         self._sweep = 0
@@ -142,14 +105,14 @@ class Network:
         number = self.flows_started
         self.flows_started = number + 1
         arrival = now + (latency + self._message_overhead + self._byte_overhead * nbytes)
-        heappush(self._arrivals, (arrival, number, _Flow(number, links, bandwidth, nbytes, now, done)))
+        heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
         self._alarm.at(arrival)
 
     def _ring(self) -> None:
-        """Let in the flows whose latencies are over, take out those that end, deliver, and share anew."""
+        """Take out the flows that end, let in those whose latencies are over, deliver, and share anew."""
         now = self._env.now
         latest = due(now)
-        ended = self._take_ended(latest)
+        ended = self._take_ended(now, latest)
         ended += self._let_in(now, latest)
         if len(ended) > 1:
             ended.sort(key=attrgetter("number"))
@@ -163,25 +126,35 @@ class Network:
                 _EndOfInstant(self._env, self._end_instant)
         self._set_alarm()
 
-    def _take_ended(self, latest: float) -> list[_Flow]:
-        ends, users = self._ends, self._users
-        ended = []
+    def _take_ended(self, now: float, latest: float) -> list[Flow]:
+        ends = self._ends
+        ended: list[Flow] = []
         while ends and ends[0][0] <= latest:
-            _, _, component = heappop(ends)
-            if not component.live:
+            first, _, component = heappop(ends)
+            if first != component.first:
                 continue
-            component.live = False
-            for flow in component.flows:
-                if flow.end <= latest:
-                    ended.append(flow)
+            if isinstance(component, Hub):
+                leaving = component.take_ended(now, latest)
+                if component.first < 0.0:
+                    self._hubs[component.link] = None
+                else:
+                    self._expect(component)
+                for flow in leaving:
                     for link in flow.links:
-                        on_link = users[link]
+                        del self._users[link][flow]
+            else:
+                component.dissolve()
+                leaving = [flow for flow in component.flows if flow.end <= latest]
+                for flow in leaving:
+                    for link in flow.links:
+                        on_link = self._users[link]
                         del on_link[flow]
                         if on_link:
                             self._touched.append(link)
+            ended += leaving
         return ended
 
-    def _let_in(self, now: float, latest: float) -> list[_Flow]:
+    def _let_in(self, now: float, latest: float) -> list[Flow]:
         """Put the flows that arrive on their links; returns those that carry nothing."""
         arrivals, users = self._arrivals, self._users
         arrived, empty = [], []
@@ -194,16 +167,18 @@ class Network:
             else:
                 empty.append(flow)
         for flow in arrived:
-            alone = True
-            for link in flow.links:
-                if len(users[link]) > 1:
-                    alone = False
-            flow.rate = flow.bandwidth
-            flow.end = now + flow.nbytes / flow.bandwidth
-            if alone:
-                self._join([flow], flow.end)
+            shared = [link for link in flow.links if len(users[link]) > 1]
+            hub = self._hubs[shared[0]] if len(shared) == 1 else None
+            if hub is not None and self._capacities[hub.link] == flow.bandwidth:
+                hub.add(flow, now)
+                self._expect(hub)
             else:
-                self._touched += flow.links
+                flow.rate = flow.bandwidth
+                flow.end = now + flow.nbytes / flow.bandwidth
+                if shared:
+                    self._touched += shared
+                else:
+                    self._expect(Component([flow]))
         return empty
 
     def _end_instant(self, _: Event) -> None:
@@ -226,22 +201,28 @@ class Network:
             return
         self.solves += 1
         now = self._env.now
-        for flow, rate in zip(flows, max_min(capacities, routes), strict=True):
-            if flow.component is not None:
-                flow.component.live = False
-            if abs(rate - flow.rate) > _UNCHANGED * rate:
-                left = (flow.end - now) * flow.rate if flow.end > now else 0.0  # bytes
-                flow.rate = rate
-                flow.end = now + left / rate
-        self._join(flows, min([flow.end for flow in flows]))
+        for flow in flows:
+            if flow.component is not None and flow.component.first >= 0.0:
+                flow.component.dissolve()
+        if len(flows) > 1 and len(capacities) == 1:
+            self._make_hub(flows, now)
+        else:
+            for flow, rate in zip(flows, max_min(capacities, routes), strict=True):
+                flow.set_rate(now, rate)
+            self._expect(Component(flows))
 
-    def _connected(self, start: int) -> tuple[list[_Flow], list[float], list[list[int]]]:
+    def _make_hub(self, flows: list[Flow], now: float) -> None:
+        link = next(link for link in flows[0].links if len(self._users[link]) > 1)
+        hub = self._hubs[link] = Hub(link, self._capacities[link], flows, now)
+        self._expect(hub)
+
+    def _connected(self, start: int) -> tuple[list[Flow], list[float], list[list[int]]]:
         """All flows connected to a link, with capacities and routes numbered for them alone.
 
         Links of one flow are left out where another link of its route keeps them from being full.
         """
         users, seen, numbers, sweep = self._users, self._seen, self._numbers, self._sweep
-        flows: list[_Flow] = []
+        flows: list[Flow] = []
         capacities: list[float] = []
         routes: list[list[int]] = []
         links = [start]
@@ -272,16 +253,14 @@ class Network:
                 routes.append(route)
         return flows, capacities, routes
 
-    def _join(self, flows: list[_Flow], first: float) -> None:
-        component = _Component(flows)
-        for flow in flows:
-            flow.component = component
-        heappush(self._ends, (first, self._components, component))
-        self._components += 1
+    def _expect(self, component: Component | Hub) -> None:
+        """Note the deadline of a component, in place of the one that it had."""
+        heappush(self._ends, (component.first, self._expected, component))
+        self._expected += 1
 
     def _set_alarm(self) -> None:
         ends = self._ends
-        while ends and not ends[0][2].live:
+        while ends and ends[0][0] != ends[0][2].first:
             heappop(ends)
         if ends:
             self._alarm.at(ends[0][0])

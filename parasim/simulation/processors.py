@@ -1,19 +1,18 @@
 """The cores of a host, shared by the computes that run on them (egalitarian processor sharing).
 
-k jobs on c cores each run at rate min(1, c / k). Virtual time advances at that rate, so a job of s seconds ends when
-virtual time has advanced by s, whatever comes and goes meanwhile: arrivals and departures cost O(log k)
-(the argument of generalised processor sharing, Parekh and Gallager 1993).
+k jobs on c cores each run at rate min(1, c / k).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from heapq import heappop, heappush
+from operator import attrgetter
 
 from simpy.core import Environment
 
 from parasim.simulation.alarm import Alarm, due
+from parasim.simulation.sharing import EqualShares
 
 __all__ = ["Job", "Processor"]
 
@@ -21,9 +20,10 @@ __all__ = ["Job", "Processor"]
 class Job:
     """A running compute: `seconds` of work on one core, begun at `started`; `done` is called at its end."""
 
-    __slots__ = ("done", "seconds", "started")
+    __slots__ = ("done", "number", "seconds", "started")
 
-    def __init__(self, seconds: float, started: float, done: Callable[[], None]) -> None:
+    def __init__(self, number: int, seconds: float, started: float, done: Callable[[], None]) -> None:
+        self.number = number
         self.seconds = seconds
         self.started = started
         self.done = done
@@ -44,13 +44,8 @@ class Processor:
         self.cores = cores
         self._env = env
         self._alarm = Alarm(env, self._ring)
-        self._jobs: list[tuple[float, int, Job]] = []  # by virtual end, then order of start
+        self._jobs: EqualShares[Job] = EqualShares(cores, 1.0)
         self._started = 0
-        # Virtual time at time t is _virtual + (t - _time) * _rate. At rate 1 _time stays 0, and an idle processor sets
-        # _virtual to 0: virtual time is then the time itself, and uncontended jobs end at now + seconds exactly.
-        self._rate = 1.0
-        self._time = 0.0
-        self._virtual = 0.0
 
     @property
     def running(self) -> int:
@@ -60,6 +55,8 @@ class Processor:
     def start(self, seconds: float, done: Callable[[], None]) -> Job:
         """Run a job that takes `seconds` when alone; `done` is called at its end, never before this returns.
 
+        Jobs that end at one instant do so in the order of their starts.
+
         Raises
         ------
         ValueError
@@ -68,46 +65,17 @@ class Processor:
         if not 0.0 <= seconds < math.inf:
             raise ValueError(f"a job must take 0 seconds or more and end, got {seconds} seconds")
         now = self._env.now
-        job = Job(seconds, now, done)
-        virtual = self._virtual + (now - self._time) * self._rate
-        heappush(self._jobs, (virtual + seconds, self._started, job))
+        job = Job(self._started, seconds, now, done)
         self._started += 1
-        self._share(now, virtual)
-        self._alarm.at(self._end())
+        self._jobs.add(now, seconds, job)
+        self._alarm.at(self._jobs.end)
         return job
 
-    def _share(self, now: float, virtual: float) -> None:
-        """Set the rate after the number of jobs has changed, keeping virtual time where it is."""
-        count = len(self._jobs)
-        if count > self.cores:
-            self._rate, self._time, self._virtual = self.cores / count, now, virtual
-        elif self._rate != 1.0:
-            self._rate, self._time, self._virtual = 1.0, 0.0, virtual - now
-        if not count:
-            self._virtual = 0.0
-
-    def _end(self) -> float:
-        """When the next job ends if nothing changes."""
-        return self._time + (self._jobs[0][0] - self._virtual) / self._rate
-
     def _ring(self) -> None:
-        """End the jobs that are due, in the order in which they started."""
-        if not self._jobs:
-            return
         now = self._env.now
-        latest = due(now)
-        ended = []
-        while self._jobs and self._end() <= latest:
-            _, order, job = heappop(self._jobs)
-            ended.append((order, job))
-        if ended:
-            self._share(now, self._virtual + (now - self._time) * self._rate)
-            ended.sort(key=_order)
+        ended = self._jobs.take(now, due(now))
         if self._jobs:
-            self._alarm.at(self._end())
-        for _, job in ended:
+            self._alarm.at(self._jobs.end)
+        ended.sort(key=attrgetter("number"))
+        for job in ended:
             job.done()
-
-
-def _order(ended: tuple[int, Job]) -> int:
-    return ended[0]

@@ -1,0 +1,1 @@
+"""The simulated runtime: virtual time, processors, network, noise."""

@@ -1,0 +1,127 @@
+"""From a scenario to the result of its simulated run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from parasim.cluster.cluster import Cluster
+from parasim.cluster.hosts import Device
+from parasim.cluster.links import Link
+from parasim.cluster.star import star
+from parasim.metrics.info import RunInfo
+from parasim.metrics.result import Result
+from parasim.metrics.summary import summary
+from parasim.program.scheme import ClosedForm, Setting
+from parasim.runtime.build import build_cast, build_context, build_learner
+from parasim.simulation.devices import kernel_seconds
+from parasim.simulation.engine import Engine
+from parasim.simulation.noise import LAWS, NoiseLaw
+from parasim.trace.aggregate import Aggregates
+from parasim.trace.record import Record
+from parasim.trace.table import Trace
+
+if TYPE_CHECKING:
+    from parasim.scenario.model import Scenario
+
+__all__ = ["build_cluster", "build_noise", "closed_form", "simulate"]
+
+
+def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
+    """Run a scenario in virtual time.
+
+    Parameters
+    ----------
+    scenario
+        What `parasim.load` returned.
+    replay
+        The record of a real run of the same scenario: its choices are taken again, so weights, versions and staleness
+        are that run's.
+
+    Raises
+    ------
+    DeadlockError, ProgramError
+        If the scheme's programs wait for ever or break the language; `ProgramError` also if a replay departs.
+    """
+    started = time.perf_counter()
+    cast = build_cast(scenario)
+    learner = None
+    if scenario.run.learn:
+        from parasim.learning.build import pin_threads
+
+        pin_threads()
+        learner = build_learner(scenario)
+    contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
+    trace: Trace | Aggregates = Trace() if scenario.run.trace == "rows" else Aggregates()
+    cluster = scenario.cluster
+    workers = cast.groups["worker"].ranks
+    engine = Engine(
+        build_cluster(scenario),
+        scenario.placement,
+        cast,
+        contexts,
+        trace,
+        noise=build_noise(scenario),
+        speeds={workers[index]: speed for index, speed in cluster.speeds.items()},
+        overhead=(cluster.overhead.per_message, cluster.overhead.per_byte),
+        scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
+    )
+    begun = time.perf_counter()
+    engine.run()
+    ended = time.perf_counter()
+    info = RunInfo(
+        scenario=scenario.name,
+        scheme=scenario.scheme.name,
+        clock="simulated",
+        workers=len(workers),
+        batch_size=scenario.workload.batch_size,
+        seed=scenario.run.seed,
+        calibrated=cluster.device.calibrated,
+        events=engine.events,
+        wall_seconds=ended - started,
+        simulation_seconds=ended - begun,
+        batches_per_step=scenario.scheme.pipelines(),
+    )
+    return Result(summary(trace, info), trace, tuple(engine.returns))
+
+
+def build_cluster(scenario: Scenario) -> Cluster:
+    """The hosts, links and routes of a scenario."""
+    cluster = scenario.cluster
+    device = cluster.device
+    return star(
+        cluster.hosts,
+        Link("link", cluster.link.bandwidth, cluster.link.latency),
+        Link("loopback", cluster.loopback.bandwidth, cluster.loopback.latency),
+        cluster.cores,
+        Device(
+            device.name, device.flops, device.memory, device.memory_bandwidth, device.launch, device.calibrated
+        ),
+    )
+
+
+def build_noise(scenario: Scenario) -> NoiseLaw:
+    """The law of the scenario's noise."""
+    noise = scenario.cluster.noise
+    law = LAWS[noise.kind]
+    return law(**{name: getattr(noise, name) for name in getattr(law, "__dataclass_fields__", ())})
+
+
+def closed_form(scenario: Scenario) -> ClosedForm | None:
+    """What theory says of one step of the scenario's scheme, on its cluster without noise and contention."""
+    from parasim.learning.build import make_optimizer
+
+    cluster = build_cluster(scenario)
+    first, second = (0, 1) if len(cluster.hosts) > 1 else (0, 0)
+    path = cluster.path(first, second)
+    device = cluster.hosts[0].device
+    return scenario.scheme.closed_form(
+        Setting(
+            model=scenario.workload.model,
+            batch_size=scenario.workload.batch_size,
+            alpha=path.latency,
+            beta=1.0 / path.bandwidth,
+            seconds=lambda kernel: kernel_seconds(device, kernel),
+            optimizer=make_optimizer(*scenario.optimizer),
+        )
+    )
