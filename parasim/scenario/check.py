@@ -149,6 +149,8 @@ class Section:
         from pydantic import ValidationError
 
         value = self.data[name]
+        if value is None:
+            raise self.error(name, "has no value", at_key=True)
         if isinstance(value, int) and abs(value) > MAX_INTEGER and not field.metadata.get("dimension"):
             raise self.error(name, f"{shorten(value)} is too large (the limit is 10^18)")
         try:
@@ -157,7 +159,7 @@ class Section:
             first = invalid.errors(include_url=False, include_context=True)[0]
             inner = tuple(key for key in first["loc"] if isinstance(key, int))
             path = (*self.path, name, *inner)
-            raise self.places.error(path, _what(first, adapter)) from None
+            raise self.places.error(path, _what(first, shorten(first["input"] if inner else value), adapter)) from None
 
 
 def shorten(value: object) -> str:
@@ -166,9 +168,9 @@ def shorten(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def _what(error: Any, adapter: TypeAdapter[Any]) -> str:
+def _what(error: Any, shown: str, adapter: TypeAdapter[Any]) -> str:
     """What is wrong, in the words of a user."""
-    shown, kind, context = shorten(error["input"]), error["type"], error.get("ctx", {})
+    kind, context = error["type"], error.get("ctx", {})
     for key in _LIMITS:
         if key in context:
             limit = context[key]

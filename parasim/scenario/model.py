@@ -82,8 +82,8 @@ class Device:
 class Link:
     """One link, each direction on its own: bytes/s and seconds."""
 
-    bandwidth: float = quantity("bytes/s", "bandwidth of each link and direction", gt=0)
-    latency: float = quantity("seconds", "latency of each link and direction", 0.0, ge=0)
+    bandwidth: float = quantity("bytes/s", "of each link and direction", gt=0)
+    latency: float = quantity("seconds", "of each link and direction", 0.0, ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ def read_file(path: str | Path) -> Tree:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
         raise ScenarioError(f"{source}:{line}:{column}: is no UTF-8 text") from None
-    tree = _parse(text, source, source + ":{line}:{column}")
+    tree = _parse(text, source, lines=True)
     if not isinstance(tree.data, dict):
         what = "is empty" if tree.data is None else "holds no mapping"
         raise ScenarioError(
@@ -105,16 +105,16 @@ def read_value(text: str, place: str) -> Any:
     """Read one YAML value, as it stands after the '=' of an override; `place` goes into errors."""
     if len(text) > MAX_BYTES:
         raise ScenarioError(f"{place[:80]}: the value is larger than {MAX_BYTES // 1024} KiB")
-    return _parse(text, place, place).data
+    return _parse(text, place, lines=False).data
 
 
-def _parse(text: str, source: str, where: str) -> Tree:
+def _parse(text: str, source: str, *, lines: bool) -> Tree:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
     from ruamel.yaml.reader import ReaderError
 
     yaml = YAML(typ="safe", pure=True)
-    builder = _Builder(yaml.resolver, source, where)
+    builder = _Builder(yaml.resolver, source, lines)
     try:
         data = builder.document(yaml.parse(text))
     except MarkedYAMLError as error:
@@ -124,7 +124,7 @@ def _parse(text: str, source: str, where: str) -> Tree:
     except ReaderError as error:
         before = text[: error.position]
         column = error.position - before.rfind("\n")
-        place = where.format(line=before.count("\n") + 1, column=column) if "{line}" in where else where
+        place = f"{source}:{before.count(chr(10)) + 1}:{column}" if lines else source
         raise ScenarioError(f"{place}: is no valid YAML: character #x{error.character:02x} is not allowed") from None
     return Tree(data, builder.places)
 
@@ -132,14 +132,15 @@ def _parse(text: str, source: str, where: str) -> Tree:
 class _Builder:
     """Builds plain values from the events of a parser, one pass, never following anything."""
 
-    def __init__(self, resolver: Any, source: str, where: str) -> None:
+    def __init__(self, resolver: Any, source: str, lines: bool) -> None:
         self.resolver = resolver
-        self.where = where
+        self.source = source
+        self.lines = lines
         self.places = Places(source, {}, {})
         self.values = 0
 
     def place(self, mark: Any) -> str:
-        return self.where.format(line=mark.line + 1, column=mark.column + 1) if "{line}" in self.where else self.where
+        return f"{self.source}:{mark.line + 1}:{mark.column + 1}" if self.lines else self.source
 
     def document(self, events: Iterator[Any]) -> Any:
         from ruamel.yaml.events import DocumentStartEvent, StreamEndEvent, StreamStartEvent

@@ -1,0 +1,212 @@
+"""The command line: one short function per verb. Nothing heavy is imported before a verb needs it.
+
+Exit codes: 0 done; 2 the user's input is wrong (one line, no traceback); 130 interrupted; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from parasim.errors import DeadlockError, ParasimError, ScenarioError
+
+if TYPE_CHECKING:
+    from parasim.metrics.result import Result
+    from parasim.scenario.model import Scenario
+
+__all__ = ["main"]
+
+_DONE, _FAILED, _WRONG_INPUT, _INTERRUPTED = 0, 1, 2, 130
+
+
+# verbs -------------------------------------------------------------------------------------------------------------
+def run(arguments: argparse.Namespace) -> None:
+    """Simulate a scenario (every variant of it) and show where the time goes."""
+    import parasim
+
+    options: dict[str, Any] = {}
+    if arguments.replay:
+        from parasim.trace.record import Record
+
+        options["replay"] = Record.load(arguments.replay)
+    _each(arguments, "simulating", lambda scenario: [parasim.simulate(scenario, **options)])
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Really run a scenario on processes of this machine, with the same scheme program."""
+    options: dict[str, Any] = {"record": arguments.record} if arguments.record else {}
+
+    def runs(scenario: Scenario) -> list[Result]:
+        import calibration
+        import parasim
+
+        measured = calibration.execute(scenario, **options)
+        return [measured, parasim.simulate(scenario)] if arguments.beside_simulated else [measured]
+
+    _each(arguments, "running", runs)
+
+
+def schemes(arguments: argparse.Namespace) -> None:
+    """List the schemes: family, paper, staleness, options with their defaults."""
+    from parasim.report.output import json_text
+    from parasim.report.schemes import scheme_entry, schemes_list
+    from parasim.schemes import SCHEMES
+
+    chosen = [SCHEMES[name] for name in sorted(SCHEMES)]
+    print(json_text([scheme_entry(scheme) for scheme in chosen]) if arguments.json else schemes_list(chosen))
+
+
+def schema(arguments: argparse.Namespace) -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from parasim.scenario.schema import schema_text
+
+    print(schema_text(), end="")
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Check a scenario file and run nothing."""
+    from parasim.report.output import json_text
+    from parasim.scenario import load_all
+
+    scenarios = load_all(arguments.file, arguments.overrides)
+    if arguments.json:
+        print(json_text([{"scenario": s.name, "scheme": s.scheme.name, "actors": len(s.placement)} for s in scenarios]))
+    for scenario in () if arguments.json else scenarios:
+        hosts = f"{len(scenario.placement)} actors on {scenario.cluster.hosts} hosts"
+        print(f"{arguments.file}: valid: {scenario.name} ({scenario.scheme.name}, {hosts})")
+
+
+def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
+    """Load, run and show every variant of a file."""
+    from parasim.report import output
+    from parasim.scenario import load_all
+
+    scenarios = load_all(arguments.file, arguments.overrides)
+    if len(scenarios) > 1 and (getattr(arguments, "record", None) or getattr(arguments, "replay", None)):
+        raise ScenarioError(
+            f"{arguments.file}: has {len(scenarios)} variants; a record is of one run: use a file without"
+        )
+    if arguments.out:
+        output.claim_folder(arguments.out)
+    results = [(scenario, result) for scenario in output.progress(doing, scenarios) for result in runs(scenario)]
+    if arguments.out:
+        output.write_results(results, arguments.out)
+    print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
+
+
+# machinery ---------------------------------------------------------------------------------------------------------
+VERBS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "run": run,
+    "execute": execute,
+    "schemes": schemes,
+    "schema": schema,
+    "validate": validate,
+}
+_WITHOUT_FILE = ("schemes", "schema")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("file, key=value", "file")  # overrides are never required
+        raise ScenarioError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        verb, arguments = _parse(words)
+        verb(arguments)
+        sys.stdout.flush()
+    except ScenarioError as error:
+        return _failed(" ".join(str(error).split()), _WRONG_INPUT, debug)
+    except DeadlockError as error:
+        return _failed(str(error), _FAILED, debug)
+    except KeyboardInterrupt:
+        print("parasim: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _DONE
+    except SystemExit as stop:  # --help, --version
+        return int(stop.code or 0)
+    except Exception as error:
+        name = type(error).__name__
+        what = " ".join(str(error).split()) if str(error) else "no message"
+        kind = what if isinstance(error, ParasimError) else f"{name}: {what}"
+        return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
+    return _DONE
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    else:
+        print(message, file=sys.stderr)
+    return code
+
+
+def _parse(words: Sequence[str]) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
+    """The verb, and its arguments; options and overrides may stand in any order."""
+    if not words or words[0].startswith("-"):
+        usage = "parasim VERB [FILE] [key=value ...] [options]"
+        parser = _Parser(
+            "parasim", usage, description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("--version", action="version", version=_version())
+        parser.parse_args(words or ["--help"])
+        raise ScenarioError("parasim: name a verb first (see parasim --help)")
+    name = words[0]
+    if name not in VERBS:
+        close = difflib.get_close_matches(name, VERBS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"verbs: {', '.join(VERBS)}"
+        raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
+    arguments = _parser_of(name).parse_intermixed_args(words[1:])
+    return VERBS[name], arguments
+
+
+def _parser_of(name: str) -> _Parser:
+    parser = _Parser(f"parasim {name}", description=VERBS[name].__doc__, allow_abbrev=False)
+    if name not in _WITHOUT_FILE:
+        parser.add_argument("file", help="scenario file (YAML)")
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
+        parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if name == "run":
+        parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
+    if name == "execute":
+        parser.add_argument("--beside-simulated", action="store_true", help="show the simulated run in the next row")
+        parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("parasim")
+    except PackageNotFoundError:
+        return "parasim, not installed"
+
+
+_DESCRIPTION = "\n".join(
+    [
+        "How fast would this parallel SGD scheme train this network on that cluster, and where does the time go?",
+        "",
+        "parasim VERB --help explains a verb:",
+        *(f"  {name:<10} {verb.__doc__}" for name, verb in VERBS.items()),
+    ]
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Where results go: a table or JSON on the screen, files in a folder; and a line of progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parasim.errors import ScenarioError
+from parasim.report.table import results_table
+from parasim.trace.files import write_atomic
+
+if TYPE_CHECKING:
+    from parasim.metrics.result import Result
+    from parasim.scenario.model import Scenario
+
+__all__ = ["claim_folder", "json_text", "progress", "results_json", "results_text", "write_results"]
+
+Runs = Sequence[tuple["Scenario", "Result"]]
+
+
+def results_text(runs: Runs) -> str:
+    """The table, a row per run."""
+    labels = [scenario.variant or scenario.name for scenario, _ in runs]
+    return results_table([result.summary for _, result in runs], labels)
+
+
+def results_json(runs: Runs) -> Any:
+    """One object for one run, else a list; each names its variant."""
+    objects = [{**result.summary, "variant": scenario.variant or None} for scenario, result in runs]
+    return objects[0] if len(objects) == 1 else objects
+
+
+def json_text(value: Any) -> str:
+    """JSON that every reader takes: what is not finite (a loss that diverged) is null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def claim_folder(folder: str) -> None:
+    """Make the folder for the results before anything long runs; `ScenarioError` if that can't be."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScenarioError(f"--out {folder}: can't be made: {error.strerror or error}") from None
+
+
+def write_results(runs: Runs, folder: str) -> None:
+    """Write summary.json and trace.csv (trace-NAME.csv, if there are several runs), each whole or not at all."""
+    from parasim.trace.table import Trace
+
+    write_atomic(Path(folder, "summary.json"), (json_text(results_json(runs)) + "\n").encode())
+    taken: set[str] = set()
+    for number, (scenario, result) in enumerate(runs):
+        if not isinstance(result.trace, Trace):
+            continue  # run: {trace: aggregate} keeps no rows
+        name = "trace.csv"
+        if len(runs) > 1:
+            words = f"{scenario.variant or scenario.name}-{result.summary['clock']}"
+            stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", words)[:80]
+            name = f"trace-{stem}.csv" if stem not in taken else f"trace-{stem}-{number}.csv"
+            taken.add(stem)
+        result.trace.to_csv(Path(folder, name))
+
+
+def progress(doing: str, scenarios: Sequence[Scenario]) -> Iterator[Scenario]:
+    """Go through scenarios with a line of progress on a terminal; silent in a pipe."""
+    shown = sys.stderr.isatty()
+    for number, scenario in enumerate(scenarios, 1):
+        if shown:
+            print(
+                f"\r\x1b[K{doing} {number}/{len(scenarios)}: {scenario.name[:80]}", end="", file=sys.stderr, flush=True
+            )
+        try:
+            yield scenario
+        finally:
+            if shown:
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""The list of schemes: what each is, where it comes from, how stale its gradients get, and its options."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from parasim.program.scheme import Scheme
+
+__all__ = ["scheme_entry", "schemes_list"]
+
+_WIDTH = 100
+_LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
+    """Everything that a scheme says of itself, ready for JSON."""
+    hints = get_type_hints(scheme.Options)
+    return {
+        "name": scheme.name,
+        "aliases": list(scheme.aliases),
+        "summary": next(iter((scheme.__doc__ or "").strip().splitlines()), ""),
+        "family": dataclasses.asdict(scheme.taxonomy),
+        "citation": scheme.citation,
+        "staleness": scheme.staleness,
+        "options": [_option(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
+    }
+
+
+def schemes_list(schemes: Sequence[type[Scheme]]) -> str:
+    """All schemes as text."""
+    return "\n\n".join(_paragraph(scheme_entry(scheme)) for scheme in schemes)
+
+
+def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    values = list(get_args(hint)) if get_origin(hint) is Literal else None
+    limits = {key: field.metadata[key] for key in _LIMITS if key in field.metadata}
+    kind = "choice" if values else getattr(hint, "__name__", str(hint))
+    default = None if field.default is dataclasses.MISSING else field.default
+    entry = {"name": field.name, "type": kind, "default": default, "doc": field.metadata.get("doc", "")}
+    return entry | ({"values": values} if values else {}) | ({"limits": limits} if limits else {})
+
+
+def _paragraph(entry: Mapping[str, Any]) -> str:
+    aliases = f" (also: {', '.join(entry['aliases'])})" if entry["aliases"] else ""
+    family = "; ".join(f"{axis}: {value}" for axis, value in entry["family"].items())
+    lines = [f"{entry['name']}{aliases}", *_wrapped("", entry["summary"])]
+    for heading, text in (("family", family), ("paper", entry["citation"]), ("staleness", entry["staleness"])):
+        lines += _wrapped(f"{heading:<9} ", text)
+    for option in entry["options"]:
+        values = f" [{', '.join(map(str, option['values']))}]" if "values" in option else ""
+        limits = "".join(f", {_LIMITS[key]} {limit:g}" for key, limit in option.get("limits", {}).items())
+        default = f"default {option['default']!r}{limits}"
+        lines += _wrapped(f"  {option['name']} ", f"{option['doc']}{values} ({default})")
+    return "\n".join(lines)
+
+
+def _wrapped(lead: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()), _WIDTH, initial_indent=f"  {lead}", subsequent_indent=" " * (6 if lead else 2)
+    )

@@ -1,0 +1,105 @@
+"""The table of results: one row per run, one line per column that explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from parasim.report.text import Column, shortened, table
+from parasim.units import format_quantity
+
+__all__ = ["results_table"]
+
+WIDTH = 120
+_NONE = "-"
+
+Summary = Mapping[str, Any]
+
+
+def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: str = "") -> str:
+    """Write a table of runs, at most 120 columns wide, that a newcomer can read.
+
+    Parameters
+    ----------
+    summaries
+        `Result.summary` of each run.
+    labels
+        Name of each row: the variant's, or the scenario's.
+    title
+        A line above the table, if not empty.
+    """
+    learned = any(_loss(summary) != _NONE for summary in summaries)
+    clocks = [str(summary["clock"]) for summary in summaries]
+    columns = [
+        Column("scenario", list(labels), least=10),
+        Column("scheme", [str(summary["scheme"]) for summary in summaries], least=9),
+        *([Column("clock", clocks, least=4)] if len(set(clocks)) > 1 else []),
+        Column("workers", [str(summary["workers"]) for summary in summaries]),
+        Column("time per\nstep", [_quantity(summary["seconds_per_step"], "seconds") for summary in summaries]),
+        Column("samples\nper s", [_count(summary["samples_per_second"]) for summary in summaries]),
+        *(
+            Column(heading, [_percent(summary["shares"], share) for summary in summaries])
+            for heading, share in (("com-\npute", "compute"), ("trans-\nfer", "transfer"), ("wait", "wait"))
+        ),
+        Column("sent per\nstep", [_quantity(s["bytes_sent_per_worker_per_step"], "bytes") for s in summaries]),
+        Column("mes-\nsages", [_count(summary["messages_sent_per_worker_per_step"]) for summary in summaries]),
+        Column("staleness\nmean (max)", [_staleness(summary) for summary in summaries]),
+        *([Column("loss", [_loss(summary) for summary in summaries])] if learned else []),
+        Column("memory", [_quantity(summary["memory_bytes_per_worker"], "bytes") for summary in summaries]),
+    ]
+    lines = [shortened(title, WIDTH), ""] if title else []
+    return "\n".join([*lines, *table(columns, WIDTH), "", *_footer(summaries, learned)])
+
+
+def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
+    """Sentences that explain the columns, and marks of what is not calibrated."""
+    lines = [
+        "compute, transfer, wait: how a worker's main line of work spends its time; they sum to 100 %.",
+        "sent, messages: payload that a worker sends per step. memory: most that it held. All are means over workers.",
+        "staleness: updates that others made between reading parameters and applying the gradient computed from them.",
+    ]
+    if learned:
+        lines.append("loss: of the first step -> of the last.")
+    simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
+    uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
+    if uncalibrated:
+        which = "" if len(uncalibrated) == len(simulated) else f" ({len(uncalibrated)} of {len(simulated)} rows)"
+        lines.append(
+            f"UNCALIBRATED{which}: the device is described by plain numbers, not by measurements of a machine."
+        )
+    return lines
+
+
+def _quantity(value: float | None, dimension: str) -> str:
+    return _NONE if value is None else format_quantity(value, dimension)
+
+
+def _count(value: float | None) -> str:
+    """A number to three digits, with k, M, G for thousands."""
+    if value is None:
+        return _NONE
+    value = float(f"{value:.3g}")
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{letter}"
+    return f"{value:g}"
+
+
+def _percent(shares: Mapping[str, float] | None, share: str) -> str:
+    if not shares or shares.get(share) is None:
+        return _NONE
+    value = 100 * shares[share]
+    return "<1%" if 0 < value < 0.5 else f"{value:.0f}%"
+
+
+def _staleness(summary: Summary) -> str:
+    staleness = summary["staleness"]
+    if not staleness or staleness.get("mean") is None:
+        return _NONE
+    return f"{_count(staleness['mean'])} ({_count(staleness['max'])})"
+
+
+def _loss(summary: Summary) -> str:
+    loss = summary["loss"] or {}
+    first, last = loss.get("first"), loss.get("last")
+    return _NONE if first is None or last is None else f"{first:.3g}->{last:.3g}"

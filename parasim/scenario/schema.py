@@ -1,0 +1,101 @@
+"""JSON Schema of scenario files, for editors; made from the same dataclasses and tables that check them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import Any
+
+from parasim.scenario.check import adapters, default_of, described
+from parasim.scenario.load import TOP_LEVEL
+from parasim.scenario.model import NOISES, TOPOLOGIES, Device, Execute, Link, Overhead, Run
+from parasim.scenario.parts import CLUSTER_KEYS, Batch, Host
+from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+
+__all__ = ["schema", "schema_text"]
+
+_Schema = dict[str, Any]
+
+
+def schema_text() -> str:
+    """What `parasim schema` prints and `parasim/scenario/schema.json` holds."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def schema() -> _Schema:
+    """The schema of a scenario file."""
+    hosts: _Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    placement: _Schema = {"type": "object", "additionalProperties": hosts}
+    loopback = _section(Link)
+    del loopback["required"]
+    cluster = {
+        "topology": _kinds(TOPOLOGIES),
+        "host": _section(Host),
+        "device": _section(Device),
+        "link": _section(Link),
+        "loopback": loopback,
+        "noise": _kinds(NOISES),
+        "overhead": _section(Overhead),
+        "speeds": {
+            "type": "object",
+            "patternProperties": {"^[0-9]+$": {"type": "number", "exclusiveMinimum": 0}},
+            "additionalProperties": False,
+        },
+        "placement": placement,
+    }
+    workload = _section(Batch)
+    workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds())}
+    workload["required"] = ["model", *workload["required"]]
+    top = {
+        "name": {"type": "string", "minLength": 1, "maxLength": 200},
+        "workload": workload,
+        "cluster": _object(_with_docs(cluster, CLUSTER_KEYS), ["topology", "device", "link"]),
+        "scheme": _kinds({kind: cls.Options for kind, cls in scheme_kinds().items()}, {"placement": placement}),
+        "optimizer": _kinds(optimizer_kinds()),
+        "run": _section(Run),
+        "execute": _section(Execute),
+        "variants": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
+    }
+    whole = {"workload", "cluster", "scheme", "run"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A parasim scenario",
+        **_object(_with_docs(top, TOP_LEVEL), []),
+        "if": {"not": {"required": ["variants"]}},
+        "then": {"required": [key for key in top if key in whole]},
+    }
+
+
+def _section(cls: type) -> _Schema:
+    """A mapping whose keys are the fields of a dataclass."""
+    properties, required = {}, []
+    for name, field in described(cls).items():
+        entry = adapters(cls)[name].json_schema()
+        entry["description"] = field.metadata.get("doc", name)
+        default = default_of(field)
+        if default is MISSING:
+            required.append(name)
+        elif not field.metadata.get("dimension"):
+            entry["default"] = default
+        properties[name] = entry
+    return _object(properties, required)
+
+
+def _object(properties: _Schema, required: list[str]) -> _Schema:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _kinds(table: Mapping[str, type], beside: Mapping[str, _Schema] | None = None) -> _Schema:
+    """A mapping whose `kind` says which other keys there are: one branch per kind."""
+    branches = []
+    for kind, cls in sorted(table.items()):
+        section = _section(cls)
+        section["properties"] = {"kind": {"const": kind}, **(beside or {}), **section["properties"]}
+        branches.append({"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": section})
+    kinds = {"kind": {"enum": sorted(table)}}
+    return {"type": "object", "properties": kinds, "required": ["kind"], "allOf": branches}
+
+
+def _with_docs(properties: Mapping[str, _Schema], docs: Mapping[str, str]) -> _Schema:
+    return {key: {"description": docs[key], **value} for key, value in properties.items()}
