@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ScenarioError
 from parasim.learning.optimizers import OPTIMIZERS
@@ -65,7 +65,8 @@ def make_optimizer(kind: str, options: Mapping[str, Any]) -> Optimizer:
     ScenarioError
         If the kind or an option is unknown or out of range.
     """
-    return cast(Optimizer, choose("optimizer", OPTIMIZERS, kind, options))
+    optimizer: Optimizer = choose("optimizer", OPTIMIZERS, kind, options)
+    return optimizer
 
 
 def pin_threads() -> None:

@@ -47,7 +47,9 @@ class Learner(Protocol):
 class Optimizer(Protocol):
     """An update rule over the tensor namespace; `slots` names its state vectors (each as large as the parameters)."""
 
-    slots: tuple[str, ...]
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the state vectors."""
 
     def __hash__(self) -> int: ...
 
