@@ -142,6 +142,24 @@ def test_incast_takes_n_times_as_long() -> None:
     assert run.network.solves == 1
 
 
+def test_flows_that_join_and_leave_a_hub_need_no_solving() -> None:
+    messages = [(0.25 * step, step % 7, 7, 10.0 + 30.0 * (step % 3)) for step in range(40)]
+    messages = [message for message in messages if message[1] != 3]
+    run = Run(switched(8, bandwidth=64.0), messages)
+    assert run.network.solves < len(messages) / 4
+    assert run.ends == pytest.approx(reference(switched(8, bandwidth=64.0), messages), rel=1e-12)
+
+
+def test_a_hub_dissolves_when_a_flow_has_two_shared_links_and_forms_again() -> None:
+    # To host 3: 300 B from 0, 1 and 2 at 0.5. At 1.5 host 0 also sends 25 B to host 1:
+    # its uplink carries 100/3 to host 3 and 200/3 to host 1, whose message ends at 1.5 + 0.375. Then as before.
+    run = Run(
+        switched(4), [(0.0, 0, 3, 300.0), (0.0, 1, 3, 300.0), (0.0, 2, 3, 300.0), (1.0, 0, 1, 25.0), (6.0, 0, 3, 1.0)]
+    )
+    assert run.ends == pytest.approx([9.51, 9.51, 9.51, 1.875, 6.54], rel=1e-12)
+    assert run.network.solves == 3
+
+
 def test_both_directions_are_independent() -> None:
     run = Run(switched(2), [(0.0, 0, 1, 100.0), (0.0, 1, 0, 300.0)])
     assert run.ends == [1.5, 3.5]

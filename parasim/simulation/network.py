@@ -168,8 +168,8 @@ class Network:
                 empty.append(flow)
         for flow in arrived:
             shared = [link for link in flow.links if len(users[link]) > 1]
-            hub = self._hubs[shared[0]] if len(shared) == 1 else None
-            if hub is not None and self._capacities[hub.link] == flow.bandwidth:
+            hub = self._hub_for(flow, shared) if shared else None
+            if hub is not None:
                 hub.add(flow, now)
                 self._expect(hub)
             else:
@@ -180,6 +180,19 @@ class Network:
                 else:
                     self._expect(Component([flow]))
         return empty
+
+    def _hub_for(self, flow: Flow, shared: list[int]) -> Hub | None:
+        """The hub that stays one when `flow` joins it: all flows near it are of that hub."""
+        users = self._users
+        hub = next((self._hubs[link] for link in shared if self._hubs[link] is not None), None)
+        if hub is None or self._capacities[hub.link] > flow.bandwidth:
+            return None
+        for link in shared:
+            if link != hub.link:
+                for other in users[link]:
+                    if other.component is not hub and other is not flow:
+                        return None
+        return hub
 
     def _end_instant(self, _: Event) -> None:
         self._gathering = False
@@ -202,19 +215,28 @@ class Network:
         self.solves += 1
         now = self._env.now
         for flow in flows:
-            if flow.component is not None and flow.component.first >= 0.0:
-                flow.component.dissolve()
-        if len(flows) > 1 and len(capacities) == 1:
-            self._make_hub(flows, now)
+            component = flow.component
+            if component is not None and component.first >= 0.0:
+                component.dissolve()
+                if isinstance(component, Hub):
+                    self._hubs[component.link] = None
+        hub = self._hub_of(flows, now) if len(flows) > 1 else None
+        if hub is not None:
+            self._hubs[hub.link] = hub
+            self._expect(hub)
         else:
             for flow, rate in zip(flows, max_min(capacities, routes), strict=True):
                 flow.set_rate(now, rate)
             self._expect(Component(flows))
 
-    def _make_hub(self, flows: list[Flow], now: float) -> None:
-        link = next(link for link in flows[0].links if len(self._users[link]) > 1)
-        hub = self._hubs[link] = Hub(link, self._capacities[link], flows, now)
-        self._expect(hub)
+    def _hub_of(self, flows: list[Flow], now: float) -> Hub | None:
+        """Make a hub of a whole component, if it is one."""
+        for link in flows[0].links:
+            if len(self._users[link]) == len(flows):
+                capacity = self._capacities[link]
+                if all(flow.bandwidth == capacity for flow in flows):
+                    return Hub(link, capacity, flows, now)
+        return None
 
     def _connected(self, start: int) -> tuple[list[Flow], list[float], list[list[int]]]:
         """All flows connected to a link, with capacities and routes numbered for them alone.
