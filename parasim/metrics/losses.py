@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from parasim.trace.sinks import Foldable
@@ -31,4 +30,4 @@ def first_and_last_loss(trace: Foldable) -> dict[str, float] | None:
     if not pairs:
         return None
     first, last = zip(*pairs, strict=True)
-    return {"first": math.fsum(first) / len(pairs), "last": math.fsum(last) / len(pairs)}
+    return {"first": sum(first) / len(pairs), "last": sum(last) / len(pairs)}

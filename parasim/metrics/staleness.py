@@ -2,8 +2,8 @@
 
 References
 ----------
-SCHEMES.md 0.2, and the law of section 4: with one gradient outstanding per worker, a pull that follows the push at once,
-and one update per c gradients, the mean staleness of N workers is (N - 1) / c, whatever their speeds.
+SCHEMES.md 0.2, and the law of section 4: with one gradient outstanding per worker, a pull that follows the push at
+once, and one update per c gradients, the mean staleness of N workers is (N - 1) / c, whatever their speeds.
 """
 
 from __future__ import annotations

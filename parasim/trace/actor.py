@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parasim.trace.lanes import LaneTimes
+from parasim.trace.lanes import COMPUTE, TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 
 __all__ = ["HANDLERS", "ActorTotals", "Histogram"]
@@ -97,7 +97,7 @@ class ActorTotals:
         self.flops += row.flops
         if row.outcome == "cancelled":
             self.cancelled_seconds += row.t_end - row.t_start
-        self.times.work(row, moves=False)
+        self.times.work(row, COMPUTE)
 
     def send(self, row: Row) -> None:
         """A message that leaves."""
@@ -107,7 +107,7 @@ class ActorTotals:
         else:
             self.messages_sent += 1
             self.bytes_sent += row.nbytes
-        self.times.work(row, moves=True)
+        self.times.work(row, TRANSFER)
 
     def receive(self, row: Row) -> None:
         """A message that arrives; nothing if the receive ended without one."""
@@ -116,7 +116,7 @@ class ActorTotals:
         if row.nbytes or not row.control_bytes:
             self.messages_received += 1
             self.bytes_received += row.nbytes
-        self.times.work(row, moves=True)
+        self.times.work(row, TRANSFER)
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
@@ -125,7 +125,7 @@ class ActorTotals:
     def collective(self, row: Row) -> None:
         """A collective; an expanded one has rows for its messages."""
         if row.outcome != "expanded":
-            self.times.work(row, moves=True)
+            self.times.work(row, TRANSFER)
 
     def shared(self, row: Row) -> None:
         """A read or an update of shared memory."""
@@ -133,7 +133,7 @@ class ActorTotals:
             self.torn_reads += 1
         elif row.outcome == "lost":
             self.lost_updates += 1
-        self.times.work(row, moves=True)
+        self.times.work(row, TRANSFER)
 
     def log(self, row: Row) -> None:
         """A note at no cost."""

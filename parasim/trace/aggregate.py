@@ -22,20 +22,20 @@ class LossAtStep:
         When the last of them was logged.
     """
 
-    __slots__ = ("_partials", "_unbounded", "count", "seconds")
+    __slots__ = ("_huge", "_partials", "count", "seconds")
 
     def __init__(self) -> None:
         self.count = 0
         self.seconds = 0.0
-        self._unbounded = 0.0
+        self._huge = 0.0
         self._partials: list[float] = []  # they add up to the sum exactly (Shewchuk 1997)
 
     def add(self, value: float, seconds: float) -> None:
         """Take one loss."""
         self.count += 1
         self.seconds = max(self.seconds, seconds)
-        if not math.isfinite(value):
-            self._unbounded += value
+        if not abs(value) < 1e300:  # infinite, not a number, or about to overflow
+            self._huge += value
             return
         kept = []
         for partial in self._partials:
@@ -48,7 +48,7 @@ class LossAtStep:
 
     def mean(self) -> float:
         """Mean of the losses; infinite or not a number if one of them is."""
-        return (math.fsum(self._partials) + self._unbounded) / self.count
+        return (math.fsum(self._partials) + self._huge) / self.count
 
 
 class Aggregates:

@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from parasim.trace.intervals import Union, covered
 from parasim.trace.rows import Row
 
-__all__ = ["LaneTimes"]
+__all__ = ["COMPUTE", "TRANSFER", "LaneTimes"]
 
 _MAIN = "main"
 _OPEN_WAITS = 32
-_Span = tuple[float, float, bool]  # start, end, is it a transfer (else a compute)
+COMPUTE, TRANSFER = 0, 1
+_Span = tuple[float, float, int]  # start, end, COMPUTE or TRANSFER
 
 
 class _Wait:
@@ -39,7 +40,7 @@ class _Wait:
 
     def split(self) -> tuple[float, float]:
         """Seconds of it that are compute, and transfer."""
-        transfer = covered((start, end) for start, end, moves in self.spans if moves)
+        transfer = covered((start, end) for start, end, kind in self.spans if kind == TRANSFER)
         busy = covered((start, end) for start, end, _ in self.spans)
         return max(0.0, busy - transfer), transfer
 
@@ -47,13 +48,14 @@ class _Wait:
 class LaneTimes:
     """Splits the time of one actor's lanes; takes its rows in the order of their ends.
 
-    State: numbers; at most 1024 intervals per union of busy time; what the posted lanes did since the last row of the main
-    lane; and the last 32 waits of the main lane, which stay open for operations that end after them.
+    State: numbers; at most 1024 intervals per union of busy time; what the posted lanes did since the last row of the
+    main lane; and the last 32 waits of the main lane, which stay open for operations that end after them.
     """
 
     __slots__ = (
         "_busy",
         "_floor",
+        "_last_wait",
         "_limit",
         "_main",
         "_recent",
@@ -68,6 +70,7 @@ class LaneTimes:
         self._waits: deque[_Wait] = deque()
         self._recent: dict[str, list[_Span]] = {}
         self._floor = float("-inf")  # end of the last row of the main lane
+        self._last_wait = float("-inf")  # end of the last of its waits
         self._limit = 64
 
     def main_seconds(self) -> tuple[float, float]:
@@ -87,15 +90,15 @@ class LaneTimes:
         """A row of the main lane has ended."""
         self._floor = max(self._floor, end)
 
-    def work(self, row: Row, moves: bool) -> None:
-        """A compute, or (`moves`) a transfer."""
+    def work(self, row: Row, kind: int) -> None:
+        """An operation that is COMPUTE or TRANSFER."""
         start, end = row.t_start, row.t_end
         if end > start:
-            self._busy[moves].add(start, end)
+            self._busy[kind].add(start, end)
             if row.lane == _MAIN:
-                self._main[moves].add(start, end)
+                self._main[kind].add(start, end)
             else:
-                self._beside(row.lane, (start, end, moves))
+                self._beside(row.lane, (start, end, kind))
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
@@ -106,6 +109,7 @@ class LaneTimes:
             for span in spans:
                 self._beside(row.lane, span)
         elif end > start:
+            self._last_wait = end
             self._waits.append(_Wait(start, end, lanes, spans))
             if len(self._waits) > _OPEN_WAITS:
                 compute, transfer = self._waits.popleft().split()
@@ -121,13 +125,14 @@ class LaneTimes:
             floor = self._floor
             spans[:] = [kept for kept in spans if kept[1] > floor]
             self._limit = max(64, 2 * len(spans))
-        for wait in reversed(self._waits):
-            if wait.end <= span[0]:
-                break
-            if lane in wait.lanes:
-                wait.spans += _clipped((span,), wait.start, wait.end)
+        if span[0] < self._last_wait:
+            for wait in reversed(self._waits):
+                if wait.end <= span[0]:
+                    break
+                if lane in wait.lanes:
+                    wait.spans += _clipped((span,), wait.start, wait.end)
 
 
 def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:
     """The parts of `spans` between two times."""
-    return [(max(start, low), min(end, high), moves) for start, end, moves in spans if start < high and end > low]
+    return [(max(start, low), min(end, high), kind) for start, end, kind in spans if start < high and end > low]

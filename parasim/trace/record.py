@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ class Record:
         try:
             data = Path(path).read_bytes()
             document = json.loads(gzip.decompress(data) if str(path).endswith(".gz") else data)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise ScenarioError(f"{path}: can't be read as a record ({error}); record the run again") from None
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             raise ScenarioError(f"{path}: not a record of a run; give a file that 'parasim execute' recorded")

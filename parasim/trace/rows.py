@@ -1,9 +1,9 @@
 """The row of a trace, and what takes rows.
 
 `t_post..t_start` is waiting for the other side (or the device, or a lane); `t_start..t_end` is work or transfer. An
-`Exchange` leaves one row per message, all with its `t_post`, one after the other. A collective that was expanded into its
-program leaves the rows of its messages and reductions, and one row of its own with outcome "expanded" that no figure
-counts as time.
+`Exchange` leaves one row per message, all with its `t_post`, one after the other. A collective that was expanded into
+its program leaves the rows of its messages and reductions, and one row of its own with outcome "expanded" that no
+figure counts as time.
 """
 
 from __future__ import annotations

@@ -25,13 +25,20 @@ def _real(text: str) -> float | None:
     return float(text) if text else None
 
 
-_KINDS: dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
-    str: (str, str),
-    int: (lambda value: str(int(value)), int),
-    float: (lambda value: repr(float(value)), float),
-    float | None: (lambda value: "" if value is None else repr(float(value)), _real),
+_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    str: ("%a", str),
+    int: ("%d", int),
+    float: ("%.17g", float),
+    float | None: ("%r", _real),
 }
-_WRITE, _READ = zip(*(_KINDS[get_type_hints(Row)[name]] for name in COLUMNS), strict=True)
+_FORMS, _READ = zip(*(_KINDS[get_type_hints(Row)[name]] for name in COLUMNS), strict=True)
+_FORM = f"({','.join(_FORMS)})"
+
+
+def _plain(row: Row) -> Row:
+    """The row with its value as a float: a reply may be a whole number or a truth value."""
+    value = row.value
+    return row if value is None or type(value) is float else row._replace(value=float(value))
 
 
 class Trace:
@@ -85,15 +92,15 @@ class Trace:
         """SHA-256 of the rows in a canonical form: equal for equal runs, on every machine."""
         state = hashlib.sha256()
         for row in self.rows:
-            state.update(repr([write(value) for write, value in zip(_WRITE, row, strict=True)]).encode())
+            state.update((_FORM % _plain(row)).encode())
         return state.hexdigest()
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table, with a header line; numbers keep every bit. The file is there whole or not at all."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)
         writer.writerow(COLUMNS)
-        writer.writerows([write(value) for write, value in zip(_WRITE, row, strict=True)] for row in self.rows)
+        writer.writerows(map(_plain, self.rows))
         return write_atomic(path, text.getvalue().encode())
 
     @classmethod
