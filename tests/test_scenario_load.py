@@ -275,7 +275,12 @@ def test_sections_are_checked_together(example: Path) -> None:
         "override 'execute={compute: paced}': execute.compute: 'paced' sleeps instead of computing: "
         "write run: {learn: false}"
     )
-    assert "parameters; the limit for learning is" in message(example, "run.learn=true", "workload.model.width=100000")
+    wide = message(example, "run.learn=true", "workload.model.width=100000")
+    assert wide.endswith("parameters over all actors are too many; the limit is 2147483648")
+    data = message(example, "run.learn=true", "workload.data={kind: regression, samples: 1000000000}")
+    assert data.endswith("run.learn: data of 16000000000 numbers are too many; the limit is 2147483648")
+    huge = message(example, "workload.model.width=1000000000000")
+    assert huge.endswith("bytes of parameters, more than 10^18")
     layers = "workload.model={kind: layers, layers: [{input_elements: 64, output_elements: 10}]}"
     assert "can't be trained" in message(example, "run.learn=true", layers)
     both = message(example, "scheme.placement={worker: [0]}", "cluster.placement={worker: [0]}")

@@ -53,7 +53,7 @@ def _paragraph(entry: Mapping[str, Any]) -> str:
         values = f" [{', '.join(map(str, option['values']))}]" if "values" in option else ""
         limits = "".join(f", {_LIMITS[key]} {limit:g}" for key, limit in option.get("limits", {}).items())
         default = f"default {option['default']!r}{limits}"
-        lines += _wrapped(f"  {option['name']} ", f"{option['doc']}{values} ({default})")
+        lines += _wrapped(f"  {option['name']}: ", f"{option['doc']}{values} ({default})")
     return "\n".join(lines)
 
 

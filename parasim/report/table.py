@@ -31,7 +31,7 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
     learned = any(_loss(summary) != _NONE for summary in summaries)
     clocks = [str(summary["clock"]) for summary in summaries]
     columns = [
-        Column("scenario", list(labels), least=10),
+        Column("scenario", list(labels), least=9),
         Column("scheme", [str(summary["scheme"]) for summary in summaries], least=9),
         *([Column("clock", clocks, least=4)] if len(set(clocks)) > 1 else []),
         Column("workers", [str(summary["workers"]) for summary in summaries]),

@@ -27,7 +27,7 @@ TOP_LEVEL = {
 }
 _MAX_VARIANTS = 1000
 _MAX_NAME = 200
-_MAX_TRAINED = 2**30
+_MAX_TRAINED = 2**31
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Scenario:
@@ -140,9 +140,12 @@ def _check_together(top: Section, scenario: Scenario) -> None:
 
         with top.section("workload").blamed("model"):
             build_network(workload.model_kind, workload.model_options, workload.data)
-        size = workload.model.whole.parameters
-        if size > _MAX_TRAINED:
-            raise run.error("learn", f"the model has {size} parameters; the limit for learning is {_MAX_TRAINED}")
+        copies = workload.model.whole.parameters * len(scenario.placement)
+        if copies > _MAX_TRAINED:
+            raise run.error("learn", f"{copies} parameters over all actors are too many; the limit is {_MAX_TRAINED}")
+        numbers = workload.data.samples * workload.data.input_elements
+        if numbers > _MAX_TRAINED:
+            raise run.error("learn", f"data of {numbers} numbers are too many; the limit is {_MAX_TRAINED}")
     if scenario.execute.compute == "paced" and scenario.run.learn:
         execute = top.section("execute")
         raise execute.error("compute", "'paced' sleeps instead of computing: write run: {learn: false}")

@@ -17,7 +17,7 @@ __all__ = ["Key", "Places", "Tree", "read_file", "read_value", "show_path"]
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 MAX_DIGITS = 400
 
 Key = tuple[str | int, ...]
