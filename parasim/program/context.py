@@ -247,7 +247,9 @@ class Context:
         outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
         return Activation(part, batch, outputs, None, saved, parameters)
 
-    def backward(self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False) -> Program[Buffer | None]:
+    def backward(
+        self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False
+    ) -> Program[Buffer | None]:
         """Backward pass through a forward's part; writes (or adds) the parameters' gradient to `into`.
 
         `gradient` is that of the part's outputs, None for the last part. Replies with the gradient of the inputs, or

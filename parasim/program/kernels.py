@@ -70,7 +70,7 @@ def counted(
 
 @functools.lru_cache(maxsize=64)
 def update_function(optimizer: Optimizer, copy: bool) -> Callable[..., Any]:
-    """An optimiser's update as a function of flat operands: parameters, slots..., gradient; with `copy` it replies one."""
+    """An optimiser's update as a function of flat operands: parameters, slots..., gradient. `copy`: it replies one."""
 
     def update(xp: Tensors, parameters: Tensor, *rest: Tensor, count: int, scale: float) -> Tensor | None:
         *slots, gradient = rest

@@ -56,4 +56,4 @@ class Optimizer(Protocol):
     def update(
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
     ) -> None:
-        """One update in place with `scale * gradient`; `step` counts updates from 0 (rate schedules, bias correction)."""
+        """One update in place with `scale * gradient`; `step` counts updates from 0, for bias correction."""

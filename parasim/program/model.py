@@ -79,7 +79,7 @@ class Part:
         return self.parameters * self.model.itemsize
 
     def of(self, vector: Buffer) -> Buffer:
-        """This part's range of a vector as large as the whole model's parameters."""
+        """The part's range of a vector as large as the whole model's parameters."""
         return vector.part(self.offset, self.offset + self.parameters, f"{vector.name}.{self.name}")
 
     @property
@@ -163,7 +163,7 @@ class Model:
         return tuple(Part(self, i, i + 1) for i in range(len(self.layers)))
 
     def buckets(self, nbytes: float) -> tuple[Part, ...]:
-        """Contiguous parts of at least so many bytes of parameters, filled from the last layer on (as DDP's buckets)."""
+        """Contiguous parts of at least so many bytes of parameters, filled from the last layer on as DDP's buckets."""
         cuts = [len(self.layers)]
         size = 0
         for index in range(len(self.layers) - 1, -1, -1):

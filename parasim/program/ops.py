@@ -1,8 +1,8 @@
 """The operations a program may yield, and the contract that every runtime keeps for each.
 
-A *program* is a generator that yields operations and is sent their replies. An operation is plain data: frozen, compared by
-value, knowing no runtime. It is typed by its reply: ``message = yield from Recv(ANY, "push")`` is a `Message`
-for the type checker, because iterating an operation yields it once and returns the reply.
+A *program* is a generator that yields operations and is sent their replies. An operation is plain data: frozen,
+compared by value, knowing no runtime. It is typed by its reply: ``message = yield from Recv(ANY, "push")`` is a
+`Message` for the type checker, because iterating an operation yields it once and returns the reply.
 
 Rules that hold for all of them:
 
@@ -132,9 +132,9 @@ class Handle:
 class Compute(Op[T]):
     """Occupy the actor's device for `kernel`; run `work()` if values are carried and reply with its result.
 
-    `touches` are the buffers that `work` changes, `reads` those it only reads. Two computes of an actor never overlap if one
-    touches what the other touches or reads; of two that would, the first one yielded runs first. Without values the
-    reply is `otherwise()`, or None.
+    `touches` are the buffers that `work` changes, `reads` those it only reads. Two computes of an actor never overlap
+    if one touches what the other touches or reads; of two that would, the first one yielded runs first. Without values
+    the reply is `otherwise()`, or None.
     """
 
     kernel: Kernel
@@ -148,8 +148,8 @@ class Compute(Op[T]):
 class Send(Op[None]):
     """Send `buffer` (None: the header alone) to rank `peer`. Rendezvous at every size: done when the peer has it all.
 
-    Sending a buffer that a running compute changes is a `ProgramError`; so is sending to oneself. With `lent` the program
-    promises to leave the buffer alone until the send is done, and no copy is made.
+    Sending a buffer that a running compute changes is a `ProgramError`; so is sending to oneself. With `lent` the
+    program promises to leave the buffer alone until the send is done, and no copy is made.
     """
 
     peer: int
@@ -247,8 +247,8 @@ class Collective(Op[Any]):
     barrier                   no buffer; header-only messages (None)
     ========================  ==========================================================================
 
-    Pieces are cut at `bounds`, or are `counts[j]` elements long; for all_to_all `counts` are the elements this member sends
-    to each and `counts_in` those it gets from each. A named `algorithm` is expanded into its program
+    Pieces are cut at `bounds`, or are `counts[j]` elements long; for all_to_all `counts` are the elements this member
+    sends to each and `counts_in` those it gets from each. A named `algorithm` is expanded into its program
     (parasim/program/collectives); "native" is the backend's own, and its messages are not claimed. `shape` is (rows,
     columns) of the torus and (nodes, ranks per node) of the hierarchical algorithm. Until done the buffer is in use.
     """
@@ -275,7 +275,7 @@ class Read(Op[Snapshot]):
 
 @dataclass(frozen=True, slots=True)
 class Update(Op[int]):
-    """Add `delta` to a part of a shared vector (None: all parts, one after the other); replies with the version after it.
+    """Add `delta` to a part of a shared vector (None: all parts, one after the other); replies with the new version.
 
     Not atomic: what others write between this update's read and its write is lost, and the trace counts it.
     """
@@ -317,9 +317,9 @@ class Sleep(Op[None]):
 class Event:
     """A note.
 
-    `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at `version_read`, by rank
-    `peer` if not by oneself, was applied to a copy at `version_applied`), "loss" (`value`), "hold" and "release" (`nbytes`
-    of `label`), or "note".
+    `kind` is one of "step" (a worker finished iteration `step`), "applied" (a gradient computed at `version_read`, by
+    rank `peer` if not by oneself, was applied to a copy at `version_applied`), "loss" (`value`), "hold" and "release"
+    (`nbytes` of `label`), or "note".
     """
 
     kind: Literal["step", "applied", "loss", "hold", "release", "note"]

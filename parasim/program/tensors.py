@@ -1,7 +1,8 @@
 """The tensor namespace: all that a scheme, an optimiser or a compressor does to values goes through these verbs.
 
-`Tensors` is the interface; parasim/learning supplies it on torch. `CountingTensors` implements it on shapes alone and counts
-FLOP and bytes moved, so that a function over the namespace is its own cost model: run it on shapes, read the cost.
+`Tensors` is the interface; parasim/learning supplies it on torch. `CountingTensors` implements it on shapes alone and
+counts FLOP and bytes moved, so that a function over the namespace is its own cost model: run it on shapes, read the
+cost.
 
 All tensors are flat vectors unless a verb says otherwise. Verbs that end in ``_`` write into their first argument.
 A verb's cost: one FLOP per element and elementary operation; bytes of all elements read and written once.

@@ -2,8 +2,8 @@
 
 Rule 1: everything that decides which program goes on, and with which reply, is here and in handlers.py.
 Rule 2: nothing here knows what time is or how a message travels; that is the `Port`.
-Rule 3: one thread. A runtime's callbacks put tasks into `ready`; `run` steps them one after the other, in the order in which
-they became ready, or in the order of a record that is replayed.
+Rule 3: one thread. A runtime's callbacks put tasks into `ready`; `run` steps them one after the other, in the order in
+which they became ready, or in the order of a record that is replayed.
 
 A task is a stack of generators: the program itself, and the programs that some of its operations are expanded into
 (a named collective, an access to shared memory).
@@ -256,7 +256,9 @@ class Actor:
         self._message(pending, "send", envelope, envelope.destination, t_start, t_end)
         self._part_done(pending)
 
-    def received(self, receipt: Receipt, envelope: Envelope, buffer: Buffer | None, t_start: float, t_end: float) -> None:
+    def received(
+        self, receipt: Receipt, envelope: Envelope, buffer: Buffer | None, t_start: float, t_end: float
+    ) -> None:
         """All of a message is here, in `buffer` (which is `receipt.into` if that was given)."""
         pending = receipt.pending
         if self.recorder is not None and receipt.source < 0:
@@ -291,7 +293,7 @@ class Actor:
         self.make_ready(task)
 
     def expand_native(self, pending: Pending, algorithm: str) -> None:
-        """For a port without collectives of its own: run a named algorithm in the place of the native one, unclaimed."""
+        """For a port without collectives of its own: run a named algorithm in the native one's place, unclaimed."""
         task = pending.task
         named = replace(pending.op, algorithm=algorithm)
         task.stack.append(Frame(expanded(self, task, named), pending.op, pending.t_post, quiet=True))
@@ -316,9 +318,7 @@ class Actor:
                 self.sink.add(Row(*values))
         self.make_ready(pending.task, message_reply(pending))
 
-    def _message(
-        self, pending: Pending, op: str, envelope: Envelope, peer: int, t_start: float, t_end: float
-    ) -> None:
+    def _message(self, pending: Pending, op: str, envelope: Envelope, peer: int, t_start: float, t_end: float) -> None:
         task = pending.task
         frame = task.stack[-1]
         if frame.quiet and (frame.t_first < 0 or t_start < frame.t_first):
@@ -330,12 +330,15 @@ class Actor:
             label, group = frame.op.kind, frame.op.group.name
         pending.rows.append(
             (
-                *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message, envelope.name,
-                envelope.nbytes, control, 0.0, -1, -1, -1, -1, outcome, None, 0, pending.t_post, t_start, t_end,
+                *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
+                envelope.name, envelope.nbytes, control, 0.0, -1, -1, -1, -1, outcome, None, 0, pending.t_post, t_start,
+                t_end,
             )
         )  # fmt: skip
 
-    def write(self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any) -> None:
+    def write(
+        self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any
+    ) -> None:
         """One row for an operation that was waited for."""
         task = pending.task
         end = self._now() if t_end is None else t_end
@@ -396,4 +399,3 @@ def describe(op: Op[Any]) -> str:
         words["source"] = "ANY"
     inside = ", ".join(f"{key}={value}" for key, value in words.items() if value is not None)
     return f"{name}({inside})"
-

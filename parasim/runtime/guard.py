@@ -24,7 +24,7 @@ def _overlap(these: Iterable[Buffer], those: Iterable[Buffer]) -> bool:
 
 
 class Guard:
-    """The computes of one actor that run, and those that must wait for them, in the order in which they were yielded."""
+    """The computes of one actor that run, and those that must wait for them, in the order of their yields."""
 
     __slots__ = ("running", "waiting")
 

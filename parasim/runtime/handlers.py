@@ -52,7 +52,7 @@ def _compute(actor: Actor, task: Task, op: Compute[Any]) -> Any:
     return PENDING
 
 
-# messages --------------------------------------------------------------------------------------------------------------
+# messages ------------------------------------------------------------------------------------------------------------
 def _send(actor: Actor, task: Task, op: Send) -> Any:
     pending = task.pending = Pending(task, op, actor.port.now())
     _announce(actor, pending, op, 0)
@@ -138,7 +138,7 @@ def _probe(actor: Actor, task: Task, op: Probe) -> bool:
     return bool(_choose(actor, task, "probe", lambda: actor.mailbox.probe(op.source, op.tag)))
 
 
-# lanes -----------------------------------------------------------------------------------------------------------------
+# lanes ---------------------------------------------------------------------------------------------------------------
 def _post(actor: Actor, task: Task, op: Post) -> Handle:
     if op.lane == task.lane:
         raise ProgramError(f"rank {actor.rank}, program {task.id}: posts to the lane it runs on; use another lane")
@@ -241,7 +241,7 @@ def interrupt(actor: Actor, pending: Pending) -> bool:
     return True
 
 
-# programs behind operations --------------------------------------------------------------------------------------------
+# programs behind operations ------------------------------------------------------------------------------------------
 def _collective(actor: Actor, task: Task, op: Collective) -> Any:
     now = actor.port.now()
     if op.algorithm == "native":
@@ -303,7 +303,7 @@ def fold(actor: Actor, task: Task, frame: Frame, result: Any) -> Any:
     return result
 
 
-# values and notes ------------------------------------------------------------------------------------------------------
+# values and notes ----------------------------------------------------------------------------------------------------
 def _choose(actor: Actor, task: Task, kind: ChoiceKind, ask: Callable[[], Any]) -> Any:
     """An answer that is not determined: from the record in replay, else asked and written down."""
     answer = ask() if actor.script is None else actor.script.choice(task.id, kind)

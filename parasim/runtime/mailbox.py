@@ -1,7 +1,7 @@
 """Matching of announced sends and posted receives: one rule for both runtimes.
 
-Messages of one source and tag are taken in the order of their announcements; `ANY` takes the earliest announcement of its
-tag. A receive posted before any announcement waits in the order of posting.
+Messages of one source and tag are taken in the order of their announcements; `ANY` takes the earliest announcement of
+its tag. A receive posted before any announcement waits in the order of posting.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reads and updates of shared memory, as programs over computes; the memory itself is the runtime's.
 
-A vector has a version per part: the number of updates that wrote it. A read is torn if a part that it had already read was
-written before it had read the last one, or the other way round: its parts are not from one moment. A plain update reads,
-adds and writes back; what was written in between is lost, and counted.
+A vector has a version per part: the number of updates that wrote it. A read is torn if a part that it had already read
+was written before it had read the last one, or the other way round: its parts are not from one moment. A plain update
+reads, adds and writes back; what was written in between is lost, and counted.
 """
 
 from __future__ import annotations

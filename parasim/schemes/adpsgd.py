@@ -1,12 +1,12 @@
 """AD-PSGD: asynchronous decentralised parallel SGD (Lian, Zhang, Zhang, Liu 2018; SCHEMES S19).
 
-A worker computes a gradient at a copy x^ of its model x and applies it to x as it is by then. Beside that, once per gradient,
-half of the workers (the active ones, even index) average x with a random passive neighbour. The graph is bipartite and only the
-active ask, so nobody waits in a circle (the paper's and the authors' remedy against deadlock).
+A worker computes a gradient at a copy x^ of its model x and applies it to x as it is by then. Beside that, once per
+gradient, half of the workers (the active ones, even index) average x with a random passive neighbour. The graph is
+bipartite and only the active ask, so nobody waits in a circle (the paper's and the authors' remedy against deadlock).
 
-An averaging moves d = (x_a - x_p) / 2 from one to the other: the passive worker adds d when it is asked, the active one subtracts
-it when the answer is there. The sum of all models is kept whatever either applied in the meantime; if nothing, both have
-the mean.
+An averaging moves d = (x_a - x_p) / 2 from one to the other: the passive worker adds d when it is asked, the active one
+subtracts it when the answer is there. The sum of all models is kept whatever either applied in the meantime; if
+nothing, both have the mean.
 """
 
 from __future__ import annotations
@@ -123,9 +123,10 @@ class AdPsgd(Scheme):
             raise ValueError(f"a ring of {workers} workers is not bipartite; use an even number, or graph: complete")
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5); passive workers may be asked by several at once.
+        """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5).
 
         Asking and answering follow each other here, so an exchange costs 2 (alpha + P beta) and not alpha + 2 P beta.
+        More when a passive worker is asked by several at once.
         """
         nbytes = setting.model.whole.nbytes
         compute = setting.gradient_seconds() + setting.update_seconds() + setting.math_seconds(_copy)
@@ -137,7 +138,7 @@ class AdPsgd(Scheme):
 
 
 def move_half(xp: Tensors, mine: Tensor, theirs: Tensor) -> Tensor:
-    """d = (theirs - mine) / 2; mine += d; d."""
+    """Move d = (theirs - mine) / 2 to `mine`, and reply d."""
     moved = xp.add(theirs, mine, -1.0)
     xp.scale_(moved, 0.5)
     xp.add_(mine, moved)

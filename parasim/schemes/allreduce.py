@@ -29,7 +29,7 @@ from parasim.program import (
     forward_kernel,
     option,
 )
-from parasim.theory.collectives import all_reduce_cost
+from parasim.theory.collectives import cost
 
 __all__ = ["AllReduce"]
 
@@ -125,11 +125,18 @@ class AllReduce(Scheme):
         end, nbytes, messages, exact = 0.0, 0.0, 0.0, len(parts) == 1
         for part in reversed(parts):
             ready += setting.seconds(backward_kernel(part, setting.batch_size))
-            cost = all_reduce_cost(
-                options.algorithm, options.workers, part.nbytes, setting.alpha, setting.beta, setting.gamma(), shape
+            reduction = cost(
+                "all_reduce",
+                options.algorithm,
+                options.workers,
+                part.nbytes,
+                setting.alpha,
+                setting.beta,
+                setting.gamma(),
+                shape=shape,
             )
-            end = max(ready, end) + cost.seconds
-            nbytes += cost.bytes_sent
-            messages += cost.messages_sent
-            exact = exact and cost.exact
+            end = max(ready, end) + reduction.seconds
+            nbytes += reduction.bytes_sent_mean
+            messages += reduction.messages_sent_mean
+            exact = exact and reduction.exact
         return ClosedForm(end + setting.update_seconds(), nbytes, messages, 0.0, exact)

@@ -1,9 +1,9 @@
 """Downpour SGD: asynchronous SGD against a sharded parameter server (Dean et al. 2012, section 4.1; SCHEMES S9).
 
-A worker computes on the parameters that it fetched last, pushes the gradient it accumulated every `n_push` steps and fetches
-every `n_fetch` steps; nobody waits for another worker. Each server holds one shard and applies what comes at once; shards
-know nothing of each other. A push and the fetch that follows it are one request, so nothing is applied between them.
-Between fetches a worker goes on with its own updates (the paper's appendix).
+A worker computes on the parameters that it fetched last, pushes the gradient it accumulated every `n_push` steps and
+fetches every `n_fetch` steps; nobody waits for another worker. Each server holds one shard and applies what comes at
+once; shards know nothing of each other. A push and the fetch that follows it are one request, so nothing is applied
+between them. Between fetches a worker goes on with its own updates (the paper's appendix).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DownpourOptions(Options):
 
 
 class Downpour(Scheme):
-    """Data parallel, asynchronous, centralised. The optimiser of the scenario (Adagrad in the paper) is the servers'."""
+    """Data parallel, asynchronous, centralised. The scenario's optimiser (Adagrad in the paper) is the servers'."""
 
     name = "downpour"
     aliases = ("asgd", "async_ps")
@@ -104,9 +104,7 @@ class Downpour(Scheme):
             handles.append((yield from Post(program, lane=f"shard {shard}")))
         return list((yield from Wait(handles)))
 
-    def _request(
-        self, server: int, push: Buffer | None, into: Buffer, read: int, fetch: bool
-    ) -> Program[int]:
+    def _request(self, server: int, push: Buffer | None, into: Buffer, read: int, fetch: bool) -> Program[int]:
         """Push, fetch or both; replies with the version held afterwards."""
         yield from Send(server, push, "request", {"fetch": fetch, "read": read})
         if not fetch:
@@ -119,10 +117,8 @@ class Downpour(Scheme):
         cuts = bounds(me.model.whole.parameters, self.options.servers)
         replica = me.replica(elements=(cuts[me.index], cuts[me.index + 1]))
         if self.options.service == "concurrent":
-            handles = []
             for worker in me.ranks("worker"):
-                handles.append((yield from Post(self._serve(me, replica, worker), f"worker {worker}", daemon=True)))
-            yield from Wait(handles)
+                yield from Post(self._serve(me, replica, worker), f"worker {worker}", daemon=True)
         else:
             yield from self._serve(me, replica, ANY)
         return replica.parameters
@@ -154,7 +150,8 @@ class Downpour(Scheme):
     def closed_form(self, setting: Setting) -> ClosedForm:
         """Per worker and step: ``T_c + 2 alpha + 2 P beta`` and the update; servers bound the rate (SCHEMES S9.5).
 
-        Exact for one worker with n_fetch = n_push = 1, whose first fetch and whose missing last one make up for each other.
+        Exact for one worker with n_fetch = n_push = 1, whose first fetch and whose missing last one make up for each
+        other.
         """
         options = self.options
         workers, servers = options.workers, options.servers

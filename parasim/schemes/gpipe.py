@@ -1,8 +1,9 @@
 """GPipe: a pipeline with a flush every mini-batch (Huang et al. 2019; SCHEMES S26).
 
-Stage k holds consecutive layers. A mini-batch is cut into M micro-batches that go forward through the stages one after the
-other, then backward in reverse; when all gradients are accumulated every stage updates, and only then does
-the next mini-batch begin. Activations and gradients travel on lanes beside the computing; a stage waits only for what it needs next.
+Stage k holds consecutive layers. A mini-batch is cut into M micro-batches that go forward through the stages one after
+the other, then backward in reverse; when all gradients are accumulated every stage updates, and only then does
+the next mini-batch begin. Activations and gradients travel on lanes beside the computing; a stage waits only for what
+it needs next.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ class GPipe(Scheme):
                 else:
                     activation = stored.pop(micro)
                     if self.options.recompute:
-                        activation = yield from me.forward(
-                            part, replica.parameters, activation.batch, activation.saved
-                        )
+                        activation = yield from me.forward(part, replica.parameters, activation.batch, activation.saved)
                     upstream = yield from self._arrived(coming, way, micro)
                     downstream = yield from me.backward(activation, upstream, gradient, add=micro < micros - 1)
                     if not part.is_first:
@@ -121,7 +120,7 @@ class GPipe(Scheme):
             raise ValueError(f"batch_size {batch_size} is no multiple of micro_batches {micros}")
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3), with the fill of unequal stages and of the links.
+        """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3), with the fill of unequal stages and of links.
 
         Exact as long as no transfer of a micro-batch takes longer than the shortest pass beside it.
         """

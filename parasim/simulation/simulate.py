@@ -94,9 +94,7 @@ def build_cluster(scenario: Scenario) -> Cluster:
         Link("link", cluster.link.bandwidth, cluster.link.latency),
         Link("loopback", cluster.loopback.bandwidth, cluster.loopback.latency),
         cluster.cores,
-        Device(
-            device.name, device.flops, device.memory, device.memory_bandwidth, device.launch, device.calibrated
-        ),
+        Device(device.name, device.flops, device.memory, device.memory_bandwidth, device.launch, device.calibrated),
     )
 
 

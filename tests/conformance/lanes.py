@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from parasim.errors import DeadlockError, ProgramError
 from parasim.program import (
     ANY,
@@ -33,7 +35,7 @@ def says(word: str, seconds: float = 0.0) -> Program[str]:
     return word
 
 
-# posting and waiting ---------------------------------------------------------------------------------------------------
+# posting and waiting -------------------------------------------------------------------------------------------------
 def posts_in_order(me: Context) -> Program[list[object]]:
     """One lane: the second begins when the first has ended, however short it is."""
     first = yield from Post(says("first", 0.05), "lane")
@@ -113,7 +115,7 @@ def fails(me: Context) -> Program[None]:
     yield from Recv(1, "never")
 
 
-# cancelling ------------------------------------------------------------------------------------------------------------
+# cancelling ----------------------------------------------------------------------------------------------------------
 def works(me: Context, log: list[int]) -> Program[str]:
     for number in range(3):
         log.append(number)
@@ -197,7 +199,7 @@ def cancels_itself(me: Context) -> Program[None]:
     yield from Wait(handles)
 
 
-# daemons ---------------------------------------------------------------------------------------------------------------
+# daemons -------------------------------------------------------------------------------------------------------------
 def serves(me: Context) -> Program[int]:
     served = 0
     try:
@@ -278,7 +280,7 @@ def never_stops(me: Context) -> Program[None]:
             continue
 
 
-# computes --------------------------------------------------------------------------------------------------------------
+# computes ------------------------------------------------------------------------------------------------------------
 def computes_on_one_buffer(me: Context) -> Program[object]:
     """Computes that touch one buffer never overlap, and run in the order in which they were yielded."""
     buffer = me.buffer("b", 4)
@@ -302,7 +304,7 @@ def check_one_buffer(outcome: Outcome) -> None:
     assert outcome.returns[0] == [11.0] * 4  # ((0 * 2 + 1) * 2 + 2) * 2 + 3
     rows = outcome.of(0, "compute")
     assert [row.lane for row in rows] == ["lane 0", "lane 1", "lane 2"]
-    assert all(later.t_start >= earlier.t_end for earlier, later in zip(rows, rows[1:], strict=False))
+    assert all(later.t_start >= earlier.t_end for earlier, later in itertools.pairwise(rows))
 
 
 def computes_on_parts(me: Context) -> Program[None]:
@@ -351,7 +353,7 @@ def check_modelled(outcome: Outcome) -> None:
     assert outcome.returns[0] == ["modelled", None]
 
 
-# notes and decisions ---------------------------------------------------------------------------------------------------
+# notes and decisions -------------------------------------------------------------------------------------------------
 def decides(me: Context) -> Program[list[object]]:
     """A value reaches control flow through Decide, and another rank in a header."""
     buffer = me.buffer("b", 3)

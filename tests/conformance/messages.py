@@ -15,7 +15,7 @@ def filled(me: Context, name: str, elements: int, value: float) -> Buffer:
     return buffer
 
 
-# a payload with its header ---------------------------------------------------------------------------------------------
+# a payload with its header -------------------------------------------------------------------------------------------
 def gives(me: Context) -> Program[None]:
     yield from Send(1, filled(me, "gift", 5, 2.5), "gift", {"kind": "first", "count": 3, "rate": 0.5, "last": False})
 
@@ -35,7 +35,7 @@ def check_gift(outcome: Outcome) -> None:
     assert (sent.nbytes, sent.control_bytes) == (received.nbytes, received.control_bytes) == (40, 0)
 
 
-# a header alone --------------------------------------------------------------------------------------------------------
+# a header alone ------------------------------------------------------------------------------------------------------
 def gives_header(me: Context) -> Program[None]:
     yield from Send(1, tag="word", header={"word": "go"})
 
@@ -52,7 +52,7 @@ def check_header(outcome: Outcome) -> None:
     assert sent.control_bytes > 0
 
 
-# an empty payload is a payload -----------------------------------------------------------------------------------------
+# an empty payload is a payload ---------------------------------------------------------------------------------------
 def gives_empty(me: Context) -> Program[None]:
     yield from Send(1, Buffer("empty", 0, 8, None if me.tensors is None else me.tensors.zeros(0)), "empty")
 
@@ -68,7 +68,7 @@ def check_empty(outcome: Outcome) -> None:
     assert outcome.of(1, "recv")[0].control_bytes == 0
 
 
-# rendezvous ------------------------------------------------------------------------------------------------------------
+# rendezvous ----------------------------------------------------------------------------------------------------------
 def faces(me: Context) -> Program[None]:
     yield from Send(1 - me.rank, filled(me, "b", 2, 1.0), "face")
     yield from Recv(1 - me.rank, "face")
@@ -110,7 +110,7 @@ def hurries_header(me: Context) -> Program[None]:
     yield from Send(1, tag="late")
 
 
-# order -----------------------------------------------------------------------------------------------------------------
+# order ---------------------------------------------------------------------------------------------------------------
 def counts_up(me: Context) -> Program[None]:
     for number in range(4):
         yield from Send(1, filled(me, "b", 1 + number, number), "count", {"number": number})
@@ -183,7 +183,7 @@ def sleeps(me: Context) -> Program[None]:
     yield from Sleep(0.01)
 
 
-# what travels ----------------------------------------------------------------------------------------------------------
+# what travels --------------------------------------------------------------------------------------------------------
 def changes_after_posting(me: Context) -> Program[None]:
     buffer = filled(me, "b", 3, 1.0)
     blocker = yield from Post(Recv(1, "go"), "out")
@@ -285,7 +285,7 @@ def sends_nowhere(me: Context) -> Program[None]:
     yield from Send(5, filled(me, "b", 1, 1.0), "void")
 
 
-# probing ---------------------------------------------------------------------------------------------------------------
+# probing -------------------------------------------------------------------------------------------------------------
 def probes(me: Context) -> Program[list[bool]]:
     before = yield from Probe(1, "probe")
     yield from Send(1, tag="go")

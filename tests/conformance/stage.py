@@ -1,4 +1,5 @@
-"""Where the tiny programs of the conformance suite play: a cast, contexts, and the simulated runtime on a small star."""
+"""Where the tiny programs of the conformance suite play: a cast, contexts, and the simulated runtime on a small
+star."""
 
 from __future__ import annotations
 
@@ -29,9 +30,7 @@ class Outcome:
     def of(self, rank: int, op: str = "", lane: str = "") -> list[Row]:
         """The rows of a rank (of one kind of operation, on one lane)."""
         return [
-            row
-            for row in self.rows
-            if row.rank == rank and (not op or row.op == op) and (not lane or row.lane == lane)
+            row for row in self.rows if row.rank == rank and (not op or row.op == op) and (not lane or row.lane == lane)
         ]
 
 
@@ -43,8 +42,9 @@ def nothing(outcome: Outcome) -> None:
 class Case:
     """A tiny program for both runtimes.
 
-    `roles` are its actors; `check` looks at what it left; `error` and `match` say how it must fail instead; `values`: with
-    tensors. `same_rows` compares what every lane did in both runtimes, in order; off where order is a matter of time.
+    `roles` are its actors; `check` looks at what it left; `error` and `match` say how it must fail instead; `values`:
+    with tensors. `same_rows` compares what every lane did in both runtimes, in order; off where order is a matter of
+    time.
     """
 
     roles: tuple[Role, ...]

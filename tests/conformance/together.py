@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 from parasim.program import (
@@ -35,7 +36,7 @@ def numbered(me: Context, elements: int = ELEMENTS) -> Buffer:
     return buffer
 
 
-# all-reduce ------------------------------------------------------------------------------------------------------------
+# all-reduce ----------------------------------------------------------------------------------------------------------
 def all_reduces(algorithm: str, reduce: Literal["sum", "mean", "max"] = "sum") -> Any:
     def program(me: Context) -> Program[object]:
         buffer = numbered(me)
@@ -73,7 +74,7 @@ def check_expanded(outcome: Outcome) -> None:
     assert sum(row.nbytes for row in outcome.rows if row.op == "send") == 4 * 8 * ELEMENTS
 
 
-# the others ------------------------------------------------------------------------------------------------------------
+# the others ----------------------------------------------------------------------------------------------------------
 def others(algorithms: dict[str, str]) -> Any:
     def program(me: Context) -> Program[list[object]]:
         group = me.group("worker")
@@ -126,7 +127,7 @@ def check_barrier(outcome: Outcome) -> None:
     assert all(outcome.of(rank, "compute")[0].t_start >= came for rank in range(3))
 
 
-# beside each other -----------------------------------------------------------------------------------------------------
+# beside each other ---------------------------------------------------------------------------------------------------
 def reduces_beside(me: Context) -> Program[list[object]]:
     """Two rings on two lanes while the main program computes, posted by the ranks in the same order."""
     first, second = filled(me, "first", 5, me.rank), filled(me, "second", 3, 1.0)
@@ -155,7 +156,7 @@ def check_groups(outcome: Outcome) -> None:
     assert outcome.returns == [[2.0] * 4, [4.0] * 4] * 2
 
 
-# shared memory ---------------------------------------------------------------------------------------------------------
+# shared memory -------------------------------------------------------------------------------------------------------
 W = Shared("w", 6, 8, parts=2)
 
 
@@ -203,7 +204,7 @@ def check_locked(outcome: Outcome) -> None:
     assert outcome.returns == [[9.0] * 6] * 3
     assert not [row for row in outcome.rows if row.outcome == "lost"]
     held = sorted((row.t_start, row.t_end) for row in outcome.rows if row.op == "update")
-    assert all(later[0] >= earlier[1] for earlier, later in zip(held, held[1:], strict=False))
+    assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(held))
 
 
 def slow_parts(me: Context) -> Program[bool]:
@@ -235,9 +236,7 @@ CASES = {
         for ranks in (3, 4)
     },
     "all-reduce: ring is its messages": Case(crew(all_reduces("ring"), 3), check_expanded, values=True),
-    "all-reduce: native claims none": Case(
-        crew(all_reduces("native"), 3), check_native, values=True, same_rows=False
-    ),
+    "all-reduce: native claims none": Case(crew(all_reduces("native"), 3), check_native, values=True, same_rows=False),
     "all-reduce: mean": Case(crew(all_reduces("ring", "mean"), 4), check_reduced(4, "mean"), values=True),
     "all-reduce: maximum": Case(crew(all_reduces("ring", "max"), 3), check_reduced(3, "max"), values=True),
     "all-reduce: native mean": Case(
