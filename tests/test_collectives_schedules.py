@@ -135,6 +135,13 @@ def test_double_tree_of_nine_to_sixteen_hangs_from_eight():
         assert trees(size)[0].children[0] == (8,)
 
 
+@pytest.mark.parametrize("size", [2, 3, 8, 13, 16, 31])
+def test_double_tree_moves_at_most_four_chunks_per_member_and_round(size):
+    for rounds in all_rounds("all_reduce", "double_tree", size, 40, chunks=20):  # a chunk is one element
+        assert max(len(round_.sends) for round_ in rounds) <= 4
+        assert max(len(round_.receives) for round_ in rounds) <= 4
+
+
 def test_default_chunks_grow_with_the_root_of_the_vector():
     assert default_chunks(16, 0) == 1
     assert default_chunks(16, 400 << 20) == pytest.approx(2 * default_chunks(16, 100 << 20), abs=1)
