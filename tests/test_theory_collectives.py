@@ -1,4 +1,4 @@
-"""Closed forms of collectives: the numbers of the table, how the forms relate. Their times are met by programs elsewhere."""
+"""Closed forms of collectives: the numbers of the table, how forms relate. Programs meet their times elsewhere."""
 
 import math
 
