@@ -249,14 +249,15 @@ class Collective(Op[Any]):
 
     Pieces are cut at `bounds`, or are `counts[j]` elements long; for all_to_all `counts` are the elements this member
     sends to each and `counts_in` those it gets from each. A named `algorithm` is expanded into its program
-    (parasim/program/collectives); "native" is the backend's own, and its messages are not claimed. `shape` is (rows,
+    (parasim/program/collectives; "": the kind's default, a ring where there is one); "native" is the backend's own, and
+    its messages are not claimed. `shape` is (rows,
     columns) of the torus and (nodes, ranks per node) of the hierarchical algorithm. Until done the buffer is in use.
     """
 
     kind: CollectiveKind
     group: Group
     buffer: Buffer | None = None
-    algorithm: str = "ring"
+    algorithm: str = ""
     reduce: ReduceKind = "sum"
     root: int = 0
     counts: tuple[int, ...] | None = None

@@ -106,8 +106,10 @@ class AllReduce(Scheme):
         return Collective("all_reduce", me.group("worker"), bucket, self.options.algorithm, shape=shape)
 
     def check(self, model: Model, batch_size: int) -> None:
-        """The torus must be full."""
+        """The torus must be full; the hierarchy needs its nodes."""
         rows, workers = self.options.rows, self.options.workers
+        if self.options.algorithm == "hierarchical" and not rows:
+            raise ValueError(f"hierarchical needs rows: the number of nodes that the {workers} workers sit on")
         if rows and workers % rows:
             raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
 

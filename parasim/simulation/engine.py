@@ -17,6 +17,7 @@ from simpy.core import EmptySchedule
 from parasim.cluster.cluster import Cluster
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
+from parasim.program.collectives import DEFAULTS
 from parasim.program.context import Context
 from parasim.program.groups import Cast
 from parasim.program.ops import Collective, Locked
@@ -35,16 +36,6 @@ from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
 __all__ = ["Engine"]
-
-_NATIVE = {
-    "all_reduce": "ring",
-    "reduce_scatter": "ring",
-    "all_gather": "ring",
-    "all_to_all": "pairwise",
-    "broadcast": "binomial",
-    "barrier": "dissemination",
-}
-"""What stands for the backend's own collectives."""
 
 
 class Engine:
@@ -253,7 +244,7 @@ class Engine:
 
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """A named algorithm stands for the backend's own; its messages are not claimed."""
-        actor.expand_native(pending, _NATIVE[op.kind])
+        actor.expand_native(pending, DEFAULTS[op.kind])
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""

@@ -4,8 +4,8 @@ A schedule (ring.py, torus.py, ...) is a pure function from a member's index to 
 the table of them; `expand` turns a `Collective` into the program of one member.
 """
 
-from parasim.program.collectives.algorithms import ALGORITHMS, Algorithm, check, schedule
+from parasim.program.collectives.algorithms import ALGORITHMS, DEFAULTS, Algorithm, check, schedule
 from parasim.program.collectives.expand import expand
 from parasim.program.collectives.rounds import Move, Round
 
-__all__ = ["ALGORITHMS", "Algorithm", "Move", "Round", "check", "expand", "schedule"]
+__all__ = ["ALGORITHMS", "DEFAULTS", "Algorithm", "Move", "Round", "check", "expand", "schedule"]

@@ -101,6 +101,17 @@ ALGORITHMS: dict[tuple[str, str], Algorithm] = {
 """All algorithms, by kind of collective and name. ("native" is the backend's own and has no rounds.)"""
 
 
+DEFAULTS = {
+    "all_reduce": "ring",
+    "reduce_scatter": "ring",
+    "all_gather": "ring",
+    "all_to_all": "pairwise",
+    "broadcast": "binomial",
+    "barrier": "dissemination",
+}
+"""The algorithm of a kind where none is named."""
+
+
 def schedule(op: Collective, index: int) -> Iterator[Round]:
     """Rounds of the member of this index, for a collective that `check` has passed."""
     return ALGORITHMS[op.kind, op.algorithm].rounds(op, index)

@@ -136,7 +136,10 @@ def _exchange(run: _Run, buffer: Buffer, round_: Round, keep: bool = False) -> P
         return ()
     return (
         yield from Exchange(
-            tuple(Send(run.ranks[move.peer], buffer.part(move.start, move.stop), run.tag) for move in round_.sends),
+            tuple(
+                Send(run.ranks[move.peer], buffer.part(move.start, move.stop), run.tag, lent=True)
+                for move in round_.sends
+            ),
             tuple(
                 Recv(run.ranks[move.peer], run.tag, None if keep or move.reduce else buffer.part(move.start, move.stop))
                 for move in round_.receives
