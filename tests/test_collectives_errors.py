@@ -16,7 +16,7 @@ X = Buffer("x", 6)
     ("op", "message"),
     [
         (Collective("all_reduce", GROUP, X, "rign"), r"all_reduce \(rign\) of group 'workers'.*use ring, binomial"),
-        (Collective("barrier", GROUP), "unknown algorithm 'ring': use dissemination or native"),
+        (Collective("barrier", GROUP, algorithm="ring"), "unknown algorithm 'ring': use dissemination or native"),
         (Collective("gather", GROUP, X), "unknown kind of collective 'gather'"),
         (Collective("all_reduce", GROUP), "has no buffer"),
         (Collective("barrier", GROUP, X, "dissemination"), "takes no buffer"),
