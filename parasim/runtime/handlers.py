@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
-from parasim.program.collectives import DEFAULTS, expand
+from parasim.program.collectives import expand
 from parasim.program.ops import (
     Cancel,
     Collective,
@@ -254,8 +254,6 @@ def _collective(actor: Actor, task: Task, op: Collective) -> Any:
 def expanded(actor: Actor, task: Task, op: Collective) -> Program[Any]:
     """The program of a named collective; its tag keeps lanes and groups apart."""
     tag = f"{op.kind}/{op.group.name}/{task.lane}"
-    if not op.algorithm:
-        op = replace(op, algorithm=DEFAULTS[op.kind])
     return expand(op, actor.rank, tag, actor.context.tensors)
 
 

@@ -11,12 +11,12 @@ it. So members that get a result get identical bits, and a ring scales only one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
-from parasim.program.collectives.algorithms import check, cuts
+from parasim.program.collectives.algorithms import DEFAULTS, check, cuts
 from parasim.program.collectives.rounds import Round
 from parasim.program.kernels import counted, shape_of
 from parasim.program.ops import Collective, Compute, Exchange, Message, Program, Recv, Send
@@ -46,6 +46,8 @@ def expand(op: Collective, rank: int, tag: str, xp: Tensors | None = None) -> Pr
     ProgramError
         At once, if the rank is no member or the collective does not fit its algorithm (`check`).
     """
+    if not op.algorithm and op.kind in DEFAULTS:
+        op = replace(op, algorithm=DEFAULTS[op.kind])
     index = op.group.index(rank)
     algorithm = check(op, index)
     run = _Run(op, op.group.ranks, index, tag, xp)
