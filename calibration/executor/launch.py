@@ -1,0 +1,138 @@
+"""Runs on real processes: of any cast, and of scenarios."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from calibration.executor.pool import Answer, Pool, default_pool
+from calibration.executor.returns import decode
+from parasim.metrics.info import RunInfo
+from parasim.metrics.result import Result
+from parasim.metrics.summary import summary
+from parasim.program.groups import Cast
+from parasim.trace.merge import merge
+from parasim.trace.record import Record
+from parasim.trace.rows import Row
+from parasim.trace.table import Trace
+
+if TYPE_CHECKING:
+    from parasim.scenario.model import Scenario
+
+__all__ = ["Outcome", "execute", "outcome_of", "run_cast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: its trace, what each rank's main program returned, and the choices of each rank."""
+
+    trace: Trace
+    returns: tuple[Any, ...]
+    record: Record
+
+
+def run_cast(factory: str, arguments: Mapping[str, Any], size: int, *, pool: Pool | None = None) -> Outcome:
+    """Run any cast on processes of this machine.
+
+    Parameters
+    ----------
+    factory
+        "module:function", importable in this process; called in each rank, it replies with a `Setup`.
+    arguments
+        Its keyword arguments, JSON values.
+    size
+        Number of ranks: the actors of the cast.
+    pool
+        Where ranks come from; by default the pool of this process.
+
+    Raises
+    ------
+    DeadlockError, ProgramError, ExecutionError
+        If the programs wait for ever, break the language, or fail otherwise.
+    """
+    return outcome_of((pool or default_pool()).run(factory, arguments, size))
+
+
+def outcome_of(answers: Sequence[Answer], meta: Mapping[str, Any] | None = None) -> Outcome:
+    """The answers of all ranks, put together."""
+    rows = [[Row(*values) for values in json.loads(answer.blobs[0])] for answer in answers]
+    return Outcome(
+        merge(rows),
+        tuple(decode(answer.message["returned"], answer.blobs) for answer in answers),
+        Record([json.loads(answer.blobs[1]) for answer in answers], dict(meta or {})),
+    )
+
+
+def execute(
+    scenario: Scenario,
+    *,
+    compute: Literal["real", "paced"] | None = None,
+    pool: Pool | None = None,
+    record: str | Path | None = None,
+) -> Result | None:
+    """Run a scenario for real, over torch.distributed.
+
+    Parameters
+    ----------
+    scenario
+        What `parasim.load` returned.
+    compute
+        "real" trains the network, "paced" sleeps for the modelled time of each compute; by default as the file says.
+    pool
+        Where the ranks come from; by default the pool of this process. In a process that torchrun started, it
+        is one of the ranks itself.
+    record
+        Write the choices of the run to this file, for replay.
+
+    Returns
+    -------
+    Result
+        As of `parasim.simulate`, with the clock "real"; under torchrun None on all ranks but rank 0. `returns` holds
+        numpy arrays in the place of buffers with values.
+
+    Raises
+    ------
+    DeadlockError, ProgramError, ExecutionError
+        If the programs wait for ever, break the language, or a process fails.
+    ScenarioError
+        If it can't be run like this: real computing without data, a number of ranks that is not torchrun's.
+    """
+    from calibration.executor.torchrun import started_by_torchrun, take_part_in_world
+
+    started = time.perf_counter()
+    scheme, run = scenario.scheme, scenario.run
+    arguments = {
+        "document": scenario.document,
+        "source": scenario.source,
+        "compute": compute or scenario.execute.compute,
+    }
+    size = len(Cast(scheme.roles(), scheme.groups()))
+    meta = {"scenario": scenario.name, "scheme": scheme.name, "seed": run.seed, "workers": scheme.options.workers}
+    factory = "calibration.executor.setup:from_scenario"
+    if pool is None and started_by_torchrun():
+        answers = take_part_in_world(factory, arguments, size)
+    else:
+        answers = (pool or default_pool()).run(factory, arguments, size)
+    if answers is None:
+        return None
+    outcome = outcome_of(answers, meta)
+    if record is not None:
+        outcome.record.save(record)
+    info = RunInfo(
+        scenario=scenario.name,
+        scheme=scheme.name,
+        clock="real",
+        workers=scheme.options.workers,
+        batch_size=scenario.workload.batch_size,
+        seed=run.seed,
+        calibrated=scenario.cluster.device.calibrated,
+        wall_seconds=time.perf_counter() - started,
+        simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
+        batches_per_step=scheme.pipelines(),
+    )
+    trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
+    return Result(summary(outcome.trace, info), trace, outcome.returns, outcome.record)

@@ -1,0 +1,107 @@
+"""One rank's part of a run, wherever it runs: a forked process of the pool, or a process that torchrun started."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calibration.executor.backend import Group
+from calibration.executor.device import choose_device
+from calibration.executor.memory import Memory
+from calibration.executor.returns import encode
+from calibration.executor.runtime import Runtime
+from calibration.executor.setup import Setup
+from parasim.errors import ExecutionError
+from parasim.runtime.actor import Actor
+from parasim.trace.record import Recorder
+from parasim.trace.rows import Row
+
+__all__ = ["Place", "take_part"]
+
+_SWITCH_SECONDS = 5e-4
+"""A thread whose transfer is over should not wait for long for the interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rank is: its number, the number of ranks, the store where they meet, a directory that all ranks see.
+
+    `local_rank` is its number on its machine; `directory` is None if the ranks are on several machines.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    store: Any
+    directory: Path | None
+
+
+class _Rows:
+    """A sink: a list."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.add = self.rows.append
+
+
+def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
+    """Run one rank's actor to the end: its rows, choices and returned value, as JSON and bytes.
+
+    Raises
+    ------
+    Stuck
+        If the run is a deadlock.
+    ProgramError, ExecutionError, LostPeer, Exception
+        If the program breaks the language; if the number of ranks is wrong; if another rank is gone; what a program
+        raises.
+    """
+    import torch
+
+    if len(setup.cast) != place.size:
+        raise ExecutionError(f"the cast has {len(setup.cast)} actors, the run {place.size} ranks; give as many")
+    torch.set_num_threads(setup.threads)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    device = choose_device(place.local_rank)
+    context = setup.context(place.rank)
+    memory = Memory(setup.shared, place.directory, context)
+    if place.rank == 0:
+        memory.create()
+    group = Group(place.store, "all", place.rank, place.size)
+
+    def open_group(ranks: tuple[int, ...], name: str, nccl: bool) -> Group:
+        return Group(place.store, name, ranks.index(place.rank), len(ranks), nccl=nccl)
+
+    actors = setup.cast.actors
+    role = actors[place.rank].role
+    runtime = Runtime(
+        group,
+        open_group,
+        [not actor.role.daemon for actor in actors],
+        memory,
+        device,
+        None if setup.pace is None else setup.pace(context),
+        _epoch(group),
+    )
+    for name, lane in setup.streams:
+        members = setup.cast.groups[name]
+        if place.rank in members.ranks:
+            runtime.stream(members, lane).open()
+    sink, recorder = _Rows(), Recorder()
+    actor = Actor(context, runtime, sink, recorder=recorder)
+    main = actor.post(role.program(context), "main", role.daemon)
+    runtime.run(actor)
+    blobs = [json.dumps(sink.rows).encode(), json.dumps(recorder.entries).encode()]
+    return {"returned": encode(main.handle.result, blobs)}, blobs
+
+
+def _epoch(group: Group) -> float:
+    """Zero of the clock: the same moment for all ranks of one machine, about the same for others. Also a barrier."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    machine = float(zlib.crc32(boot.read_bytes())) if boot.exists() else 0.0
+    table = group.exchange([machine, time.monotonic()])
+    return next(moment for other, moment in table if other == machine)

@@ -1,0 +1,70 @@
+"""A forked process: one rank of one run of the pool."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from calibration.executor.backend import local_store
+from calibration.executor.courier import LostPeer
+from calibration.executor.frames import receive_frame, send_frame
+from calibration.executor.member import Place, take_part
+from calibration.executor.runtime import Stuck
+from calibration.executor.setup import make_setup
+from parasim.errors import ParasimError
+
+__all__ = ["die_with", "rank_main"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends (Linux); end now if that has happened."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def rank_main(channel: socket.socket, listener: int | None) -> None:
+    """Take the order, run, reply, and live until killed: a rank that ends early would break others' connections."""
+    order, _ = receive_frame(channel)
+    threading.Thread(target=_watch, args=(channel,), name="watch", daemon=True).start()
+    message, blobs = _outcome(order, listener)
+    send_frame(channel, message, blobs)
+    signal.pause()
+
+
+def _watch(channel: socket.socket) -> None:
+    """End this process when the launcher has ended."""
+    channel.recv(1)
+    os._exit(1)
+
+
+def _outcome(order: dict[str, Any], listener: int | None) -> tuple[dict[str, Any], list[bytes]]:
+    try:
+        sys.path[:] = order["path"]
+        os.chdir(order["folder"])
+        rank, size = order["rank"], order["size"]
+        setup = make_setup(order["factory"], order["arguments"])
+        store = local_store(order["port"], rank, size, listener)
+        return take_part(setup, Place(rank, size, rank, store, Path(order["directory"])))
+    except Stuck as stuck:
+        return {"stuck": stuck.rows, "now": stuck.now}, []
+    except BaseException as error:
+        failure: dict[str, Any] = {"at": time.monotonic(), "lost": isinstance(error, LostPeer)}
+        if isinstance(error, ParasimError):
+            failure["error"] = type(error).__name__
+            failure["text"] = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        else:
+            failure["error"] = ""
+            failure["text"] = "".join(traceback.format_exception(error)).rstrip()
+        return failure, []

@@ -1,0 +1,106 @@
+"""What a run consists of, made anew in each of its processes from a name and JSON: nothing is pickled."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from calibration.executor.pacing import Pace, modelled
+from parasim.errors import ExecutionError, ScenarioError
+from parasim.program.context import Context
+from parasim.program.groups import Cast
+from parasim.program.shared import Shared
+
+__all__ = ["Setup", "from_scenario", "make_setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One run, as one of its processes sees it.
+
+    Attributes
+    ----------
+    cast
+        All actors and groups.
+    context
+        Makes the context of a rank; values are carried if it has a learner.
+    pace
+        Makes the pace of a rank's computes; None: they take as long as they take.
+    shared
+        Shared vectors.
+    streams
+        (group, lane) of native collectives whose process groups are to be made before the start; others are made when
+        first used.
+    threads
+        Threads of each process for arithmetic.
+    """
+
+    cast: Cast
+    context: Callable[[int], Context]
+    pace: Callable[[Context], Pace] | None = None
+    shared: tuple[Shared, ...] = ()
+    streams: tuple[tuple[str, str], ...] = field(default=())
+    threads: int = 1
+
+
+def make_setup(factory: str, arguments: Mapping[str, Any]) -> Setup:
+    """Call the factory "module:function" with the arguments.
+
+    Raises
+    ------
+    ExecutionError
+        If there is no such function.
+    """
+    module, _, name = factory.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ExecutionError(f"no factory {factory!r} ({error}); give 'module:function', importable") from error
+    setup: Setup = function(**arguments)
+    return setup
+
+
+def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Setup:
+    """The run of a scenario; `compute` is "real" or "paced".
+
+    Raises
+    ------
+    ScenarioError
+        If computing is real and there is no data to train on.
+    """
+    from parasim.runtime.build import build_cast, build_context, build_learner
+    from parasim.scenario import from_document
+    from parasim.simulation.simulate import build_cluster, build_noise
+
+    scenario = from_document(document, source)
+    cast = build_cast(scenario)
+    learner = None
+    pace = None
+    if compute == "paced":
+        hosts, noise = build_cluster(scenario).hosts, build_noise(scenario)
+        workers = cast.groups["worker"].ranks
+        speeds = {workers[index]: speed for index, speed in scenario.cluster.speeds.items()}
+
+        def pace(me: Context) -> Pace:
+            device = hosts[scenario.placement[me.rank]].device
+            return modelled(device, noise, me.draws, speeds.get(me.rank, 1.0))
+    elif scenario.workload.data is None:
+        raise ScenarioError(
+            f"{source}: execute.compute: 'real' trains the network and needs data: write workload: {{data: {{kind: "
+            "digits}}, or execute: {compute: paced}"
+        )
+    if compute != "paced" or scenario.run.learn:
+        learner = build_learner(scenario)
+    scheme = scenario.scheme
+    options = vars(scheme.options).values()
+    streams = [(group, lane) for group in cast.groups for lane in scheme.lanes()] if "native" in options else []
+    return Setup(
+        cast,
+        lambda rank: build_context(scenario, cast, rank, learner),
+        pace,
+        scheme.shared(scenario.workload.model),
+        tuple(streams),
+        scenario.execute.threads,
+    )

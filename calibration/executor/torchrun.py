@@ -1,0 +1,104 @@
+"""Ranks that torchrun started: each process runs its own actor, and rank 0 gathers what all found."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calibration.executor.directory import run_directory
+from calibration.executor.frames import pack_frame, unpack_frame
+from calibration.executor.pool import Answer
+from parasim.errors import ScenarioError
+from parasim.runtime.deadlock import deadlock_error
+
+if TYPE_CHECKING:
+    from calibration.executor.backend import Group
+
+__all__ = ["started_by_torchrun", "take_part_in_world"]
+
+_LENGTH_TAG, _FRAME_TAG = 1, 2
+_runs = itertools.count()
+
+
+def started_by_torchrun() -> bool:
+    """Is this process one of several that torchrun started?"""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+@functools.cache
+def _world() -> Any:
+    """The store that torchrun's processes share."""
+    import torch.distributed
+
+    dist: Any = torch.distributed
+    if os.environ["MASTER_ADDR"] in ("localhost", "127.0.0.1"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    return next(iter(dist.rendezvous("env://")))[0]
+
+
+def take_part_in_world(factory: str, arguments: Mapping[str, Any], size: int) -> list[Answer] | None:
+    """Run this process's rank of the setup; the answers of all ranks on rank 0, None elsewhere.
+
+    Raises
+    ------
+    ScenarioError
+        If torchrun started another number of processes than the cast has actors.
+    DeadlockError
+        If the programs wait for ever; on every rank.
+    """
+    import torch.distributed
+
+    from calibration.executor.backend import Group
+    from calibration.executor.member import Place, take_part
+    from calibration.executor.runtime import Stuck
+    from calibration.executor.setup import make_setup
+
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if world != size:
+        raise ScenarioError(f"the scheme has {size} actors, torchrun started {world} processes; start {size}")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world)) == world
+    dist: Any = torch.distributed
+    store = dist.PrefixStore(f"parasim/{next(_runs)}", _world())
+    with ExitStack() as stack:
+        directory = None
+        if local:
+            if rank == 0:
+                store.set("directory", str(stack.enter_context(run_directory())))
+            directory = Path(store.get("directory").decode())
+        place = Place(rank, world, int(os.environ.get("LOCAL_RANK", rank)), store, directory)
+        try:
+            message, blobs = take_part(make_setup(factory, arguments), place)
+        except Stuck as stuck:
+            message, blobs = {"stuck": stuck.rows, "now": stuck.now}, []
+        gathered = _gather(Group(store, "answers", rank, world), pack_frame(message, blobs))
+    answers = [Answer(*unpack_frame(data)) for data in gathered]
+    if any("stuck" in answer.message for answer in answers):
+        rows = [tuple(row) for answer in answers for row in answer.message["stuck"]]
+        raise deadlock_error(rows, answers[0].message["now"])
+    return answers if rank == 0 else None
+
+
+def _gather(group: Group, data: bytes) -> list[bytes]:
+    """The data of all ranks on rank 0, one's own elsewhere; returns when all have sent theirs."""
+    import torch
+
+    if group.index:
+        length = torch.tensor([len(data)])
+        group.send(length, 0, _LENGTH_TAG).wait()
+        group.send(torch.frombuffer(bytearray(data), dtype=torch.uint8), 0, _FRAME_TAG).wait()
+        gathered = [data]
+    else:
+        gathered = [data]
+        for peer in range(1, group.size):
+            length = torch.zeros(1, dtype=torch.int64)
+            group.receive(length, peer, _LENGTH_TAG).wait()
+            frame = torch.empty(int(length), dtype=torch.uint8)
+            group.receive(frame, peer, _FRAME_TAG).wait()
+            gathered.append(frame.numpy().tobytes())
+    group.latest(0.0)
+    return gathered
