@@ -18,7 +18,7 @@ from typing import Any
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.context import Context
-from parasim.program.ops import Closed, Collective, Event, Handle, Message, Op, Program, Recv
+from parasim.program.ops import Closed, Collective, Event, Exchange, Handle, Message, Op, Program, Recv
 from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Envelope, Mailbox, Receipt
@@ -325,7 +325,8 @@ class Actor:
             frame.t_first = t_start
         control = 0 if envelope.has_buffer else HEADER_BYTES
         outcome = "cancelled" if task.cancelled else ""
-        label = group = ""
+        label = "exchange" if type(pending.op) is Exchange else ""
+        group = ""
         if frame.op is not None and isinstance(frame.op, Collective):
             label, group = frame.op.kind, frame.op.group.name
         pending.rows.append(

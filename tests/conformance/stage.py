@@ -3,8 +3,10 @@ star."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import itertools
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from parasim.cluster.hosts import Device
@@ -54,10 +56,8 @@ class Case:
     values: bool = False
     shared: tuple[Shared, ...] = ()
     groups: tuple[Group, ...] = ()
-    lanes: tuple[str, ...] = ("main",)
     same_rows: bool = True
     seed: int = 7
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Values:
@@ -96,6 +96,11 @@ def context_of(case: Case, cast: Cast, rank: int) -> Context:
     )
 
 
+def device() -> Device:
+    """What every rank computes on."""
+    return Device("stage", FLOPS, 1e9, 1e10)
+
+
 def simulated(case: Case) -> Outcome:
     """Play a case in virtual time."""
     cast = cast_of(case)
@@ -105,7 +110,7 @@ def simulated(case: Case) -> Outcome:
         Link("link", 1e9, 25e-6),
         Link("loopback", 1e10, 0.0),
         2,
-        Device("stage", FLOPS, 1e9, 1e10, 0.0, False),
+        device(),
     )
     engine = Engine(cluster, range(len(cast)), cast, [context_of(case, cast, r) for r in range(len(cast))], trace)
     engine.run()
@@ -113,7 +118,9 @@ def simulated(case: Case) -> Outcome:
 
 
 def plain(value: Any) -> Any:
-    """A program's result as plain numbers."""
+    """A program's result as plain numbers: of a buffer its values, of either runtime."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if hasattr(value, "nbytes") and hasattr(value, "values") and hasattr(value, "elements"):
         return None if value.values is None else [float(x) for x in value.values]
     if isinstance(value, tuple | list):
@@ -142,9 +149,20 @@ def each(*programs: Callable[[Context], Any]) -> tuple[Role, ...]:
 
 
 def story(rows: Sequence[Row]) -> dict[tuple[int, str], list[tuple[Any, ...]]]:
-    """What every lane of every rank did, in order, without times."""
+    """What every lane of every rank did, in order, without times.
+
+    Messages that started together (of an exchange, and of the exchanges that follow it at once) are sorted.
+    """
     lanes: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
     for row in rows:
         entry = (row.op, row.label, row.peer, row.tag, row.nbytes, row.control_bytes, row.program, row.outcome)
         lanes.setdefault((row.rank, row.lane), []).append(entry)
-    return lanes
+    return {lane: list(_sorted_runs(entries)) for lane, entries in lanes.items()}
+
+
+def _sorted_runs(entries: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    def together(entry: tuple[Any, ...]) -> bool:
+        return entry[0] in ("send", "recv") and bool(entry[1])
+
+    for is_run, run in itertools.groupby(entries, together):
+        yield from sorted(run) if is_run else run

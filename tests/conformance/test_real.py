@@ -1,0 +1,28 @@
+"""The contract of every operation, on real processes, and that both runtimes did the same."""
+
+import pytest
+
+from calibration.executor.launch import run_cast
+from tests.conformance.cases import CASES
+from tests.conformance.stage import Outcome, cast_of, plain, simulated, story
+
+pytestmark = pytest.mark.real
+
+
+def executed(name, pool):
+    case = CASES[name]
+    outcome = run_cast("tests.conformance.realstage:setup", {"name": name}, len(cast_of(case)), pool=pool)
+    return Outcome([plain(value) for value in outcome.returns], list(outcome.trace))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name, pool):
+    case = CASES[name]
+    if case.error is not None:
+        with pytest.raises(case.error, match=case.match):
+            executed(name, pool)
+        return
+    outcome = executed(name, pool)
+    case.check(outcome)
+    if case.same_rows:
+        assert story(outcome.rows) == story(simulated(case).rows)
