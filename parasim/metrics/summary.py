@@ -5,7 +5,7 @@
 * `steps`: "step" rows of a worker; the maximum over workers. If they differ, `steps_per_worker` lists them by rank.
 * Figures per worker are means over the role "worker", per step over each worker's own steps (over `steps`, if it logged
   none); the maximum over workers stands under the same name in `max`. Other roles have the same figures under `roles`.
-* `updates`: of the parameter copy that had most: the largest version applied, plus one.
+* `updates`: by gradients, of the parameter copy that had most; gradients applied at one version are one update.
 * Bytes and messages are payload; header-only messages are the `control_` figures. Native collectives claim none.
 * `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
 * `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.

@@ -23,7 +23,8 @@ class ActorTotals:
     end
         Largest end of a row that isn't "closed", in seconds.
     steps, updates
-        Iterations finished; updates of the copy that it changed most: largest version applied, plus one.
+        Iterations finished; updates by gradients of the copy that it changed most (gradients applied at one version
+        are one update).
     bytes_sent, messages_sent, bytes_received, messages_received
         Payload, and messages that carry some. Native collectives claim none.
     control_messages, control_bytes
@@ -45,6 +46,7 @@ class ActorTotals:
         "_held",
         "_held_of",
         "_last_loss",
+        "_updates",
         "bytes_received",
         "bytes_sent",
         "cancelled_seconds",
@@ -80,6 +82,7 @@ class ActorTotals:
         self.peak_bytes_of: dict[str, int] = {}
         self._held_of: dict[str, int] = {}
         self.staleness: dict[tuple[int, str], Histogram] = {}
+        self._updates: dict[str, tuple[int, int]] = {}  # of a layer: latest version, how many
         self.lost_updates = self.torn_reads = 0
         self.times = LaneTimes()
         self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
@@ -156,7 +159,10 @@ class ActorTotals:
         histogram = self.staleness.setdefault((row.rank if row.peer < 0 else row.peer, row.layer), {})
         staleness = row.version_applied - row.version_read
         histogram[staleness] = histogram.get(staleness, 0) + 1
-        self.updates = max(self.updates, row.version_applied + 1)
+        latest, count = self._updates.get(row.layer, (-1, 0))
+        if row.version_applied != latest:
+            self._updates[row.layer] = (row.version_applied, count + 1)
+            self.updates = max(self.updates, count + 1)
 
     def _loss(self, step: int, value: float) -> None:
         """A loss was found; those of one step are summed."""

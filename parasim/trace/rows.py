@@ -26,8 +26,8 @@ class Row(NamedTuple):
         "compute", "send", "recv", "wait", "sleep", "collective", "read", "update", "locked", "decide", "choice" (the
         answer of a Poll or Probe) or "log".
     label, layer
-        Kernel label, kind of event ("step", "applied", "loss", "hold", "release", "note"), or the lanes waited for
-        (joined with ","); the layer or part it belongs to.
+        Kernel label, kind of collective that a message is of ("exchange": of none), kind of event ("step", "applied",
+        "loss", "hold", "release", "note"), or the lanes waited for (joined with ","); the layer or part it belongs to.
     peer, group, tag, message
         Other rank (of "applied": whose gradient it was, -1 for one's own); group of a collective; tag; id of the
         message, the same at both ends ("3:17": 17th from rank 3).
