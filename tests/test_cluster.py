@@ -1,13 +1,16 @@
 """Clusters: hosts, directed links, static routes, the star, and the time of a kernel on a device."""
 
+import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
-from parasim.cluster.star import star
+from parasim.cluster.star import Star, star
+from parasim.cluster.topologies import TOPOLOGIES
 from parasim.errors import ScenarioError
 from parasim.program.ops import Kernel
 from parasim.simulation.devices import kernel_seconds
@@ -71,19 +74,47 @@ def test_what_does_not_exist_is_named(pair: tuple[int, int], message: str) -> No
         Cluster(hosts(2), {(0, 1): LINK}).path(*pair)
 
 
-def test_wrong_numbers_are_named() -> None:
-    with pytest.raises(ScenarioError, match=r"link 'a': bandwidth must be finite and above 0 bytes/s, got 0"):
-        Link("a", 0.0)
-    with pytest.raises(ScenarioError, match=r"link 'a': latency must be finite and 0 seconds or more, got -1"):
-        Link("a", 1.0, -1.0)
-    with pytest.raises(ScenarioError, match="device 'cpu': flops must be above 0, got nan"):
-        Device("cpu", math.nan)
-    with pytest.raises(ScenarioError, match="device 'cpu': launch must be 0 seconds or more, got -1"):
-        Device("cpu", 1.0, launch=-1.0)
-    with pytest.raises(ScenarioError, match="host 'a': cores must be 1 or more, got 0"):
-        Host("a", 0, DEVICE)
-    with pytest.raises(ScenarioError, match="a star needs 1 host or more, got 0"):
-        star(0, LINK, LINK, 1, DEVICE)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Link("a", 0.0), "link 'a': bandwidth must be greater than 0, got 0.0"),
+        (lambda: Link("a", math.inf), "link 'a': bandwidth must be finite, got inf"),
+        (lambda: Link("a", 1.0, -1.0), "link 'a': latency must be at least 0, got -1.0"),
+        (lambda: Device("cpu", math.nan), "device 'cpu': flops must be greater than 0, got nan"),
+        (lambda: Device("cpu", 1.0, memory=0.0), "device 'cpu': memory must be greater than 0, got 0.0"),
+        (lambda: Device("cpu", 1.0, launch=-1.0), "device 'cpu': launch must be at least 0, got -1.0"),
+        (lambda: Device("cpu", 1.0, launch=math.inf), "device 'cpu': launch must be finite, got inf"),
+        (lambda: Host("a", 0, DEVICE), "host 'a': cores must be at least 1, got 0"),
+        (lambda: Star(0), "star: hosts must be at least 1, got 0"),
+    ],
+)
+def test_wrong_numbers_are_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        make()
+    assert str(error.value) == message
+
+
+def test_memory_has_no_limit_unless_it_is_given() -> None:
+    assert (Device("fast", 1e9).memory, Device("fast", 1e9).memory_bandwidth) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("kind", TOPOLOGIES)
+def test_a_topology_joins_as_many_hosts_as_it_says(kind: str) -> None:
+    topology = TOPOLOGIES[kind](**{"star": {"hosts": 3}}[kind])
+    cluster = topology.build(Host("host", 4, DEVICE), LINK, Link("memory", 1e9))
+    assert topology.kind == kind
+    assert len(cluster.hosts) == topology.hosts == 3
+    assert len({host.name for host in cluster.hosts}) == 3
+    assert {(host.cores, host.device) for host in cluster.hosts} == {(4, DEVICE)}
+    for source, destination in itertools.product(range(3), repeat=2):
+        expected = 1e9 if source == destination else LINK.bandwidth
+        assert cluster.route_bandwidth(source, destination) == expected
+
+
+def test_star_of_so_many_hosts_is_a_star() -> None:
+    function = star(2, LINK, LINK, 4, DEVICE)
+    method = Star(2).build(Host("host", 4, DEVICE), LINK, LINK)
+    assert (function.hosts, function.links) == (method.hosts, method.links)
 
 
 def test_a_kernel_is_bound_by_arithmetic_or_by_memory() -> None:

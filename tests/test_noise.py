@@ -89,16 +89,30 @@ def test_a_stronger_law_slows_down_the_same_kernels() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("lognormal", {"sigma": -0.1}, "sigma of lognormal noise must be 0 or more, got -0.1"),
-        ("gamma", {"shape": 0.0}, "shape of gamma noise must be above 0, got 0.0"),
-        ("mixture", {"probability": 1.5, "slowdown": 2.0}, "probability of mixture noise must be in 0..1, got 1.5"),
-        ("mixture", {"probability": 0.5, "slowdown": 0.5}, "slowdown of mixture noise must be 1 or more, got 0.5"),
-        ("pareto", {"probability": -1.0, "exponent": 2.0}, "probability of pareto noise must be in 0..1, got -1.0"),
-        ("pareto", {"probability": 0.5, "exponent": 1.0}, "exponent of pareto noise must be above 1, got 1.0"),
-        ("resampled", {"factors": ()}, "one measured factor or more"),
-        ("resampled", {"factors": (1.0, 0.0)}, "must be above 0, got 0.0"),
+        ("lognormal", {"sigma": -0.1}, "lognormal noise: sigma must be at least 0, got -0.1"),
+        ("lognormal", {"sigma": math.nan}, "lognormal noise: sigma must be at least 0, got nan"),
+        ("gamma", {"shape": 0.0}, "gamma noise: shape must be at least 0.01, got 0.0"),
+        ("mixture", {"probability": 1.5, "slowdown": 2.0}, "mixture noise: probability must be at most 1, got 1.5"),
+        ("mixture", {"probability": 0.5, "slowdown": 0.5}, "mixture noise: slowdown must be at least 1, got 0.5"),
+        ("pareto", {"probability": -1.0, "exponent": 2.0}, "pareto noise: probability must be at least 0, got -1.0"),
+        ("pareto", {"probability": 0.5, "exponent": 1.0}, "pareto noise: exponent must be greater than 1, got 1.0"),
+        ("pareto", {"probability": 0.5, "exponent": math.inf}, "pareto noise: exponent must be finite, got inf"),
+        ("resampled", {"factors": ()}, "resampled noise: factors must be one or more measured numbers, got none"),
+        ("resampled", {"factors": (1.0, 0.0)}, "resampled noise: factors must be greater than 0, got 0.0"),
     ],
 )
 def test_bad_parameters_are_named(name: str, parameters: dict, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         LAWS[name](**parameters)
+
+
+def test_a_law_stands_under_the_name_it_has_in_files() -> None:
+    assert sorted(LAWS) == ["gamma", "lognormal", "mixture", "none", "pareto", "resampled"]
+    assert all(LAWS[kind].kind == kind for kind in LAWS)
+
+
+@pytest.mark.parametrize(
+    "law", [Gamma(0.01), Gamma(1e9), LogNormal(10.0), Mixture(1.0, 1e9), ParetoTail(1.0, 1.0001), Resampled((1e9,) * 9)]
+)
+def test_extreme_parameters_give_finite_factors(law: NoiseLaw) -> None:
+    assert np.isfinite(sample(law, 500)).all()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field
 
-from parasim.errors import ScenarioError
+from parasim.fields import INTERNAL, check_fields, quantity, setting
 
 __all__ = ["Device", "Host"]
 
@@ -35,20 +35,15 @@ class Device:
         If a rate or the memory is not above zero, or the launch time is negative or infinite.
     """
 
-    name: str
-    flops: float
-    memory: float = math.inf
-    memory_bandwidth: float = math.inf
-    launch: float = 0.0
-    calibrated: bool = False
+    name: str = setting("a name for reports", file_default="")
+    flops: float = quantity("FLOP/s", "arithmetic speed", gt=0)
+    memory: float = quantity("bytes", "size of its memory", math.inf, file_default=MISSING, gt=0)
+    memory_bandwidth: float = quantity("bytes/s", "speed of its memory", math.inf, file_default=MISSING, gt=0)
+    launch: float = quantity("seconds", "fixed time of every kernel", 0.0, ge=0)
+    calibrated: bool = field(default=False, metadata=INTERNAL)
 
     def __post_init__(self) -> None:
-        for field in ("flops", "memory", "memory_bandwidth"):
-            value = getattr(self, field)
-            if not value > 0:
-                raise ScenarioError(f"device {self.name!r}: {field} must be above 0, got {value}")
-        if not 0 <= self.launch < math.inf:
-            raise ScenarioError(f"device {self.name!r}: launch must be 0 seconds or more, got {self.launch}")
+        check_fields(self, f"device {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +56,11 @@ class Host:
         If there is no core.
     """
 
-    name: str
-    cores: int
-    device: Device
+    name: str = field(metadata=INTERNAL)
+    cores: int = setting(
+        "cores: as many actors compute at full speed beside each other", file_default=1, ge=1, le=1_000_000
+    )
+    device: Device = field(metadata=INTERNAL)  # type: ignore[misc] # cores has no default, in Python
 
     def __post_init__(self) -> None:
-        if self.cores < 1:
-            raise ScenarioError(f"host {self.name!r}: cores must be 1 or more, got {self.cores}")
+        check_fields(self, f"host {self.name!r}")

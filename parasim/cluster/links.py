@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from parasim.errors import ScenarioError
+from parasim.fields import INTERNAL, check_fields, quantity
 
 __all__ = ["Link"]
 
@@ -20,14 +19,9 @@ class Link:
         If the bandwidth is not a finite number above zero, or the latency is negative or infinite.
     """
 
-    name: str
-    bandwidth: float
-    latency: float = 0.0
+    name: str = field(metadata=INTERNAL)
+    bandwidth: float = quantity("bytes/s", "of each link and direction", gt=0)
+    latency: float = quantity("seconds", "of each link and direction", 0.0, ge=0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.bandwidth < math.inf:
-            raise ScenarioError(
-                f"link {self.name!r}: bandwidth must be finite and above 0 bytes/s, got {self.bandwidth}"
-            )
-        if not 0 <= self.latency < math.inf:
-            raise ScenarioError(f"link {self.name!r}: latency must be finite and 0 seconds or more, got {self.latency}")
+        check_fields(self, f"link {self.name!r}")

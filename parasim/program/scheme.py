@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from parasim.fields import option
 from parasim.program.groups import Group, Role
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, update_function
 from parasim.program.learner import Optimizer
@@ -15,11 +16,6 @@ from parasim.program.shared import Shared
 from parasim.program.tensors import Shape
 
 __all__ = ["ClosedForm", "Options", "Scheme", "Setting", "Taxonomy", "option"]
-
-
-def option(default: Any, doc: str, **limits: float) -> Any:
-    """A field of an options class: its default, one line of documentation, and limits (`ge`, `gt`, `le`, `lt`)."""
-    return field(default=default, metadata={"doc": doc, **limits})
 
 
 @dataclass(frozen=True, kw_only=True)

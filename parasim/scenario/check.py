@@ -1,6 +1,6 @@
 """The edge: plain values of a file to dataclasses, checked by pydantic field by field, with errors that say where.
 
-A section is described by a dataclass (`parasim.scenario.fields`); nothing here knows any section by name.
+A section is described by a dataclass (`parasim.fields`); nothing here knows any section by name.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import difflib
 import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass
+from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from parasim.errors import ProgramError, ScenarioError
+from parasim.fields import LIMITS, default_of, described, limits_of
 from parasim.scenario.reader import Key, Places
 from parasim.units import EXAMPLES, parse_quantity
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Section", "adapters", "default_of", "described", "suggestion"]
+__all__ = ["MAX_INTEGER", "Section", "adapters", "shorten", "suggestion"]
 
 _T = TypeVar("_T")
-_LIMITS = ("ge", "gt", "le", "lt")
-_WORDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
 _MAX_SHOWN = 60
 MAX_INTEGER = 10**18
 
@@ -37,16 +37,6 @@ def suggestion(word: object, known: Collection[object]) -> str:
     return f" (there are: {', '.join(names)})" if names else " (there are none)"
 
 
-def described(cls: type) -> dict[str, Field[Any]]:
-    """Fields of a dataclass that a file may give."""
-    return {field.name: field for field in fields(cls) if field.init and not field.metadata.get("hidden")}
-
-
-def default_of(field: Field[Any]) -> Any:
-    """Default of a field, or `MISSING`."""
-    return field.default_factory() if field.default_factory is not MISSING else field.default
-
-
 @functools.cache
 def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     """Validators of the fields of a dataclass, strict: no text is taken for a number."""
@@ -56,14 +46,16 @@ def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     result: dict[str, TypeAdapter[Any]] = {}
     for name, field in described(cls).items():
-        hint, limits = hints[name], {key: field.metadata[key] for key in _LIMITS if key in field.metadata}
-        annotations: list[Any] = [Limits(**limits)] if limits else []
+        hint: Any = hints[name]
+        annotations: list[Any] = [Limits(**limits)] if (limits := limits_of(field)) else []
         if dimension := field.metadata.get("dimension"):
             annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
             schema = {"type": ["string", "number"], "examples": [EXAMPLES[dimension]]}
             annotations.append(WithJsonSchema(schema))
         elif get_origin(hint) is tuple:
-            annotations.append(BeforeValidator(_tuples))
+            item, *_ = get_args(hint)
+            item = Annotated[(item, *annotations)] if annotations else item
+            hint, annotations = GenericAlias(tuple, (item, ...)), [BeforeValidator(_tuples)]
         whole: Any = Annotated[(hint, *annotations)] if annotations else hint
         result[name] = TypeAdapter(whole, config=ConfigDict(strict=True, allow_inf_nan=False))
     return result
@@ -130,12 +122,18 @@ class Section:
         for name, adapter in adapters(cls).items():  # type: ignore[arg-type]
             if name in self.data:
                 values[name] = self._value(name, adapter, known[name])
-            elif name not in values and default_of(known[name]) is MISSING:
-                dimension = known[name].metadata.get("dimension")
-                example = f": write {name}: {EXAMPLES[dimension]}" if dimension else ""
-                raise self.error(name, f"is missing ({known[name].metadata['doc']}){example}")
+            elif name not in values:
+                values[name] = self._default(name, known[name])
         with self.blamed(None):
             return cls(**values)
+
+    def _default(self, name: str, field: Field[Any]) -> Any:
+        default = default_of(field)
+        if default is MISSING:
+            dimension = field.metadata.get("dimension")
+            example = f": write {name}: {EXAMPLES[dimension]}" if dimension else ""
+            raise self.error(name, f"is missing ({field.metadata['doc']}){example}")
+        return default
 
     @contextmanager
     def blamed(self, key: str | None) -> Iterator[None]:
@@ -171,14 +169,10 @@ def shorten(value: object) -> str:
 def _what(error: Any, shown: str, adapter: TypeAdapter[Any]) -> str:
     """What is wrong, in the words of a user."""
     kind, context = error["type"], error.get("ctx", {})
-    for key in _LIMITS:
+    for key, (words, _) in LIMITS.items():
         if key in context:
             limit = context[key]
-            return (
-                f"{shown} must be {_WORDS[key]} {limit:g}"
-                if isinstance(limit, float)
-                else f"{shown} must be {_WORDS[key]} {limit}"
-            )
+            return f"{shown} must be {words} {f'{limit:g}' if isinstance(limit, float) else limit}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
@@ -186,7 +180,7 @@ def _what(error: Any, shown: str, adapter: TypeAdapter[Any]) -> str:
         close = difflib.get_close_matches(str(error["input"])[:_MAX_SHOWN], map(str, values), n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         return f"{shown} is none of {', '.join(map(str, values))}{hint}"
-    words = {
+    plain = {
         "int_type": "is no whole number",
         "int_from_float": "is no whole number",
         "float_type": "is no number",
@@ -196,7 +190,7 @@ def _what(error: Any, shown: str, adapter: TypeAdapter[Any]) -> str:
         "tuple_type": "is no list",
         "list_type": "is no list",
     }
-    return f"{shown} {words[kind]}" if kind in words else f"{shown}: {error['msg']}"
+    return f"{shown} {plain[kind]}" if kind in plain else f"{shown}: {error['msg']}"
 
 
 def _literals(adapter: TypeAdapter[Any]) -> list[Any]:

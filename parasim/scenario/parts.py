@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
+from parasim.cluster.topologies import TOPOLOGIES
+from parasim.fields import setting
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section, shorten
-from parasim.scenario.fields import setting
-from parasim.scenario.model import NOISES, TOPOLOGIES, Cluster, Device, Link, Optimizer, Overhead, Workload
+from parasim.scenario.model import ClusterSpec, Optimizer, Overhead, Workload
 from parasim.scenario.placement import place
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+from parasim.simulation.noise import LAWS
 
 if TYPE_CHECKING:
     from parasim.workload import DataSpec
@@ -22,7 +26,6 @@ __all__ = [
     "MAX_ACTORS",
     "MAX_LAYERS",
     "Batch",
-    "Host",
     "read_cluster",
     "read_optimizer",
     "read_scheme",
@@ -44,13 +47,6 @@ CLUSTER_KEYS = {
     "speeds": "worker index -> speed relative to the device; 0.5 takes twice as long",
     "placement": "role -> list of hosts; may stand under scheme instead",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What `cluster.host` may say."""
-
-    cores: int = setting("cores: as many actors compute at full speed beside each other", 1, ge=1, le=1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,31 +94,31 @@ def read_workload(section: Section) -> Workload:
     )
 
 
-def read_cluster(section: Section) -> Cluster:
+def read_cluster(section: Section) -> ClusterSpec:
     """The cluster."""
     section.only(CLUSTER_KEYS)
     topology_section = section.section("topology", example="{kind: star, hosts: 8}")
     kind, topology = topology_section.choose(TOPOLOGIES, "topology")
-    device = section.section("device", example="{flops: 50 GFLOP/s, memory: 16 GiB, memory_bandwidth: 20 GB/s}").build(
-        Device
-    )
+    example = "{flops: 50 GFLOP/s, memory: 16 GiB, memory_bandwidth: 20 GB/s}"
+    device = section.section("device", example=example).build(Device)
     noise_section = section.section("noise", optional=True)
-    noise_kind, noise = noise_section.choose(NOISES, "noise") if noise_section.data else ("none", NOISES["none"])
-    return Cluster(
+    noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
+    return ClusterSpec(
         topology=topology_section.build(topology, beside=("kind",), of=f" of topology '{kind}'"),
-        cores=section.section("host", optional=True).build(Host).cores,
-        device=device,
-        link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(Link),
-        loopback=section.section("loopback", optional=True).build(
-            Link, defaults={"bandwidth": device.memory_bandwidth}
+        host=section.section("host", optional=True).build(Host, defaults={"name": "host", "device": device}),
+        link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(
+            Link, defaults={"name": "link"}
         ),
-        noise=noise_section.build(noise, beside=("kind",), of=f" of noise '{noise_kind}'"),
+        loopback=section.section("loopback", optional=True).build(
+            Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}
+        ),
+        noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
         overhead=section.section("overhead", optional=True).build(Overhead),
         speeds=_speeds(section.section("speeds", optional=True)),
     )
 
 
-def read_scheme(section: Section, cluster_section: Section, cluster: Cluster) -> tuple[Scheme, tuple[int, ...]]:
+def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec) -> tuple[Scheme, tuple[int, ...]]:
     """The scheme with its number of workers resolved, and the host of every rank."""
     kind, scheme = section.choose(scheme_kinds(), "scheme")
     options = section.build(scheme.Options, beside=("kind", "placement"), of=f" of scheme '{kind}'")

@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from parasim.scenario.check import adapters, default_of, described
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
+from parasim.cluster.topologies import TOPOLOGIES
+from parasim.fields import default_of, described
+from parasim.scenario.check import adapters
 from parasim.scenario.load import TOP_LEVEL
-from parasim.scenario.model import NOISES, TOPOLOGIES, Device, Execute, Link, Overhead, Run
-from parasim.scenario.parts import CLUSTER_KEYS, Batch, Host
+from parasim.scenario.model import Execute, Overhead, Run
+from parasim.scenario.parts import CLUSTER_KEYS, Batch
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+from parasim.simulation.noise import LAWS
 
 __all__ = ["schema", "schema_text"]
 
@@ -35,7 +40,7 @@ def schema() -> _Schema:
         "device": _section(Device),
         "link": _section(Link),
         "loopback": loopback,
-        "noise": _kinds(NOISES),
+        "noise": _kinds(LAWS),
         "overhead": _section(Overhead),
         "speeds": {
             "type": "object",

@@ -13,17 +13,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from parasim.errors import ScenarioError
+from parasim.fields import check_fields, setting
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 
 __all__ = ["LAWS", "Gamma", "LogNormal", "Mixture", "NoNoise", "NoiseLaw", "ParetoTail", "Resampled"]
 
+_STRAGGLES = "probability that a kernel straggles"
+
 
 class NoiseLaw(Protocol):
-    """A law of noise."""
+    """A law of noise: a frozen dataclass; its `kind` and its fields (`parasim.fields`) are what files say."""
+
+    kind: ClassVar[str]
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """Return the factor of a kernel's time; `count` tells kernels of no step (-1) apart."""
@@ -32,6 +37,8 @@ class NoiseLaw(Protocol):
 @dataclass(frozen=True, slots=True)
 class NoNoise:
     """Every compute takes the modelled time."""
+
+    kind: ClassVar[str] = "none"
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One."""
@@ -42,10 +49,11 @@ class NoNoise:
 class LogNormal:
     """exp(sigma Z - sigma**2 / 2) with Z standard normal; `sigma` is about the coefficient of variation."""
 
-    sigma: float
+    kind: ClassVar[str] = "lognormal"
+    sigma: float = setting("standard deviation of the factor's logarithm", ge=0, le=10)
 
     def __post_init__(self) -> None:
-        _check(0 <= self.sigma < math.inf, f"sigma of lognormal noise must be 0 or more, got {self.sigma}")
+        check_fields(self, "lognormal noise")
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
@@ -57,10 +65,11 @@ class LogNormal:
 class Gamma:
     """Gamma with this `shape` and scale 1 / shape: the coefficient of variation is 1 / sqrt(shape)."""
 
-    shape: float
+    kind: ClassVar[str] = "gamma"
+    shape: float = setting("shape of the distribution (1: exponential; larger: steadier)", ge=0.01, le=1e9)
 
     def __post_init__(self) -> None:
-        _check(0 < self.shape < math.inf, f"shape of gamma noise must be above 0, got {self.shape}")
+        check_fields(self, "gamma noise")
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
@@ -73,12 +82,12 @@ class Gamma:
 class Mixture:
     """With `probability` a compute is slower by `slowdown` than it is otherwise."""
 
-    probability: float
-    slowdown: float
+    kind: ClassVar[str] = "mixture"
+    probability: float = setting(_STRAGGLES, ge=0, le=1)
+    slowdown: float = setting("how many times as long it then takes", ge=1, le=1e9)
 
     def __post_init__(self) -> None:
-        _check_probability("mixture", self.probability)
-        _check(1 <= self.slowdown < math.inf, f"slowdown of mixture noise must be 1 or more, got {self.slowdown}")
+        check_fields(self, "mixture noise")
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
@@ -91,12 +100,12 @@ class Mixture:
 class ParetoTail:
     """With `probability` a compute is slower by X than otherwise, P(X > x) = x ** -exponent for x over 1."""
 
-    probability: float
-    exponent: float
+    kind: ClassVar[str] = "pareto"
+    probability: float = setting(_STRAGGLES, ge=0, le=1)
+    exponent: float = setting("exponent of the tail (smaller: heavier)", gt=1)
 
     def __post_init__(self) -> None:
-        _check_probability("pareto", self.probability)
-        _check(1 < self.exponent < math.inf, f"exponent of pareto noise must be above 1, got {self.exponent}")
+        check_fields(self, "pareto noise")
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
@@ -111,13 +120,14 @@ class ParetoTail:
 class Resampled:
     """Measured factors, drawn with equal probability and divided by their mean."""
 
-    factors: tuple[float, ...]
+    kind: ClassVar[str] = "resampled"
+    factors: tuple[float, ...] = setting("measured factors", gt=0, le=1e9)
     _scaled: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check(len(self.factors) > 0, "resampled noise needs one measured factor or more, got none")
-        for value in self.factors:
-            _check(0 < value < math.inf, f"factors of resampled noise must be above 0, got {value}")
+        if not self.factors:
+            raise ScenarioError("resampled noise: factors must be one or more measured numbers, got none")
+        check_fields(self, "resampled noise")
         mean = math.fsum(self.factors) / len(self.factors)
         object.__setattr__(self, "_scaled", tuple(value / mean for value in sorted(self.factors)))
 
@@ -126,16 +136,8 @@ class Resampled:
         return self._scaled[int(_uniform(draws, kernel, count) * len(self._scaled))]
 
 
-LAWS: Mapping[str, type[NoiseLaw]] = MappingProxyType(
-    {
-        "none": NoNoise,
-        "lognormal": LogNormal,
-        "gamma": Gamma,
-        "mixture": Mixture,
-        "pareto": ParetoTail,
-        "resampled": Resampled,
-    }
-)
+_ALL: tuple[type[NoiseLaw], ...] = (NoNoise, LogNormal, Gamma, Mixture, ParetoTail, Resampled)
+LAWS: Mapping[str, type[NoiseLaw]] = MappingProxyType({law.kind: law for law in _ALL})
 """The laws by the name they have in scenarios; their fields are the parameters."""
 
 
@@ -147,12 +149,3 @@ def _key(kernel: Kernel, count: int) -> tuple[int, str]:
 def _uniform(draws: Draws, kernel: Kernel, count: int) -> float:
     step, label = _key(kernel, count)
     return draws.uniform("noise", step, kernel.micro, label)
-
-
-def _check(holds: bool, message: str) -> None:
-    if not holds:
-        raise ScenarioError(message)
-
-
-def _check_probability(law: str, probability: float) -> None:
-    _check(0 <= probability <= 1, f"probability of {law} noise must be in 0..1, got {probability}")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from parasim.cluster.cluster import Cluster
-from parasim.cluster.hosts import Device
-from parasim.cluster.links import Link
-from parasim.cluster.star import star
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
@@ -16,7 +14,7 @@ from parasim.program.scheme import ClosedForm, Setting
 from parasim.runtime.build import build_cast, build_context, build_learner
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
-from parasim.simulation.noise import LAWS, NoiseLaw
+from parasim.simulation.noise import NoiseLaw
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
 from parasim.trace.table import Trace
@@ -56,14 +54,14 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     cluster = scenario.cluster
     workers = cast.groups["worker"].ranks
     engine = Engine(
-        build_cluster(scenario),
+        cluster.build(),
         scenario.placement,
         cast,
         contexts,
         trace,
-        noise=build_noise(scenario),
+        noise=cluster.noise,
         speeds={workers[index]: speed for index, speed in cluster.speeds.items()},
-        overhead=(cluster.overhead.per_message, cluster.overhead.per_byte),
+        overhead=astuple(cluster.overhead),
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
     begun = time.perf_counter()
@@ -87,29 +85,19 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
 
 def build_cluster(scenario: Scenario) -> Cluster:
     """The hosts, links and routes of a scenario."""
-    cluster = scenario.cluster
-    device = cluster.device
-    return star(
-        cluster.hosts,
-        Link("link", cluster.link.bandwidth, cluster.link.latency),
-        Link("loopback", cluster.loopback.bandwidth, cluster.loopback.latency),
-        cluster.cores,
-        Device(device.name, device.flops, device.memory, device.memory_bandwidth, device.launch, device.calibrated),
-    )
+    return scenario.cluster.build()
 
 
 def build_noise(scenario: Scenario) -> NoiseLaw:
     """The law of the scenario's noise."""
-    noise = scenario.cluster.noise
-    law = LAWS[noise.kind]
-    return law(**{name: getattr(noise, name) for name in getattr(law, "__dataclass_fields__", ())})
+    return scenario.cluster.noise
 
 
 def closed_form(scenario: Scenario) -> ClosedForm | None:
     """What theory says of one step of the scenario's scheme, on its cluster without noise and contention."""
     from parasim.learning.build import make_optimizer
 
-    cluster = build_cluster(scenario)
+    cluster = scenario.cluster.build()
     first, second = (0, 1) if len(cluster.hosts) > 1 else (0, 0)
     path = cluster.path(first, second)
     device = cluster.hosts[0].device
