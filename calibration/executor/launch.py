@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "execute", "outcome_of", "run_cast"]
 
 
+_IMPORTS = {"digits": ("sklearn.datasets",)}
+"""What takes long to import, by kind of data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished run: its trace, what each rank's main program returned, and the choices of each rank."""
@@ -116,7 +120,8 @@ def execute(
     if pool is None and started_by_torchrun():
         answers = take_part_in_world(factory, arguments, size)
     else:
-        answers = (pool or default_pool()).run(factory, arguments, size)
+        imports = _IMPORTS.get(scenario.workload.data_kind or "", ())
+        answers = (pool or default_pool()).run(factory, arguments, size, imports)
     if answers is None:
         return None
     outcome = outcome_of(answers, meta)

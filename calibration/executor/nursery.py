@@ -35,8 +35,13 @@ def main() -> None:
             request, _ = receive_frame(channel)
             if "fork" in request:
                 send_frame(channel, {"pid": _fork(channel, request["fork"], children)})
+            elif "import" in request:
+                for name in request["import"]:
+                    importlib.import_module(name)
+                gc.freeze()
+                send_frame(channel, {})
             else:
-                send_frame(channel, {"statuses": [_end(pid, children) for pid in request["end"]]})
+                send_frame(channel, {"statuses": _end(request["end"], children)})
     except (EOFError, OSError):
         for pid in children:
             os.kill(pid, signal.SIGKILL)
@@ -77,11 +82,12 @@ def _fork(channel: socket.socket, descriptors: int, children: set[int]) -> int:
         os._exit(1)
 
 
-def _end(pid: int, children: set[int]) -> int:
-    """Kill a rank unless it is dead; its exit status, negative for a signal."""
-    os.kill(pid, signal.SIGKILL)
-    children.discard(pid)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def _end(pids: list[int], children: set[int]) -> list[int]:
+    """Kill ranks that are not dead; exit statuses, negative for a signal."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    children.difference_update(pids)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
 if __name__ == "__main__":

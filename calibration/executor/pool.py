@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -46,10 +46,11 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class _Rank:
-    """A forked process: its number, process id, our end of its channel, and what it writes to standard error."""
+    """A forked process: number, process id, what forked it, our end of its channel, and its standard error."""
 
     number: int
     pid: int
+    nursery: object
     channel: socket.socket
     errors: IO[bytes]
     answer: Answer | None = None
@@ -69,10 +70,14 @@ class Pool:
     _nursery: subprocess.Popen[bytes] | None = None
     _channel: socket.socket | None = None
     _errors: IO[bytes] | None = None
+    _imported: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, factory: str, arguments: Mapping[str, Any], size: int) -> list[Answer]:
+    def run(self, factory: str, arguments: Mapping[str, Any], size: int, imports: Sequence[str] = ()) -> list[Answer]:
         """Run `size` ranks of the setup that `factory` ("module:function") makes of the arguments in each of them.
+
+        `imports` names modules that take long to import: they are imported once, for this run's ranks and all later
+        ones.
 
         Raises
         ------
@@ -86,6 +91,7 @@ class Pool:
         ranks: list[_Rank] = []
         with run_directory() as directory, socket.create_server(("127.0.0.1", 0), backlog=size + 1) as listener:
             try:
+                self._prepare(imports)
                 for number in range(size):
                     ranks.append(self._fork(number, listener.fileno() if number == 0 else None))
                 for rank in ranks:
@@ -128,44 +134,52 @@ class Pool:
         self.close()
 
     # the nursery -----------------------------------------------------------------------------------------------------
+    def _ask(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        """Send a request, and wait for its answer; starts the nursery if it does not run."""
+        with self._lock:
+            channel = self._start()
+            try:
+                send_frame(channel, request)
+                if descriptors:
+                    socket.send_fds(channel, [b"\0"], descriptors)
+                return receive_frame(channel)[0]
+            except (EOFError, OSError):
+                raise self._broken() from None
+            except BaseException:  # the answer may still come, and be taken for that to another request
+                self._stop()
+                raise
+
+    def _prepare(self, imports: Sequence[str]) -> None:
+        fresh = [name for name in imports if name not in self._imported]
+        if fresh:
+            self._ask({"import": fresh})
+            self._imported.update(fresh)
+
     def _fork(self, number: int, listener: int | None) -> _Rank:
         ours, theirs = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rank
         descriptors = [theirs.fileno(), errors.fileno(), *([] if listener is None else [listener])]
         try:
-            with self._lock:
-                channel = self._start()
-                try:
-                    send_frame(channel, {"fork": len(descriptors)})
-                    socket.send_fds(channel, [b"\0"], descriptors)
-                    pid = receive_frame(channel)[0]["pid"]
-                except (EOFError, OSError):
-                    raise self._broken() from None
+            pid = self._ask({"fork": len(descriptors)}, descriptors)["pid"]
         except BaseException:
             ours.close()
             errors.close()
             raise
         finally:
             theirs.close()
-        return _Rank(number, pid, ours, errors)
+        return _Rank(number, pid, self._nursery, ours, errors)
 
     def _end(self, ranks: list[_Rank]) -> list[int | None]:
         """Kill and reap; exit statuses of the ranks, None where the nursery is gone (its ranks die with it)."""
         for rank in ranks:
             rank.channel.close()
-        with self._lock:
-            try:
-                if self._channel is None:
-                    return [None] * len(ranks)
-                send_frame(self._channel, {"end": [rank.pid for rank in ranks]})
-                statuses: list[int | None] = receive_frame(self._channel)[0]["statuses"]
-                return statuses
-            except (EOFError, OSError):
-                self._stop()
-                return [None] * len(ranks)
-            except BaseException:
-                self._stop()
-                raise
+        if not ranks or self._nursery is not ranks[0].nursery:
+            return [None] * len(ranks)
+        try:
+            statuses: list[int | None] = self._ask({"end": [rank.pid for rank in ranks]})["statuses"]
+        except ExecutionError:
+            return [None] * len(ranks)
+        return statuses
 
     def _start(self) -> socket.socket:
         """The channel to the nursery, started if it does not run."""
@@ -221,6 +235,7 @@ class Pool:
         if self._errors is not None:
             self._errors.close()
         self._nursery = self._channel = self._errors = None
+        self._imported.clear()
 
 
 def _collect(ranks: list[_Rank]) -> bool:

@@ -144,7 +144,17 @@ class Runtime:
             self._courier.tell(peer, [LAST])
         self._courier.finish()
         if self._order.kind == "stuck":
-            raise Stuck(actor.table(), self.now())
+            stuck = Stuck(actor.table(), self.now())
+            self._drain()
+            raise stuck
+
+    def _drain(self) -> None:
+        """Take what nobody received, so that no thread of a sender waits on in a process that lives on."""
+        for envelope in self._actor.mailbox.unclaimed():
+            assert isinstance(envelope, Incoming)
+            nbytes = envelope.count * (getattr(torch, envelope.dtype).itemsize if envelope.dtype else 1)
+            wire = torch.empty(max(nbytes, 1), dtype=torch.uint8)
+            self._courier.receive(envelope.source, envelope.wire, wire).wait()
 
     def _next(self) -> _Item | None:
         """Wait for the next item; None if there was something to say to rank 0 instead."""

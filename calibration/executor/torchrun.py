@@ -49,7 +49,7 @@ def take_part_in_world(factory: str, arguments: Mapping[str, Any], size: int) ->
     ScenarioError
         If torchrun started another number of processes than the cast has actors.
     DeadlockError
-        If the programs wait for ever; on every rank.
+        If the programs wait for ever; on every rank, with the table of all on rank 0.
     """
     import torch.distributed
 
