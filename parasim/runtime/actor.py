@@ -18,7 +18,7 @@ from typing import Any
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.context import Context
-from parasim.program.ops import Closed, Collective, Event, Exchange, Handle, Message, Op, Program, Recv
+from parasim.program.ops import ANY, Closed, Collective, Event, Exchange, Handle, Message, Op, Program, Recv
 from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Envelope, Mailbox, Receipt
@@ -101,24 +101,36 @@ class Actor:
         self.port.wake(self)
 
     def run(self) -> None:
-        """Step everything that is ready, in order; in replay, in the record's order, as far as it is ready."""
+        """Step everything that is ready, in order; in replay, in the record's order, as far as it is ready.
+
+        What stands for a native collective inside is nobody's choice, and is neither recorded nor replayed.
+        """
         while self.ready:
             if self.script is None:
                 task, reply, error = self.ready.popleft()
             else:
-                wanted = self.script.next_resume()
-                position = next((i for i, item in enumerate(self.ready) if item[0].id == wanted), None)
-                if position is None:
+                turn = self._turn(self.script)
+                if turn is None:
                     return
-                task, reply, error = self.ready[position]
-                del self.ready[position]
-                self.script.resumed(task.id)
-            if self.recorder is not None:
+                task, reply, error = turn
+            if self.recorder is not None and not task.quiet:
                 self.recorder.resume(task.id)
             if task.cancelled:
                 self._stop(task)
             else:
                 self._step(task, reply, error)
+
+    def _turn(self, script: Script) -> tuple[Task, Any, BaseException | None] | None:
+        """In replay: who goes on next, if it is ready."""
+        wanted = script.next_resume()
+        for position, item in enumerate(self.ready):
+            task = item[0]
+            if task.quiet or task.id == wanted:
+                del self.ready[position]
+                if not task.quiet:
+                    script.resumed(task.id)
+                return item
+        return None
 
     def _step(self, task: Task, reply: Any, error: BaseException | None) -> None:
         """Go on with a program until an operation has to be waited for."""
@@ -131,9 +143,13 @@ class Actor:
             except StopIteration as stop:
                 if notes:
                     self._drain(task)
-                reply, error = fold(self, task, stack.pop(), stop.value), None
+                frame = stack.pop()
+                reply, error = fold(self, task, frame, stop.value), None
                 if not stack:
                     self._finish(task, reply)
+                    return
+                if frame.quiet:
+                    self.make_ready(task, reply)
                     return
                 continue
             except Closed as closed:
@@ -220,10 +236,16 @@ class Actor:
             task.closings += 1
             if task.closings > _MAX_CLOSINGS:
                 raise ProgramError(f"rank {self.rank}, program {task.id}: goes on receiving after Closed was raised")
-            self.write(pending, "recv", "", t_start=self._now(), outcome="closed", tag=pending.op.tag)
+            self.unanswered(pending, "closed")
             self.make_ready(task, None, Closed())
             closed = True
         return closed
+
+    def unanswered(self, pending: Pending, outcome: str) -> None:
+        """A receive ends without a message: its row, and its place in the record."""
+        if self.recorder is not None and pending.op.source == ANY:
+            self.recorder.choice(pending.task.id, "source", ANY)
+        self.write(pending, "recv", "", t_start=self._now(), outcome=outcome, tag=pending.op.tag)
 
     def abandon(self) -> None:
         """Close every generator; the run is over or has failed."""
@@ -261,8 +283,6 @@ class Actor:
     ) -> None:
         """All of a message is here, in `buffer` (which is `receipt.into` if that was given)."""
         pending = receipt.pending
-        if self.recorder is not None and receipt.source < 0:
-            self.recorder.choice(pending.task.id, "source", envelope.source)
         pending.replies[receipt.slot] = Message(envelope.source, envelope.tag, envelope.header, buffer)
         self._message(pending, "recv", envelope, envelope.source, t_start, t_end)
         self._part_done(pending)
@@ -312,6 +332,10 @@ class Actor:
         if pending.remaining:
             return
         pending.over = True
+        if self.recorder is not None:
+            for receipt in pending.receipts:
+                if receipt.source == ANY:
+                    self.recorder.choice(pending.task.id, "source", pending.replies[receipt.slot].source)
         if pending.task.quiet == 0:
             pending.rows.sort(key=lambda values: values[-2])
             for values in pending.rows:

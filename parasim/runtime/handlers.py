@@ -13,6 +13,7 @@ from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.collectives import expand
 from parasim.program.ops import (
+    ANY,
     Cancel,
     Collective,
     Compute,
@@ -118,7 +119,7 @@ def _freeze(actor: Actor, program: str, buffer: Buffer, lent: bool) -> Buffer:
 
 def _receive(actor: Actor, pending: Pending, op: Recv, slot: int) -> None:
     source = op.source
-    if source < 0 and actor.script is not None:
+    if source == ANY and actor.script is not None:
         source = int(actor.script.choice(pending.task.id, "source"))
     receipt = Receipt(source, op.tag, op.into, pending.t_post, pending, slot)
     pending.receipts.append(receipt)
@@ -181,7 +182,7 @@ def _wait_any(actor: Actor, task: Task, op: WaitAny) -> Any:
     for handle in op.handles:
         if handle.done:
             _wait_row(actor, pending)
-            return handle
+            return _winner(actor, task, handle)
     return _wait_for(task, pending, op.handles)
 
 
@@ -196,9 +197,20 @@ def finish_wait(actor: Actor, pending: Pending, handle: Handle) -> None:
     """The last handle of a Wait, or the first of a WaitAny, is done."""
     _wait_row(actor, pending)
     if type(pending.op) is WaitAny:
-        actor.make_ready(pending.task, handle)
+        actor.make_ready(pending.task, _winner(actor, pending.task, handle))
     else:
         actor.make_ready(pending.task, tuple(h.result for h in pending.op.handles))
+
+
+def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
+    """The handle that answers a WaitAny. It follows from the order of resumes; a replay must find the recorded one."""
+    recorded = _choose(actor, task, "any", lambda: handle.task)
+    if recorded != handle.task:
+        raise ProgramError(
+            f"the replay departs from the record at rank {actor.rank}, program {task.id}: WaitAny is answered by "
+            f"{handle.task}, the record has {recorded}; replay the same scenario with the same seed"
+        )
+    return handle
 
 
 def _wait_row(actor: Actor, pending: Pending) -> None:
@@ -230,7 +242,7 @@ def interrupt(actor: Actor, pending: Pending) -> bool:
     if isinstance(op, Recv):
         if not actor.mailbox.withdraw(pending.receipts[0]):
             return False
-        actor.write(pending, "recv", "", t_start=actor.port.now(), outcome="cancelled", tag=op.tag)
+        actor.unanswered(pending, "cancelled")
     elif isinstance(op, Wait | WaitAny | Sleep):
         name = "sleep" if isinstance(op, Sleep) else "wait"
         start = pending.t_post if isinstance(op, Sleep) else actor.port.now()

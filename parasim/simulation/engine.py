@@ -151,6 +151,13 @@ class Engine:
 
     def _close(self) -> None:
         """The queue is empty: a deadlock, or the end of everything that is no daemon."""
+        for actor in self.actors:
+            if actor.ready and actor.script is not None:
+                waiting = ", ".join(task.id for task, _, _ in actor.ready)
+                raise ProgramError(
+                    f"the replay departs from the record at rank {actor.rank}: it is the turn of "
+                    f"{actor.script.next_resume()}, ready are {waiting}; replay the same scenario with the same seed"
+                )
         if any(actor.unfinished for actor in self.actors) or sum(actor.close() for actor in self.actors) == 0:
             raise deadlock_error([row for actor in self.actors for row in actor.table()], self.env.now)
 

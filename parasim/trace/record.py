@@ -4,7 +4,7 @@ A record has one list of entries per rank, in the order in which they happened. 
 
 =============================  =====================================================================
 ``[task, "resume"]``           this program of the rank was resumed next
-``[task, "source", rank]``     its ``Recv(ANY)`` took a message of that rank
+``[task, "source", rank]``     its ``Recv(ANY)`` took a message of that rank (-1: none came before it was closed)
 ``[task, "any", task]``        its ``WaitAny`` was answered with the handle of that task
 ``[task, "poll", bool]``       answer of a ``Poll``
 ``[task, "probe", bool]``      answer of a ``Probe``

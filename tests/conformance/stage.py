@@ -4,7 +4,6 @@ star."""
 from __future__ import annotations
 
 import itertools
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from parasim.cluster.star import star
 from parasim.learning.optimizers import Sgd
 from parasim.program import Cast, Compute, Context, Group, Kernel, Layer, Model, Role, Shared
 from parasim.simulation.engine import Engine
+from parasim.trace.record import Record
 from parasim.trace.rows import Row
 from parasim.trace.table import Trace
 
@@ -101,10 +101,11 @@ def device() -> Device:
     return Device("stage", FLOPS, 1e9, 1e10)
 
 
-def simulated(case: Case) -> Outcome:
-    """Play a case in virtual time."""
+def simulated(case: Case, record: Record | None = None) -> Outcome:
+    """Play a case in virtual time; with a record, replay it."""
     cast = cast_of(case)
     trace = Trace()
+    scripts = None if record is None else [record.script(rank) for rank in range(len(cast))]
     cluster = star(
         len(cast),
         Link("link", 1e9, 25e-6),
@@ -112,7 +113,9 @@ def simulated(case: Case) -> Outcome:
         2,
         device(),
     )
-    engine = Engine(cluster, range(len(cast)), cast, [context_of(case, cast, r) for r in range(len(cast))], trace)
+    engine = Engine(
+        cluster, range(len(cast)), cast, [context_of(case, cast, r) for r in range(len(cast))], trace, scripts=scripts
+    )
     engine.run()
     return Outcome([plain(value) for value in engine.returns], list(trace))
 
@@ -165,4 +168,5 @@ def _sorted_runs(entries: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         return entry[0] in ("send", "recv") and bool(entry[1])
 
     for is_run, run in itertools.groupby(entries, together):
-        yield from sorted(run) if is_run else run
+        steps = list(run)
+        yield from sorted(steps) if is_run else steps
