@@ -68,6 +68,7 @@ class AdPsgd(Scheme):
         """Compute at a copy, apply to the model; averaging goes on beside it."""
         replica = me.replica()
         gradient = me.buffer("gradient")
+        me.hold("copy", replica.parameters.nbytes)
         active = me.index % 2 == 0
         if not active:
             yield from Post(self._answer(me, replica), lane="answer", daemon=True)
@@ -126,15 +127,17 @@ class AdPsgd(Scheme):
         """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5).
 
         Asking and answering follow each other here, so an exchange costs 2 (alpha + P beta) and not alpha + 2 P beta.
-        More when a passive worker is asked by several at once.
+        A passive worker serves one after the other, with an odd number of workers more than one active worker. More
+        when it is asked by several at once, or when averaging shares a core with the gradient.
         """
-        nbytes = setting.model.whole.nbytes
+        nbytes, workers = setting.model.whole.nbytes, self.options.workers
+        active, passive = (workers + 1) // 2, workers // 2
         compute = setting.gradient_seconds() + setting.update_seconds() + setting.math_seconds(_copy)
-        exchange = 2 * (setting.alpha + nbytes * setting.beta)
-        exchange += setting.math_seconds(move_half, 2) + setting.math_seconds(subtract, 2)
-        workers = self.options.workers
-        sent = 2 * ((workers + 1) // 2) / workers
-        return ClosedForm(max(compute, exchange), sent * nbytes, sent, float("nan"), exact=False)
+        served = 2 * (setting.alpha + nbytes * setting.beta) + setting.math_seconds(move_half, 2)
+        exchange = served + setting.math_seconds(subtract, 2)
+        sent = 2 * active / workers
+        seconds = max(compute, exchange, served * active / passive)
+        return ClosedForm(seconds, sent * nbytes, sent, float("nan"), exact=False)
 
 
 def move_half(xp: Tensors, mine: Tensor, theirs: Tensor) -> Tensor:

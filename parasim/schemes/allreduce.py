@@ -7,6 +7,7 @@ beside the backward pass; when all buckets are there every worker makes the same
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from parasim.program import (
     ClosedForm,
     Collective,
     Context,
+    Kernel,
     Model,
     Options,
     Part,
@@ -116,7 +118,8 @@ class AllReduce(Scheme):
     def closed_form(self, setting: Setting) -> ClosedForm | None:
         """Buckets end at ``end_j = max(t_j, end_{j-1}) + C(s_j)``; then the update (SCHEMES S3.5).
 
-        Exact without overlap; with several buckets the reductions share the device with the backward pass.
+        Exact with one bucket that every algorithm cuts evenly, on a device that starts kernels at no cost; several
+        buckets' reductions share the device with the backward pass.
         """
         options = self.options
         if options.algorithm == "native":
@@ -124,7 +127,10 @@ class AllReduce(Scheme):
         shape = (options.rows, options.workers // options.rows) if options.rows else None
         parts = self._parts(setting.model)
         ready = sum(setting.seconds(forward_kernel(part, setting.batch_size)) for part in parts)
-        end, nbytes, messages, exact = 0.0, 0.0, 0.0, len(parts) == 1
+        pieces = math.lcm(options.workers, 1 << (options.workers.bit_length() - 1))
+        even = setting.model.whole.parameters % pieces == 0
+        exact = len(parts) == 1 and even and setting.seconds(Kernel("reduce", "reduce")) == 0
+        end, nbytes, messages = 0.0, 0.0, 0.0
         for part in reversed(parts):
             ready += setting.seconds(backward_kernel(part, setting.batch_size))
             reduction = cost(

@@ -8,6 +8,7 @@ between them. Between fetches a worker goes on with its own updates (the paper's
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ from parasim.program import (
     Send,
     Setting,
     Taxonomy,
+    Tensor,
+    Tensors,
     Wait,
     bounds,
     option,
@@ -71,7 +74,7 @@ class Downpour(Scheme):
     def worker(self, me: Context) -> Program[Buffer]:
         """Fetch, compute, accumulate, push."""
         n_fetch, n_push = self.options.n_fetch, self.options.n_push
-        replica = me.replica()
+        replica = me.replica() if n_fetch > 1 else Replica(me.initial(), ())  # no updates of its own, no state for them
         gradient = me.buffer("gradient")
         pushed = gradient if n_push == 1 else me.buffer("accumulated")
         versions = yield from self._talk(me, replica, None, [], fetch=True)
@@ -148,28 +151,40 @@ class Downpour(Scheme):
         return updated or replica.parameters
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """Per worker and step: ``T_c + 2 alpha + 2 P beta`` and the update; servers bound the rate (SCHEMES S9.5).
+        """``T_c + (alpha + P beta)(1 / n_push + 1 / n_fetch)``, and updates; servers bound the rate (SCHEMES S9.5).
 
-        Exact for one worker with n_fetch = n_push = 1, whose first fetch and whose missing last one make up for each
-        other.
+        A worker waits for its update only where it fetches with the push. Exact for one worker that never fetches
+        alone: its first fetch and its missing last one make up for each other. Servers of serial service all serve the
+        same worker at a time, as fast as its link allows; sharding them gains nothing.
         """
         options = self.options
         workers, servers = options.workers, options.servers
-        nbytes = setting.model.whole.nbytes
+        pushes, fetches, both = 1 / options.n_push, 1 / options.n_fetch, 1 / math.lcm(options.n_push, options.n_fetch)
+        exchange = setting.alpha + setting.model.whole.nbytes * setting.beta
         apply = setting.update_seconds(1 / servers, copy=options.service == "concurrent")
-        exchange = setting.alpha + nbytes * setting.beta
-        alone = setting.gradient_seconds() + (exchange + apply) / options.n_push + exchange / options.n_fetch
-        shard = nbytes / servers
+        compute = setting.gradient_seconds()
+        alone = compute + exchange * (pushes + fetches) + apply * both
+        if options.n_push > 1:
+            alone += setting.math_seconds(_add, 2) + pushes * setting.math_seconds(_clear)
+        if options.n_fetch > 1:
+            alone += (1 - fetches) * setting.update_seconds()
         if options.service == "serial":
-            busy = (shard * setting.beta + setting.alpha + apply) / options.n_push
-            busy += (shard * setting.beta + setting.alpha) / options.n_fetch
+            busy = exchange * (pushes + fetches) + apply * pushes
         else:
-            busy = max(shard * setting.beta / min(options.n_push, options.n_fetch), apply / options.n_push)
-        simple = options.n_push == options.n_fetch == 1
+            busy = max(setting.model.whole.nbytes / servers * setting.beta * max(pushes, fetches), apply * pushes)
+        even = setting.model.whole.parameters % servers == 0
         return ClosedForm(
             max(alone, workers * busy),
-            nbytes / options.n_push,
-            servers / options.n_push,
-            float(workers - 1) if simple else float("nan"),
-            exact=workers == 1 and simple,
+            setting.model.whole.nbytes * pushes,
+            servers * pushes,
+            float(workers - 1) if options.n_push == options.n_fetch == 1 else float("nan"),
+            exact=workers == 1 and even and options.n_fetch % options.n_push == 0 and apply <= compute,
         )
+
+
+def _add(xp: Tensors, into: Tensor, x: Tensor) -> None:
+    xp.add_(into, x)
+
+
+def _clear(xp: Tensors, x: Tensor) -> None:
+    xp.fill_(x, 0.0)

@@ -79,11 +79,13 @@ class GPipe(Scheme):
                     if not part.is_last:
                         yield from Post(Send(me.rank + 1, activation.outputs, "forward", lent=True), "send forward")
                     yield from me.log_loss(activation)
-                    stored[micro] = me.keep_input(activation, inputs) if self.options.recompute else activation
+                    stored[micro] = self._input_alone(me, activation, inputs) if self.options.recompute else activation
                 else:
                     activation = stored.pop(micro)
                     if self.options.recompute:
-                        activation = yield from me.forward(part, replica.parameters, activation.batch, activation.saved)
+                        inputs = activation.saved
+                        activation = yield from me.forward(part, replica.parameters, activation.batch, inputs)
+                        me.release("inputs", inputs.nbytes if inputs else 0)
                     upstream = yield from self._arrived(coming, way, micro)
                     downstream = yield from me.backward(activation, upstream, gradient, add=micro < micros - 1)
                     if not part.is_first:
@@ -91,6 +93,11 @@ class GPipe(Scheme):
             yield from me.update(replica, gradient, read=replica.version, scale=1 / micros, layer=part.name)
             yield from me.step_done(step)
         return replica.parameters
+
+    def _input_alone(self, me: Context, activation: Activation, inputs: Buffer | None) -> Activation:
+        """Keep a stage's input (the first stage reads its batch again) and drop the rest of what forward stored."""
+        me.hold("inputs", inputs.nbytes if inputs else 0)
+        return me.keep_input(activation, inputs)
 
     def _prefetch(self, me: Context, part: Part) -> Program[dict[tuple[str, int], Handle]]:
         """Ask for everything that a mini-batch will bring, in the order in which it comes."""
@@ -120,23 +127,24 @@ class GPipe(Scheme):
             raise ValueError(f"batch_size {batch_size} is no multiple of micro_batches {micros}")
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3), with the fill of unequal stages and of links.
+        """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3); stages and links as a flow line otherwise.
 
-        Exact as long as no transfer of a micro-batch takes longer than the shortest pass beside it.
+        Either way takes one micro-batch through all stages and links, and M - 1 times the slowest of these. Exact if
+        all stages but the last repeat their first forward pass, and all make the update, before anyone waits for it.
         """
-        stages, micros = self.options.workers, self.options.micro_batches
-        parts = setting.model.stages(stages)
+        stages, micros, model = self.options.workers, self.options.micro_batches, setting.model
+        parts = model.stages(stages)
         samples = setting.batch_size // micros
         forward = [setting.seconds(forward_kernel(part, samples)) for part in parts]
         backward = [setting.seconds(backward_kernel(part, samples)) for part in parts]
         again = forward if self.options.recompute else [0.0] * stages
-        sizes = [part.output_elements * samples * setting.model.itemsize for part in parts[:-1]]
+        both = [a + b for a, b in zip(again, backward, strict=True)]
+        sizes = [part.output_elements * samples * model.itemsize for part in parts[:-1]]
         links = [setting.alpha + size * setting.beta for size in sizes]
-        seconds = sum(forward) + (micros - 1) * max(forward) + sum(links)
-        both = [b + a for b, a in zip(backward, again, strict=True)]
-        seconds += sum(backward) + again[-1] + (micros - 1) * max(both) + sum(links)
-        seconds += setting.update_seconds(parts[0].parameters / setting.model.whole.parameters)
-        balanced = max(forward) == min(forward) and max(backward) == min(backward)
-        exact = balanced and not self.options.recompute and all(link <= min(forward) for link in links)
+        updates = [setting.update_seconds(part.parameters / max(1, model.whole.parameters)) for part in parts]
+        seconds = sum(forward) + sum(links) + (micros - 1) * max(forward + links)
+        seconds += again[-1] + sum(backward) + sum(links) + (micros - 1) * max(both + links) + updates[0]
+        repeated = all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))
+        updated = all(updates[k] <= updates[0] + sum(forward[:k]) + sum(backward[:k]) for k in range(stages))
         nbytes = 2.0 * sum(sizes) * micros / stages
-        return ClosedForm(seconds, nbytes, 2.0 * (stages - 1) * micros / stages, 0.0, exact)
+        return ClosedForm(seconds, nbytes, 2.0 * (stages - 1) * micros / stages, 0.0, exact=repeated and updated)
