@@ -75,7 +75,6 @@ def _fork(channel: socket.socket, descriptors: int, children: set[int]) -> int:
     try:
         die_with(parent)
         channel.close()
-        os.dup2(2, 1)
         os.dup2(errors, 2)
         rank_main(socket.socket(fileno=own), listener[0] if listener else None)
     finally:

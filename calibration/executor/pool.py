@@ -89,6 +89,17 @@ class Pool:
             If a rank failed otherwise: rank, and what it raised; or was killed.
         """
         ranks: list[_Rank] = []
+        try:
+            failed, statuses = self._run(ranks, factory, arguments, size, imports)
+            return _result(ranks, statuses, failed)
+        finally:
+            for rank in ranks:
+                rank.errors.close()
+
+    def _run(
+        self, ranks: list[_Rank], factory: str, arguments: Mapping[str, Any], size: int, imports: Sequence[str]
+    ) -> tuple[bool, list[int | None]]:
+        """Start `ranks`, take their answers, end them: did one fail, and their exit statuses."""
         with run_directory() as directory, socket.create_server(("127.0.0.1", 0), backlog=size + 1) as listener:
             try:
                 self._prepare(imports)
@@ -110,11 +121,7 @@ class Pool:
                 failed = _collect(ranks)
             finally:
                 statuses = self._end(ranks)
-        try:
-            return _result(ranks, statuses, failed)
-        finally:
-            for rank in ranks:
-                rank.errors.close()
+        return failed, statuses
 
     def pids(self) -> list[int]:
         """The process that ranks are forked from, if it runs; for tests."""

@@ -39,14 +39,17 @@ def rank_main(channel: socket.socket, listener: int | None) -> None:
     order, _ = receive_frame(channel)
     threading.Thread(target=_watch, args=(channel,), name="watch", daemon=True).start()
     message, blobs = _outcome(order, listener)
+    sys.stdout.flush()
     send_frame(channel, message, blobs)
     signal.pause()
 
 
 def _watch(channel: socket.socket) -> None:
     """End this process when the launcher has ended."""
-    channel.recv(1)
-    os._exit(1)
+    try:
+        channel.recv(1)
+    finally:
+        os._exit(1)
 
 
 def _outcome(order: dict[str, Any], listener: int | None) -> tuple[dict[str, Any], list[bytes]]:

@@ -1,33 +1,30 @@
 """The port of one actor among real processes, and the loop that steps its programs.
 
 One thread, the loop's, owns the actor. Whatever takes time happens elsewhere (in threads that wait for transfers, run
-computes, wait for locks) and ends as an item in `_inbox`; the loop takes items one after the other and steps the actor
-after each. What is done at once goes to `_soon`, without crossing threads. While an actor has a single program, its
+computes, wait for locks) and ends as an item of the inbox; the loop takes items one after the other and steps the actor
+after each. What is done at once crosses no thread. While an actor has a single program, its
 computes and receives block the loop itself: nothing else could go on anyway.
 """
 
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
 from calibration.executor.backend import Group
-from calibration.executor.courier import LAST, MESSAGE, ORDER, REPORT, Courier
+from calibration.executor.courier import LAST, MESSAGE, Courier
 from calibration.executor.device import CpuDevice
-from calibration.executor.ending import QUIET_SECONDS, Coordinator, Order, State
-from calibration.executor.helpers import Helpers
+from calibration.executor.inbox import Inbox, throw
 from calibration.executor.memory import Memory, Vector
 from calibration.executor.pacing import Pace
 from calibration.executor.streams import Stream
+from calibration.executor.watch import Watch
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.groups import Group as Members
@@ -39,10 +36,6 @@ from parasim.runtime.mailbox import Envelope, Receipt
 from parasim.runtime.tasks import Pending, Task
 
 __all__ = ["Runtime", "Stuck"]
-
-_SPIN_SECONDS = 1e-4
-_LONGEST_WAIT = 3600.0
-_Item = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -99,25 +92,14 @@ class Runtime:
         self._device = device
         self._pace = pace
         self._epoch = epoch
-        self._helpers = Helpers()
+        self._inbox = Inbox()
         self._courier = Courier(group, self._heard)
-        self._inbox: SimpleQueue[_Item] = SimpleQueue()
-        self._soon: deque[_Item] = deque()
-        self._timers: list[tuple[float, int, _Item]] = []
-        self._numbers = itertools.count()
+        self._watch = Watch(group.index, mains, self._courier, self._state)
         self._scratch = torch.empty(0, dtype=torch.uint8)
-        self._running = 0  # operations under way that end by themselves
-        self._counts = {"announced": 0, "heard": 0, "delivered": 0, "accepted": 0, "closed": 0}
+        self._counts = {"announced": 0, "heard": 0, "delivered": 0, "accepted": 0}
         self._streams: dict[str, Stream] = {}
         self._locks: dict[str, deque[Pending]] = {}
         self._held: dict[str, int] = {}
-        # the ending
-        self._coordinator = Coordinator(mains) if group.index == 0 else None
-        self._events = 0
-        self._reported = -1
-        self._asked: Order | None = None
-        self._calm = 0.0
-        self._order: Order | None = None
 
     # the loop --------------------------------------------------------------------------------------------------------
     def run(self, actor: Actor) -> None:
@@ -132,18 +114,16 @@ class Runtime:
         """
         self._actor = actor
         self._courier.start()
-        while self._order is None:
+        calm = functools.partial(self._watch.calm, actor)
+        while self._watch.verdict is None:
             actor.run()
-            if self._soon:
-                self._soon.popleft()()
-                continue
-            item = self._next()
+            item = self._inbox.take(calm)
             if item is not None:
                 item()
-        for peer in range(1, self._group.size) if self._coordinator is not None else (0,):
+        for peer in range(1, self._group.size) if self._group.index == 0 else (0,):
             self._courier.tell(peer, [LAST])
         self._courier.finish()
-        if self._order.kind == "stuck":
+        if self._watch.verdict.kind == "stuck":
             stuck = Stuck(actor.table(), self.now())
             self._drain()
             raise stuck
@@ -156,120 +136,27 @@ class Runtime:
             wire = torch.empty(max(nbytes, 1), dtype=torch.uint8)
             self._courier.receive(envelope.source, envelope.wire, wire).wait()
 
-    def _next(self) -> _Item | None:
-        """Wait for the next item; None if there was something to say to rank 0 instead."""
-        while True:
-            timeout = _LONGEST_WAIT
-            if self._timers:
-                left = self._timers[0][0] - time.monotonic()
-                if left <= 0:
-                    return heapq.heappop(self._timers)[2]
-                timeout = min(left - _SPIN_SECONDS, timeout)
-                if timeout <= 0 and self._inbox.empty():
-                    continue
-            elif not self._running and self._inbox.empty():
-                quiet = self._quiet()
-                if quiet <= 0:
-                    return None
-                timeout = min(quiet, timeout)
-            try:
-                return self._inbox.get(timeout=max(timeout, 0.0))
-            except Empty:
-                pass
-
-    def _quiet(self) -> float:
-        """Nothing happens in this rank: seconds until there is something to say to rank 0; 0 if that has been done."""
-        now = time.monotonic()
-        if not self._calm:
-            self._calm = now
-        left = self._calm + QUIET_SECONDS - now
-        if self._group.size == 1 or not self._actor.tasks:
-            left = 0.0
-        if self._asked is not None and (self._asked.final or left <= 0):
-            wave, self._asked = self._asked.wave, None
-            self._report(wave)
-            return 0.0
-        if self._reported != self._events:
-            if left > 0:
-                return left
-            self._reported = self._events
-            self._report(0)
-            return 0.0
-        return left if self._asked is not None else _LONGEST_WAIT
-
-    def _event(self) -> None:
-        """Something has happened to this rank's programs."""
-        self._events += 1
-        self._calm = 0.0
-
-    def _put(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._inbox.put(functools.partial(function, *arguments))
-
-    def _beside(self, job: Callable[[], tuple[Any, ...]], then: Callable[..., None]) -> None:
-        """Run a job in a thread of its own, then `then` with its results in the loop."""
-
-        def work() -> None:
-            try:
-                results = job()
-            except BaseException as error:
-                self._put(_throw, error)
-            else:
-                self._put(then, *results)
-
-        self._helpers.submit(work)
-
     def _alone(self) -> bool:
-        """Could anything else go on?"""
+        """Could nothing else go on?"""
         return len(self._actor.tasks) == 1
 
-    # the ending ------------------------------------------------------------------------------------------------------
-    def _state(self) -> State:
-        actor = self._actor
-        return State(
-            events=self._events,
-            unfinished=actor.unfinished,
-            tasks=len(actor.tasks),
-            collectives={name: [s.begun, int(s.waiting), s.size] for name, s in self._streams.items()},
-            locks={name: [self._held.get(name, 0), int(bool(queue))] for name, queue in self._locks.items()},
+    def _state(self) -> dict[str, Any]:
+        """What the watch reports of messages, collectives and locks."""
+        return {
             **self._counts,
-        )
-
-    def _report(self, wave: int) -> None:
-        state = self._state()
-        if self._coordinator is None:
-            values = {name: getattr(state, name) for name in State.__slots__}
-            self._courier.tell(0, [REPORT, self._group.index, wave, values])
-        else:
-            self._reported_to_me(0, wave, state)
-
-    def _reported_to_me(self, rank: int, wave: int, state: State) -> None:
-        assert self._coordinator is not None
-        order = self._coordinator.report(rank, wave, state)
-        if order is not None:
-            for peer in range(1, self._group.size):
-                self._courier.tell(peer, [ORDER, *order.as_list()])
-            self._ordered(order)
-
-    def _ordered(self, order: Order) -> None:
-        if order.kind in ("done", "stuck"):
-            self._order = order
-            return
-        if order.kind == "close":
-            self._counts["closed"] += self._actor.close()
-            self._event()
-        self._asked = order
+            "collectives": {name: [s.begun, int(s.waiting), s.size] for name, s in self._streams.items()},
+            "locks": {name: [self._held.get(name, 0), int(bool(queue))] for name, queue in self._locks.items()},
+        }
 
     def _heard(self, content: list[Any] | None, error: BaseException | None) -> None:
-        """A packet has come; called by the receiving thread."""
+        """A packet has come, or the connection broke; called by the receiving thread."""
         if content is None:
             assert error is not None
-            self._put(_throw, error)
+            self._inbox.put(throw, error)
         elif content[0] == MESSAGE:
-            self._put(self._announced, content[1:])
-        elif content[0] == REPORT:
-            self._put(self._reported_to_me, content[1], content[2], State(**content[3]))
+            self._inbox.put(self._announced, content[1:])
         else:
-            self._put(self._ordered, Order(*content[1:]))
+            self._inbox.put(self._watch.hear, self._actor, content)
 
     # the port: time --------------------------------------------------------------------------------------------------
     def now(self) -> float:
@@ -282,17 +169,14 @@ class Runtime:
     def finished(self, actor: Actor, task: Task) -> None:
         """Nothing to do: the end is found by the loop."""
 
-    def _at(self, moment: float, item: _Item) -> None:
-        heapq.heappush(self._timers, (moment, next(self._numbers), item))
-
     def sleep(self, actor: Actor, pending: Pending, seconds: float) -> None:
         """A timer of the loop."""
 
         def slept() -> None:
-            self._event()
+            self._watch.event()
             actor.slept(pending)
 
-        self._at(time.monotonic() + seconds, slept)
+        self._inbox.at(time.monotonic() + seconds, slept)
 
     # the port: computing ---------------------------------------------------------------------------------------------
     def compute(self, actor: Actor, pending: Pending) -> None:
@@ -304,30 +188,34 @@ class Runtime:
         last = None if actor.carries else op.otherwise
 
         def job() -> tuple[Any, float]:
-            result = None if work is None else work()
+            try:
+                result = None if work is None else work()
+            except Exception as error:
+                error.add_note(f"in rank {actor.rank}, program {pending.task.id}, compute {op.kernel.label!r}")
+                raise
             self._device.synchronize()
             return result, self.now()
 
         def worked(result: Any, at: float) -> None:
-            self._running -= 1
+            self._inbox.running -= 1
             if end is None:
                 ended(result, at)
             else:
-                self._at(end + self._epoch, lambda: ended(result, self.now()))
+                self._inbox.at(end + self._epoch, lambda: ended(result, self.now()))
 
         def ended(result: Any, at: float) -> None:
-            self._event()
+            self._watch.event()
             if last is not None:
                 result, at = last(), self.now()
             actor.computed(pending, start, at, result)
 
-        self._running += 1
+        self._inbox.running += 1
         if work is None:
-            self._soon.append(functools.partial(worked, None, start))
+            self._inbox.soon(worked, None, start)
         elif self._alone():
-            self._soon.append(functools.partial(worked, *job()))
+            self._inbox.soon(worked, *job())
         else:
-            self._beside(job, worked)
+            self._inbox.beside(job, worked)
 
     # the port: messages ----------------------------------------------------------------------------------------------
     def announce(self, actor: Actor, envelope: Envelope) -> None:
@@ -347,11 +235,11 @@ class Runtime:
             return (self.now(),)
 
         def delivered(end: float) -> None:
-            self._event()
+            self._watch.event()
             self._counts["delivered"] += 1
             actor.sent(envelope, envelope.t_post, end)
 
-        self._beside(job, delivered)
+        self._inbox.beside(job, delivered)
 
     def _payload(self, envelope: Envelope) -> tuple[torch.Tensor | None, str, int]:
         """The bytes to send (None: nothing), their type ("" for scratch) and number of elements of that type."""
@@ -371,7 +259,7 @@ class Runtime:
 
     def _announced(self, content: list[Any]) -> None:
         """A message to this rank has been announced."""
-        self._event()
+        self._watch.event()
         self._counts["heard"] += 1
         source, *named, dtype, count, wire = content
         envelope = Incoming(source, self._group.index, *named)
@@ -392,8 +280,8 @@ class Runtime:
         wire = self._scratch_of(envelope.count) if values is None else values.view(torch.uint8)
 
         def landed(end: float) -> None:
-            self._event()
-            self._running -= 1
+            self._watch.event()
+            self._inbox.running -= 1
             self._counts["accepted"] += 1
             here = buffer
             if values is not None:
@@ -402,10 +290,10 @@ class Runtime:
                     here = Buffer(envelope.name, envelope.elements, envelope.itemsize, final)
             actor.received(receipt, envelope, here, min(start, end), end)
 
-        self._running += 1
+        self._inbox.running += 1
         if wire is None or not len(wire):
             self._courier.acknowledge(envelope.source, envelope.wire)
-            self._soon.append(lambda: landed(self.now()))
+            self._inbox.soon(landed, self.now())
             return
         parcel = self._courier.receive(envelope.source, envelope.wire, wire)
 
@@ -414,9 +302,9 @@ class Runtime:
             return (self.now(),)
 
         if self._alone() and len(receipt.pending.receipts) == 1:
-            self._soon.append(functools.partial(landed, *job()))
+            self._inbox.soon(landed, *job())
         else:
-            self._beside(job, landed)
+            self._inbox.beside(job, landed)
 
     # the port: collectives and shared memory -------------------------------------------------------------------------
     def stream(self, members: Members, lane: str) -> Stream:
@@ -435,11 +323,11 @@ class Runtime:
         stream.waiting = True
 
         def reduced(start: float, end: float, reply: Any) -> None:
-            self._event()
+            self._watch.event()
             stream.waiting = False
             actor.reduced(pending, min(max(start, pending.t_post), end), end, reply)
 
-        self._beside(lambda: stream.run(op, pending.t_post, self.now), reduced)
+        self._inbox.beside(lambda: stream.run(op, pending.t_post, self.now), reduced)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """First in first out within the actor; the kernel chooses among actors."""
@@ -454,11 +342,11 @@ class Runtime:
             return ()
 
         def granted() -> None:
-            self._event()
+            self._watch.event()
             self._held[shared.name] = 1
             self._actor.granted(self._locks[shared.name].popleft())
 
-        self._beside(job, granted)
+        self._inbox.beside(job, granted)
 
     def release(self, actor: Actor, shared: Shared) -> None:
         """Give it to whoever waits."""
@@ -482,7 +370,3 @@ def _plain(envelope: Envelope) -> Mapping[str, Any]:
                 "headers hold int, float, str and bool"
             )
     return header
-
-
-def _throw(error: BaseException) -> None:
-    raise error

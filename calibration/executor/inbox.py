@@ -1,0 +1,94 @@
+"""What the loop of a rank takes next: results of threads, what was done at once, and timers."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from calibration.executor.helpers import Helpers
+
+__all__ = ["Inbox", "Item", "throw"]
+
+Item = Callable[[], None]
+_SPIN_SECONDS = 1e-4
+"""Waiting for a timer ends so much early; the rest is spun, because sleeping is not that exact."""
+_LONGEST_WAIT = 3600.0
+
+
+class Inbox:
+    """Items for the one thread that takes them. Only :meth:`put` may be called by others.
+
+    Attributes
+    ----------
+    running
+        Operations under way that will end by themselves; whoever starts and ends them counts them.
+    """
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._items: SimpleQueue[Item] = SimpleQueue()
+        self._soon: deque[Item] = deque()
+        self._timers: list[tuple[float, int, Item]] = []
+        self._numbers = itertools.count()
+        self._helpers = Helpers()
+
+    def put(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call the function in the loop."""
+        self._items.put(functools.partial(function, *arguments))
+
+    def soon(self, function: Callable[..., None], *arguments: Any) -> None:
+        """The same, before everything else; without crossing threads."""
+        self._soon.append(functools.partial(function, *arguments))
+
+    def at(self, moment: float, item: Item) -> None:
+        """Call the item in the loop at a moment of `time.monotonic`."""
+        heapq.heappush(self._timers, (moment, next(self._numbers), item))
+
+    def beside(self, job: Callable[[], tuple[Any, ...]], then: Callable[..., None]) -> None:
+        """Run a job in a thread of its own, then `then` with its results in the loop; the loop raises its errors."""
+
+        def work() -> None:
+            try:
+                results = job()
+            except BaseException as error:
+                self.put(throw, error)
+            else:
+                self.put(then, *results)
+
+        self._helpers.submit(work)
+
+    def take(self, calm: Callable[[], float]) -> Item | None:
+        """Wait for the next item.
+
+        While nothing is under way, `calm` is asked how long to wait at most (seconds); at 0 or below the reply is None.
+        """
+        if self._soon:
+            return self._soon.popleft()
+        while True:
+            timeout = _LONGEST_WAIT
+            if self._timers:
+                left = self._timers[0][0] - time.monotonic()
+                if left <= 0:
+                    return heapq.heappop(self._timers)[2]
+                timeout = min(left - _SPIN_SECONDS, timeout)
+                if timeout <= 0 and self._items.empty():
+                    continue
+            elif not self.running and self._items.empty():
+                timeout = min(calm(), timeout)
+                if timeout <= 0:
+                    return None
+            try:
+                return self._items.get(timeout=max(timeout, 0.0))
+            except Empty:
+                pass
+
+
+def throw(error: BaseException) -> None:
+    """Raise it here."""
+    raise error

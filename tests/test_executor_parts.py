@@ -1,0 +1,119 @@
+"""Parts of the executor that need no processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.executor.device import CpuDevice, choose_device
+from calibration.executor.failures import Failure, first_failure
+from calibration.executor.frames import pack_frame, receive_frame, send_frame, unpack_frame
+from calibration.executor.inbox import Inbox
+from calibration.executor.pacing import modelled
+from calibration.executor.returns import decode, encode
+from parasim.cluster.hosts import Device
+from parasim.errors import ExecutionError, ProgramError
+from parasim.program.buffers import Buffer
+from parasim.program.draws import Draws
+from parasim.program.ops import Kernel
+from parasim.simulation.noise import LogNormal
+
+
+def test_frames_pass_a_socket_whole() -> None:
+    here, there = socket.socketpair()
+    message, blobs = {"a": [1, 0.1, None]}, [b"", b"x" * 3_000_000]
+    with here, there:
+        sender = threading.Thread(target=send_frame, args=(here, message, blobs))
+        sender.start()
+        assert receive_frame(there) == (message, blobs)
+        sender.join()
+        here.sendall(pack_frame(message, blobs)[:10])
+        here.close()
+        with pytest.raises(EOFError):
+            receive_frame(there)
+    assert unpack_frame(pack_frame(message, blobs)) == (message, blobs)
+
+
+def test_returned_values_keep_type_and_bits() -> None:
+    blobs: list[bytes] = []
+    values = torch.tensor([0.1, -0.0, math.inf], dtype=torch.float32)
+    buffer = Buffer("weights", 3, 4, values)
+    sent = json.loads(json.dumps(encode([buffer, buffer.part(1, 3), Buffer("b", 2), 7, "x", object(), None], blobs)))
+    whole, part, *rest = decode(sent, blobs)
+    assert whole.dtype == np.float32
+    assert whole.tobytes() == values.numpy().tobytes()
+    assert part.tobytes() == values[1:].numpy().tobytes()
+    assert rest == [None, 7, "x", None, None]
+
+
+def test_on_the_cpu_the_device_seam_copies_nothing() -> None:
+    device = CpuDevice()
+    values = torch.arange(4.0)
+    assert device.to_wire(values).data_ptr() == values.data_ptr()
+    assert device.landing(torch.float32, 4, values) is values
+    assert device.landed(values, values) is values
+    other = torch.zeros(4, dtype=torch.float64)
+    landing = device.landing(torch.float32, 4, other)
+    assert landing.dtype == torch.float32
+    landing.copy_(values)
+    assert device.landed(landing, other) is other
+    assert other.tolist() == values.tolist()
+    assert choose_device(0).cuda == torch.cuda.is_available()
+
+
+def test_the_first_failure_is_reported_and_what_followed_is_not() -> None:
+    lost = Failure(0, 1.0, ExecutionError("lost"), follows=True)
+    early, late = Failure(2, 2.0, ProgramError("early"), False), Failure(1, 3.0, ProgramError("late"), False)
+    assert first_failure([lost, late, early]) is early.error
+    assert first_failure([lost]) is lost.error
+    killed = Failure.of_death(1, -9, "last words")
+    assert first_failure([lost, early, killed]) is killed.error
+    assert str(killed.error).splitlines()[-1] == "last words"
+
+
+def test_a_pace_is_roofline_times_noise_over_speed() -> None:
+    draws, noise = Draws(3, "worker", 1), LogNormal(0.3)
+    pace = modelled(Device("d", flops=100.0, memory_bandwidth=10.0, launch=1.0), noise, draws, speed=2.0)
+    first, second = Kernel("a", flops=500.0), Kernel("a", nbytes=20.0)
+    assert pace(first) == pytest.approx((5.0 + 1.0) * noise.factor(draws, first, 0) / 2.0, rel=1e-12)
+    assert pace(second) == pytest.approx((2.0 + 1.0) * noise.factor(draws, second, 1) / 2.0, rel=1e-12)
+
+
+def test_the_inbox_takes_what_is_done_first_then_timers_in_order_of_time() -> None:
+    inbox, taken = Inbox(), []
+    now = time.monotonic()
+    inbox.at(now + 0.02, lambda: taken.append("late"))
+    inbox.at(now + 0.01, lambda: taken.append("early"))
+    inbox.put(taken.append, "put")
+    inbox.soon(taken.append, "soon")
+    while len(taken) < 4:
+        inbox.take(lambda: math.inf)()
+    assert taken == ["soon", "put", "early", "late"]
+    assert time.monotonic() >= now + 0.02
+    assert inbox.take(lambda: 0.0) is None
+
+
+def test_errors_of_jobs_are_raised_in_the_loop() -> None:
+    inbox = Inbox()
+    inbox.running += 1
+    inbox.beside(lambda: 1 / 0, lambda: None)
+    item = inbox.take(lambda: math.inf)
+    with pytest.raises(ZeroDivisionError):
+        item()
+
+
+def test_more_jobs_may_block_at_once_than_ever_before() -> None:
+    inbox, gate, results = Inbox(), threading.Barrier(20), []
+    inbox.running += 1
+    for number in range(20):
+        inbox.beside(lambda number=number: (gate.wait() is not None, number), lambda _, n: results.append(n))
+    while len(results) < 20:
+        inbox.take(lambda: math.inf)()
+    assert sorted(results) == list(range(20))
