@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from parasim.scenario.load import load, load_all
     from parasim.scenario.model import Scenario
     from parasim.schemes import SCHEMES
-    from parasim.simulation.simulate import closed_form, simulate
+    from parasim.study.simulate import closed_form, simulate
     from parasim.trace.record import Record
 
 __all__ = [
@@ -64,10 +64,10 @@ _HOMES = {
     "Result": "parasim.metrics.result",
     "Scenario": "parasim.scenario.model",
     "Scheme": "parasim.program.scheme",
-    "closed_form": "parasim.simulation.simulate",
+    "closed_form": "parasim.study.simulate",
     "load": "parasim.scenario.load",
     "load_all": "parasim.scenario.load",
-    "simulate": "parasim.simulation.simulate",
+    "simulate": "parasim.study.simulate",
 }
 
 

@@ -15,7 +15,7 @@ import calibration
 from calibration.executor.pool import Pool
 from parasim.errors import ScenarioError
 from parasim.scenario import load
-from parasim.simulation.simulate import simulate
+from parasim.study.simulate import simulate
 from parasim.trace.record import Record
 
 pytestmark = pytest.mark.real

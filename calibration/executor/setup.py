@@ -70,9 +70,9 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     ScenarioError
         If computing is real and there is no data to train on.
     """
-    from parasim.runtime.build import build_cast, build_context, build_learner
     from parasim.scenario import from_document
-    from parasim.simulation.simulate import build_cluster, build_noise
+    from parasim.study.build import build_cast, build_context, build_learner
+    from parasim.study.simulate import build_cluster, build_noise
 
     scenario = from_document(document, source)
     cast = build_cast(scenario)

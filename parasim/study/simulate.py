@@ -11,10 +11,10 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.scheme import ClosedForm, Setting
-from parasim.runtime.build import build_cast, build_context, build_learner
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
 from parasim.simulation.noise import NoiseLaw
+from parasim.study.build import build_cast, build_context, build_learner
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
 from parasim.trace.table import Trace
