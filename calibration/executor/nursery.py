@@ -53,10 +53,10 @@ def _import_all() -> None:
 
     torch.set_num_threads(1)
     for name in (
-        "parasim.simulation.simulate",
+        "parasim.study.simulate",
         "parasim.scenario.load",
         "parasim.learning.learner",
-        "parasim.runtime.build",
+        "parasim.study.build",
     ):
         importlib.import_module(name)
 
