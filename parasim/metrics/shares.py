@@ -42,7 +42,7 @@ def time_split(actor: ActorTotals, seconds: float) -> TimeSplit:
     return TimeSplit(
         compute / whole,
         transfer / whole,
-        (whole - compute - transfer) / whole,
+        max(0.0, whole - compute - transfer) / whole,
         any_compute - compute if any_compute - compute > slack else 0.0,
         any_transfer - transfer if any_transfer - transfer > slack else 0.0,
     )
