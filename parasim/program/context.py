@@ -198,7 +198,6 @@ class Context:
         reads: Sequence[Buffer] = (),
         *,
         kind: str = "elementwise",
-        step: int = -1,
         varying: Mapping[str, float] = _NOTHING,
         **constants: Any,
     ) -> Program[Any]:
@@ -217,7 +216,7 @@ class Context:
             def work() -> Any:
                 return function(xp, *(operand.values for operand in operands), **constants, **varying)
 
-        result = yield Compute(cost.kernel(label, kind, step), work, tuple(touches), tuple(reads))
+        result = yield Compute(cost.kernel(label, kind), work, tuple(touches), tuple(reads))
         return _wrap(label, cost.result, result)
 
     def forward(

@@ -41,9 +41,9 @@ class Counted:
         self.nbytes = nbytes
         self.result = result
 
-    def kernel(self, label: str, kind: str = "elementwise", step: int = -1, layer: str = "") -> Kernel:
+    def kernel(self, label: str, kind: str = "elementwise") -> Kernel:
         """As a kernel."""
-        return Kernel(label, kind, self.flops, self.nbytes, layer, step)
+        return Kernel(label, kind, self.flops, self.nbytes)
 
 
 def shape_of(buffer: Buffer) -> Shape:
