@@ -36,8 +36,11 @@ def test_a_synchronous_scheme_gives_the_simulated_weights(pool: Pool, algorithm:
         assert np.array_equal(ours, theirs.values.numpy())
 
 
-def test_an_asynchronous_scheme_gives_the_weights_of_its_replayed_record(pool: Pool, tmp_path: Path) -> None:
-    scenario = load(SCENARIO, ["scheme={kind: downpour, workers: 2, servers: 1}", "cluster.topology.hosts=3"])
+@pytest.mark.parametrize("scheme", ["{kind: downpour, workers: 2, servers: 1}", "{kind: adpsgd, workers: 3}"])
+def test_an_asynchronous_scheme_gives_the_weights_of_its_replayed_record(
+    pool: Pool, tmp_path: Path, scheme: str
+) -> None:
+    scenario = load(SCENARIO, [f"scheme={scheme}", "cluster.topology.hosts=3"])
     measured = calibration.execute(scenario, pool=pool, record=tmp_path / "record.json")
     record = Record.load(tmp_path / "record.json")
     assert record.ranks == measured.record.ranks
