@@ -1,0 +1,36 @@
+"""Golden summaries of the scenarios in scenarios/: ``python -m tests.golden`` writes them, a test compares them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import parasim
+
+ROOT = Path(__file__).parents[1]
+STORE = Path(__file__).parent / "golden"
+SCENARIOS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scenarios").rglob("*.yaml"))
+_OF_THE_MACHINE = ("wall_seconds", "simulation_seconds", "events")
+
+
+def golden_path(scenario: str) -> Path:
+    """Where the summaries of a scenario are stored."""
+    return STORE / (scenario.removeprefix("scenarios/").removesuffix(".yaml").replace("/", "_") + ".json")
+
+
+def summaries(scenario: str) -> dict[str, Any]:
+    """By variant: all figures that do not depend on the machine or on how the simulator works inside."""
+    found = {}
+    for case in parasim.load_all(ROOT / scenario):
+        summary = parasim.simulate(case).summary
+        found[case.variant] = json.loads(
+            json.dumps({key: value for key, value in summary.items() if key not in _OF_THE_MACHINE})
+        )
+    return found
+
+
+if __name__ == "__main__":
+    STORE.mkdir(exist_ok=True)
+    for name in SCENARIOS:
+        golden_path(name).write_text(json.dumps(summaries(name), indent=1, sort_keys=True) + "\n")
