@@ -173,12 +173,13 @@ class Downpour(Scheme):
         else:
             busy = max(setting.model.whole.nbytes / servers * setting.beta * max(pushes, fetches), apply * pushes)
         even = setting.model.whole.parameters % servers == 0
+        hidden = options.n_fetch == options.n_push or apply <= compute
         return ClosedForm(
             max(alone, workers * busy),
             setting.model.whole.nbytes * pushes,
             servers * pushes,
             float(workers - 1) if options.n_push == options.n_fetch == 1 else float("nan"),
-            exact=workers == 1 and even and options.n_fetch % options.n_push == 0 and apply <= compute,
+            exact=workers == 1 and even and hidden and options.n_fetch % options.n_push == 0,
         )
 
 

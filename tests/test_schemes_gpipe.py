@@ -1,0 +1,108 @@
+"""GPipe: the time and the bubble of the paper, the order of the drawing, what a stage keeps."""
+
+import inspect
+
+import pytest
+
+from parasim.metrics.memory import memory_of
+from parasim.schedules import gpipe as schedule
+from tests.schemes_setup import run
+
+FREE = {"bandwidth": 1e18, "latency": 0.0, "memory_bandwidth": 1e18}
+UNIT = {  # a layer's forward pass, and its backward pass, take a second for each sample
+    "kind": "layers",
+    "needs_input_gradient": True,
+    "layers": [
+        {
+            "parameters": 8,
+            "forward_flops": 1e9,
+            "input_flops": 5e8,
+            "weight_flops": 5e8,
+            "output_elements": 4,
+            "repeat": 12,
+        }
+    ],
+}
+
+
+def passes(result, stage):
+    return [row for row in result.trace if row.rank == stage and row.label in ("forward", "backward")]
+
+
+@pytest.mark.parametrize(("stages", "micros"), [(1, 1), (1, 4), (2, 1), (2, 8), (3, 4), (4, 4), (4, 16), (6, 3)])
+def test_time_and_bubble_of_balanced_stages(stages, micros):
+    """``(M + K - 1)(F + B)``, F + B = 6 (b / M)(L / K) n^2 / (FLOP/s); idle for (K - 1) / (M + K - 1) of it."""
+    batch, layers, width = 48, 12, 32
+    model = {"kind": "mlp", "width": width, "depth": layers}
+    result = run("gpipe", stages, steps=1, model=model, batch=batch, micro_batches=micros, **FREE)
+    one = 6 * (batch / micros) * (layers / stages) * width**2 / 1e9
+    update = 2 * layers / stages * width**2 / 1e9
+    seconds = result.summary["seconds"] - update
+    assert seconds == pytest.approx((micros + stages - 1) * one, rel=1e-9)
+    for stage in range(stages):
+        busy = sum(row.t_end - row.t_start for row in passes(result, stage))
+        assert 1 - busy / seconds == pytest.approx((stages - 1) / (micros + stages - 1), abs=1e-9)
+
+
+def test_recomputation_adds_a_forward_pass_and_hides_part_of_it():
+    """Only the last stage waits for its first one: ``(M + K - 1)(F + B) + M F``, not ``(M + K - 1)(2 F + B)``."""
+    plain, again = (
+        run("gpipe", 3, steps=1, model=UNIT, batch=4, micro_batches=4, recompute=recompute, **FREE).summary["seconds"]
+        for recompute in (False, True)
+    )
+    assert again - plain == pytest.approx(4 * 4, rel=1e-9)  # four micro-batches of a sample through four layers
+
+
+def picture(micros, stages):
+    """Who does what when, as the drawing in parasim/schedules/gpipe.py."""
+    result = run("gpipe", stages, steps=1, model=UNIT, batch=micros, micro_batches=micros, **FREE)
+    unit = 12 / stages
+    lines = []
+    for stage in range(stages):
+        slots = {round(row.t_start / unit): f"{row.label[0].upper()}{row.micro}" for row in passes(result, stage)}
+        assert len(slots) == 2 * micros
+        lines.append(f"stage {stage}   " + " ".join(slots.get(slot, ". ") for slot in range(max(slots) + 1)))
+    return lines
+
+
+def test_the_schedule_is_the_one_that_is_drawn():
+    drawn = [line.strip() for line in inspect.getdoc(schedule).splitlines() if line.strip().startswith("stage ")]
+    assert len(drawn) == 3
+    assert picture(4, 3) == drawn
+
+
+@pytest.mark.parametrize("micros", [1, 2, 5])
+def test_the_order_is_all_forward_then_all_backward_in_reverse(micros):
+    order = list(schedule.gpipe(micros))
+    assert order[:micros] == [("forward", micro) for micro in range(micros)]
+    assert order[micros:] == [("backward", micro) for micro in reversed(range(micros))]
+
+
+@pytest.mark.parametrize(("stages", "micros"), [(1, 4), (3, 1), (3, 6), (4, 8)])
+def test_a_stage_keeps_what_all_micro_batches_stored(stages, micros):
+    """In-flight micro-batches are M. Recomputing, a stage keeps M inputs and what one micro-batch stores.
+
+    The first stage reads its batch again, so it keeps no inputs.
+    """
+    model, batch, width = {"kind": "mlp", "width": 32, "depth": 12}, 48, 32
+    plain, again = (
+        memory_of(run("gpipe", stages, model=model, batch=batch, micro_batches=micros, recompute=recompute).trace)
+        for recompute in (False, True)
+    )
+    one = batch // micros * width * 4
+    for stage in range(stages):
+        stored = 12 // stages + (stage == stages - 1)  # each layer its inputs, the last one its outputs as well
+        parameters = 12 // stages * width**2 * 4
+        kept = micros * one if stage else 0
+        assert plain[stage].peak_bytes_of == {
+            "activations": micros * stored * one,
+            "gradient": parameters,
+            "weights": parameters,
+        }
+        assert again[stage].peak_bytes_of == {
+            "activations": stored * one,
+            "gradient": parameters,
+            "weights": parameters,
+            **({"inputs": kept} if kept else {}),
+        }
+        assert again[stage].peak_bytes == 2 * parameters + stored * one + kept
