@@ -100,6 +100,18 @@ def test_the_inbox_takes_what_is_done_first_then_timers_in_order_of_time() -> No
     assert inbox.take(lambda: 0.0) is None
 
 
+def test_dropped_timers_neither_delay_nor_count() -> None:
+    inbox, taken, dropped = Inbox(), [], []
+    now = time.monotonic()
+    inbox.at(now + 60.0, lambda: taken.append("never"), lambda: bool(dropped))
+    inbox.at(now + 0.01, lambda: taken.append("later"))
+    inbox.take(lambda: 0.0)()
+    assert taken == ["later"]
+    dropped.append(True)
+    assert inbox.take(lambda: 0.0) is None
+    assert time.monotonic() < now + 10.0
+
+
 def test_errors_of_jobs_are_raised_in_the_loop() -> None:
     inbox = Inbox()
     inbox.running += 1

@@ -34,7 +34,7 @@ class Inbox:
         self.running = 0
         self._items: SimpleQueue[Item] = SimpleQueue()
         self._soon: deque[Item] = deque()
-        self._timers: list[tuple[float, int, Item]] = []
+        self._timers: list[tuple[float, int, Item, Callable[[], bool]]] = []
         self._numbers = itertools.count()
         self._helpers = Helpers()
 
@@ -46,9 +46,9 @@ class Inbox:
         """The same, before everything else; without crossing threads."""
         self._soon.append(functools.partial(function, *arguments))
 
-    def at(self, moment: float, item: Item) -> None:
-        """Call the item in the loop at a moment of `time.monotonic`."""
-        heapq.heappush(self._timers, (moment, next(self._numbers), item))
+    def at(self, moment: float, item: Item, dropped: Callable[[], bool] = lambda: False) -> None:
+        """Call the item in the loop at a moment of `time.monotonic`; forget it if it has been `dropped` before."""
+        heapq.heappush(self._timers, (moment, next(self._numbers), item, dropped))
 
     def beside(self, job: Callable[[], tuple[Any, ...]], then: Callable[..., None]) -> None:
         """Run a job in a thread of its own, then `then` with its results in the loop; the loop raises its errors."""
@@ -71,6 +71,8 @@ class Inbox:
         if self._soon:
             return self._soon.popleft()
         while True:
+            while self._timers and self._timers[0][3]():
+                heapq.heappop(self._timers)
             timeout = _LONGEST_WAIT
             if self._timers:
                 left = self._timers[0][0] - time.monotonic()

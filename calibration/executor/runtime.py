@@ -170,13 +170,13 @@ class Runtime:
         """Nothing to do: the end is found by the loop."""
 
     def sleep(self, actor: Actor, pending: Pending, seconds: float) -> None:
-        """A timer of the loop."""
+        """A timer of the loop, which goes when the sleep is interrupted."""
 
         def slept() -> None:
             self._watch.event()
             actor.slept(pending)
 
-        self._inbox.at(time.monotonic() + seconds, slept)
+        self._inbox.at(time.monotonic() + seconds, slept, lambda: pending.over)
 
     # the port: computing ---------------------------------------------------------------------------------------------
     def compute(self, actor: Actor, pending: Pending) -> None:
