@@ -45,6 +45,8 @@ def execute(arguments: argparse.Namespace) -> None:
         import parasim
 
         measured = calibration.execute(scenario, **options)
+        if measured is None:  # torchrun started this process, and rank 0 reports
+            return []
         return [measured, parasim.simulate(scenario)] if arguments.beside_simulated else [measured]
 
     _each(arguments, "running", runs)
@@ -70,9 +72,8 @@ def schema(arguments: argparse.Namespace) -> None:
 def validate(arguments: argparse.Namespace) -> None:
     """Check a scenario file and run nothing."""
     from parasim.report.output import json_text
-    from parasim.scenario import load_all
 
-    scenarios = load_all(arguments.file, arguments.overrides)
+    scenarios = _load(arguments)
     if arguments.json:
         print(json_text([{"scenario": s.name, "scheme": s.scheme.name, "actors": len(s.placement)} for s in scenarios]))
     for scenario in () if arguments.json else scenarios:
@@ -80,19 +81,31 @@ def validate(arguments: argparse.Namespace) -> None:
         print(f"{arguments.file}: valid: {scenario.name} ({scenario.scheme.name}, {hosts})")
 
 
-def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
-    """Load, run and show every variant of a file."""
-    from parasim.report import output
-    from parasim.scenario import load_all
+def _load(arguments: argparse.Namespace) -> list[Scenario]:
+    """The variant that was asked for, else every one of the file."""
+    from parasim.scenario import load, load_all
 
-    scenarios = load_all(arguments.file, arguments.overrides)
+    if arguments.variant is not None:
+        return [load(arguments.file, arguments.overrides, arguments.variant)]
+    return load_all(arguments.file, arguments.overrides)
+
+
+def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
+    """Load, run and show the variants of a file."""
+    from parasim.report import output
+
+    scenarios = _load(arguments)
     if len(scenarios) > 1 and (getattr(arguments, "record", None) or getattr(arguments, "replay", None)):
         raise ScenarioError(
-            f"{arguments.file}: has {len(scenarios)} variants; a record is of one run: use a file without"
+            f"{arguments.file}: has {len(scenarios)} variants; a record is of one run: choose one with --variant"
         )
     if arguments.out:
-        output.claim_folder(arguments.out)
+        output.claim_folder(arguments.out, "--out")
+    if getattr(arguments, "record", None):
+        output.claim_folder(os.path.dirname(arguments.record) or ".", "--record")
     results = [(scenario, result) for scenario in output.progress(doing, scenarios) for result in runs(scenario)]
+    if not results:
+        return
     if arguments.out:
         output.write_results(results, arguments.out)
     print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
@@ -126,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb(arguments)
         sys.stdout.flush()
     except ScenarioError as error:
-        return _failed(" ".join(str(error).split()), _WRONG_INPUT, debug)
+        return _failed(_one_line(error), _WRONG_INPUT, debug)
     except DeadlockError as error:
         return _failed(str(error), _FAILED, debug)
     except KeyboardInterrupt:
@@ -139,10 +152,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except Exception as error:
         name = type(error).__name__
-        what = " ".join(str(error).split()) if str(error) else "no message"
+        what = _one_line(error) or "no message"
         kind = what if isinstance(error, ParasimError) else f"{name}: {what}"
         return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
     return _DONE
+
+
+def _one_line(error: Exception) -> str:
+    """The message, without what could break the line or command the terminal."""
+    text = " ".join(str(error).split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _failed(message: str, code: int, debug: bool) -> int:
@@ -179,8 +198,9 @@ def _parser_of(name: str) -> _Parser:
     if name not in _WITHOUT_FILE:
         parser.add_argument("file", help="scenario file (YAML)")
         parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
+        parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
         parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON; null stands for a number that is not finite")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if name == "run":
         parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")

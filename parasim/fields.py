@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from types import MappingProxyType
@@ -110,21 +111,38 @@ def check_fields(owner: Any, what: str) -> None:
         If a value is outside its limits; the message names what, the field and the value.
     """
     cls: type = type(owner)
-    for name, tests, finite in _rules(cls):
+    for name, least, most in _ranges(cls):
         value = getattr(owner, name)
-        for number in value if isinstance(value, tuple) else (value,):
-            for words, holds, limit in tests:
-                if not holds(number, limit):
-                    raise ScenarioError(f"{what}: {name} must be {words} {limit}, got {number}")
-            if finite and not math.isfinite(number):
-                raise ScenarioError(f"{what}: {name} must be finite, got {number}")
+        if type(value) is tuple:
+            number = next((item for item in value if not least <= item <= most), least)
+        else:
+            number = value
+        if not least <= number <= most:
+            raise ScenarioError(f"{what}: {name} {_broken_limit(cls, name, number)}, got {number}")
 
 
 @functools.cache
-def _rules(cls: type) -> tuple[tuple[str, tuple[tuple[str, Callable[[Any, Any], bool], float], ...], bool], ...]:
-    """Name, limits, and "must it be finite?" of each field that has limits."""
-    return tuple(
-        (entry.name, tuple((*LIMITS[key], limit) for key, limit in limits.items()), entry.default != math.inf)
-        for entry in fields(cls)
-        if (limits := limits_of(entry))
-    )
+def _ranges(cls: type) -> tuple[tuple[str, float, float], ...]:
+    """Name, least and largest value of each field that has limits."""
+    ranges = []
+    for entry in fields(cls):
+        if limits := limits_of(entry):
+            most = math.inf if entry.default == math.inf else sys.float_info.max
+            least = max(-most, limits.get("ge", -math.inf))
+            if "gt" in limits:
+                least = max(least, math.nextafter(limits["gt"], math.inf))
+            most = min(most, limits.get("le", math.inf))
+            if "lt" in limits:
+                most = min(most, math.nextafter(limits["lt"], -math.inf))
+            ranges.append((entry.name, least, most))
+    return tuple(ranges)
+
+
+def _broken_limit(cls: type, name: str, number: float) -> str:
+    """What a value outside the range of its field should be."""
+    entry = next(entry for entry in fields(cls) if entry.name == name)
+    for key, limit in limits_of(entry).items():
+        words, holds = LIMITS[key]
+        if not holds(number, limit):
+            return f"must be {words} {limit}"
+    return "must be finite"

@@ -54,7 +54,7 @@ _UNIT_FOR_ADVICE = {
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.+-]\S*)?")
 _AMBIGUOUS_BITS = re.compile(r"([kKMGTPE]?i?)(?:b/s|bps|bits?ps|Bps)")
 _MAX_LENGTH = 64
-_LARGEST = 1e300
+_SMALLEST, _LARGEST = 1e-30, 1e30  # in SI units; far beyond any machine, and products of a few stay finite
 
 
 def parse_quantity(value: object, dimension: str) -> float:
@@ -70,8 +70,8 @@ def parse_quantity(value: object, dimension: str) -> float:
     Raises
     ------
     ValueError
-        If it has no unit, one of another dimension or one that is ambiguous, or if it is negative or not finite. The
-        message says what to write.
+        If it has no unit, one of another dimension or one that is ambiguous, or if it is negative, not finite or
+        absurd (above 1e30, or between 0 and 1e-30, in SI units). The message says what to write.
     """
     units, example = DIMENSIONS[dimension], EXAMPLES[dimension]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -92,6 +92,8 @@ def parse_quantity(value: object, dimension: str) -> float:
         raise ValueError(f"{_shown(value)} is negative")
     if number * units[unit] > _LARGEST:
         raise ValueError(f"{_shown(value)} is too large")
+    if 0 < number * units[unit] < _SMALLEST:
+        raise ValueError(f"{_shown(value)} is too small")
     return float(Decimal(repr(number)) * Decimal(repr(units[unit])))  # so that 50 us is 5e-05 exactly
 
 

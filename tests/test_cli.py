@@ -154,7 +154,14 @@ def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFix
         (["run", "absent.yaml"], "absent.yaml: can't be read: No such file or directory"),
         (["run", "FILE", "run.steps"], "override 'run.steps': write key.path=value, as in scheme.workers=16"),
         (["validate", "FILE", "run.steps=-5"], "override 'run.steps=-5': run.steps: -5 must be at least 1"),
-        (["run", "FILE", "--out", "FILE"], "--out FILE: can't be made: File exists"),
+        (["run", "FILE", "--out", "FILE"], "--out: folder FILE can't be made: File exists"),
+        (["execute", "FILE", "--record", "FILE/r"], "--record: folder FILE can't be made: File exists"),
+        (["run", "FILE", "--variant", "one"], "FILE: has no variants, so no 'one': leave the variant out"),
+        (
+            ["run", "FILE", "run.steps=10**5000"],
+            "override 'run.steps=10**5000': run.steps: '10**5000' is no whole number",
+        ),
+        (["run", "FILE", 'name="\\e[31m"'], None),
         (["run", "FILE", "--replay", "FILE"], None),
     ],
 )
@@ -171,7 +178,62 @@ def test_wrong_input_is_one_line_and_exit_2(
 
 def test_a_record_is_of_one_run(variants: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["execute", variants, "--record", "r.json"]) == 2
-    assert "has 2 variants; a record is of one run" in capsys.readouterr().err
+    assert "has 2 variants; a record is of one run: choose one with --variant" in capsys.readouterr().err
+
+
+def test_one_variant_of_a_file(variants: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    import calibration
+    from parasim.trace.record import Record
+
+    assert main(["run", variants, "--variant", "a/b", "run.seed=1", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert (run["variant"], run["steps"]) == ("a/b", 9)
+    assert main(["validate", variants, "--variant", "one", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"scenario": "small [one]", "scheme": "allreduce", "actors": 1}]
+    assert main(["run", variants, "--variant", "on"]) == 2
+    line = f"{variants}:9:1: variants: has no variant 'on' (did you mean 'one'?)\n"
+    assert capsys.readouterr().err == line
+
+    path = str(tmp_path / "r.json")
+    monkeypatch.setattr(
+        calibration, "execute", lambda scenario, record: (Record([[]], {}).save(record), simulate(scenario))[1]
+    )
+    monkeypatch.setattr(parasim, "simulate", lambda scenario, replay: simulate(scenario))
+    assert main(["execute", variants, "--variant", "one", "--record", path]) == 0
+    assert main(["run", variants, "--variant", "one", "--replay", path]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--beside-simulated"], ["--out", "o"]])
+def test_ranks_that_report_nothing_are_silent(
+    example: str, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    import calibration
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration, "execute", lambda scenario: None)
+    assert main(["execute", example, *options]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not [path for path in tmp_path.rglob("*.*") if path.name != "small.yaml"]
+
+
+def _strict(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_json_is_strict(
+    example: str, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diverged(scenario: Any) -> Result:
+        return Result({**simulate(scenario).summary, "loss": {"first": 1.0, "last": value}}, Trace())
+
+    monkeypatch.setattr(parasim, "simulate", diverged)
+    assert main(["run", example, "--json", "--out", str(tmp_path / "o")]) == 0
+    for text in (capsys.readouterr().out, (tmp_path / "o" / "summary.json").read_text()):
+        assert json.loads(text, parse_constant=_strict)["loss"] == {"first": 1.0, "last": None}
+    assert main(["run", example]) == 0
+    assert f"1->{value:g}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

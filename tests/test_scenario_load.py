@@ -1,12 +1,15 @@
 """Loading: from the example of the design to objects in SI units; overrides, variants, and what is refused."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from parasim.errors import ScenarioError
+from parasim.program import Shared
 from parasim.scenario import from_document, load, load_all
+from parasim.schemes.allreduce import AllReduce
 from parasim.simulation.noise import LogNormal
 
 EXAMPLE = """\
@@ -215,6 +218,33 @@ def test_overrides_of_every_shape(example: Path) -> None:
             "scheme: {kind: allreduce, placement: {worker: 1}}",
             "12:47: scheme.placement.worker: 1 must be a list of hosts, as in [0, 1]",
         ),
+        (
+            12,
+            "scheme: {kind: gpipe, workers: 8}",
+            "12:9: scheme: 8 stages need at least 8 layers; mlp has 4",
+        ),
+        (
+            12,
+            "scheme: {kind: gpipe, workers: 2, micro_batches: 7}",
+            "12:9: scheme: batch_size 64 is no multiple of micro_batches 7",
+        ),
+        (12, "scheme: {kind: adpsgd, workers: 1}", "12:9: scheme: AD-PSGD needs 2 workers or more"),
+        (
+            11,
+            "  noise: {kind: resampled, factors: [1, 0]}",
+            "11:41: cluster.noise.factors.1: 0 must be greater than 0",
+        ),
+        (
+            11,
+            "  noise: {kind: resampled, factors: [" + "9" * 100 + "]}",
+            "11:38: cluster.noise.factors.0: a number of very many digits must be at most 1e+09",
+        ),
+        (
+            11,
+            "  noise: {kind: resampled, factors: [" + "9" * 101 + "]}",
+            "11:38: cluster.noise.factors.0: a number of 101 digits is too long",
+        ),
+        (11, "  speeds: {0: 1e999}", "11:15: cluster.speeds.0: inf must be a number from 1e-06 to 1e+06"),
         (13, "optimizer: {kind: sgd, lr: .inf}", "13:28: optimizer.lr: inf is not finite"),
         (13, "optimizer: {kind: sgd, lr: 0}", "13:28: optimizer.lr: 0 must be greater than 0"),
         (13, "optimiser: {kind: sgd}", "13:1: optimiser: unknown key (did you mean 'optimizer'?)"),
@@ -231,7 +261,7 @@ def test_overrides_of_every_shape(example: Path) -> None:
         ),
         (14, "run: {seed: 1}", "14:6: run.steps: is missing (iterations of each worker (of each pipeline))"),
         (14, "", "1:1: run: is missing: write run: {steps: 100}"),
-        (1, "name: 5", "1:7: name: 5 must be a text of 1 to 200 characters"),
+        (1, "name: 5", "1:7: name: 5 must be a text of 1 to 200 printable characters"),
     ],
 )
 def test_one_line_with_the_right_place(tmp_path: Path, line: int, written: str, expected: str) -> None:
@@ -254,6 +284,14 @@ def test_one_line_with_the_right_place(tmp_path: Path, line: int, written: str, 
         ("run.steps=", "has no value: write run.steps=value ('null' removes the key)"),
         ("=5", "key '' has an empty part: write it as in scheme.workers"),
         ("run..steps=5", "key 'run..steps' has an empty part: write it as in scheme.workers"),
+        (
+            "scheme.x.99999999999999999999=5",
+            "scheme.x: unknown key of scheme 'allreduce' (there are: "
+            "algorithm, bucket_bytes, kind, overlap, placement, rows, workers)",
+        ),
+        ("run.steps=1e999", "run.steps: inf is no whole number"),
+        ("cluster.link.latency=1e999", "cluster.link.latency: inf is not finite: write '50 us'"),
+        (".".join("a" * 25) + "=1", "the key has more than 24 parts, the limit"),
         ("run.steps.x=5", "run.steps is 100, no section that could hold 'x'"),
         ("run.steps={a: 1}", "run.steps: {'a': 1} is no whole number"),
         ("run.steps=!!int 5", "tag '!!int' is not allowed: write a plain value"),
@@ -277,6 +315,12 @@ def test_sections_are_checked_together(example: Path) -> None:
     assert wide.endswith("parameters over all actors are too many; the limit is 2147483648")
     data = message(example, "run.learn=true", "workload.data={kind: regression, samples: 1000000000}")
     assert data.endswith("run.learn: data of 16000000000 numbers are too many; the limit is 2147483648")
+    batch = message(example, "run.learn=true", "workload.batch_size=1000000000")
+    assert batch.endswith("run.learn: batches of 3146000000000 stored numbers are too large; the limit is 2147483648")
+    flops = message(
+        example, "workload={model: {kind: layers, layers: [{forward_flops: 1e308, repeat: 9}]}, batch_size: 1}"
+    )
+    assert flops.endswith("workload.model: has inf FLOP per sample, more than 1e+30")
     huge = message(example, "workload.model.width=1000000000000")
     assert huge.endswith("bytes of parameters, more than 10^18")
     layers = "workload.model={kind: layers, layers: [{input_elements: 64, output_elements: 10}]}"
@@ -327,3 +371,66 @@ def test_errors_in_variants(tmp_path: Path, variants: str, expected: str) -> Non
 def test_a_file_without_variants_has_none_to_choose(example: Path) -> None:
     assert message(example, variant="ring") == "FILE: has no variants, so no 'ring': leave the variant out"
     assert [scenario.variant for scenario in load_all(example)] == [""]
+
+
+def test_shared_memory_is_of_one_machine(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AllReduce, "shared", lambda self, model: (Shared("weights", 8),))
+    assert message(example) == (
+        "FILE:12:9: scheme: its memory is shared, but its actors sit on 8 hosts: write placement with one host per role"
+    )
+    assert load(example, ["scheme.placement={worker: [3]}"]).placement == (3,) * 8
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"),
+    [
+        ("".join(f"  v{i}: {{run.seed: {i}}}\n" for i in range(501)), "variants: has 501 variants; the limit is 500"),
+        (
+            "".join(f"  v{i}: {{workload.model.depth: 10000}}\n" for i in range(400)),
+            "21:3: variants.v5: 48 actors and 60000 layers up to here are too many for one file (the limits: 1000000 "
+            "and 50000): choose one variant, or take some out",
+        ),
+        (
+            "".join(f"  v{i}: {{scheme.workers: 400000}}\n" for i in range(400)),
+            "18:3: variants.v2: 1200000 actors and 12 layers up to here are too many for one file (the limits: 1000000 "
+            "and 50000): choose one variant, or take some out",
+        ),
+        ("  ? " + "x" * 180 + "\n  : {}\n", "printable characters, the variant's included"),
+        ("  ? '" + "x" * 201 + "'\n  : {}\n", "a variant's name has 1 to 200 printable characters"),
+        ('  "\\e[31m": {}\n', "a variant's name has 1 to 200 printable characters"),
+    ],
+)
+def test_variants_have_limits(tmp_path: Path, variants: str, expected: str) -> None:
+    path = tmp_path / "v.yaml"
+    path.write_text(EXAMPLE + "variants:\n" + variants)
+    started = time.process_time()
+    with pytest.raises(ScenarioError) as error:
+        load_all(path)
+    assert str(error.value).endswith(expected)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "variants:\n" + "".join(f"  v{i}: {{run.seed: {i}}}\n" for i in range(500)),
+        lambda text: text.replace("speeds: {}", "speeds: {" + ", ".join(f"{i}: 0.5" for i in range(1900)) + "}"),
+        lambda text: text.replace("{kind: mlp}", "{kind: layers, layers: [" + "{parameters: 1}, " * 1600 + "]}"),
+        lambda text: text.replace("workers: 1900", "workers: 1000000"),
+    ],
+    ids=["variants", "speeds", "layers", "actors"],
+)
+def test_the_largest_files_are_read_in_a_second(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = tmp_path / "large.yaml"
+    lines = EXAMPLE.replace("{kind: mlp, width: 1024, depth: 4}", "{kind: mlp}").splitlines(keepends=True)
+    lines[4], lines[10], lines[11] = "", "  speeds: {}\n", "scheme: {kind: allreduce, workers: 1900}\n"
+    load_all(_written(path, "".join(lines)))
+    _written(path, change("".join(lines)))
+    started = time.process_time()
+    load_all(path)
+    assert time.process_time() - started < 2  # half a second on a quiet machine
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

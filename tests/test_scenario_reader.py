@@ -84,11 +84,11 @@ _BOMB = "a: &a [x, x]\n" + "".join(
     ("text", "match"),
     [
         (_BOMB, "anchor '&a' is not allowed"),
-        ("a: " + "[" * 100_000, "nested deeper than 24 levels"),
+        ("a: " + "[" * 130_000, "nested deeper than 24 levels"),
         ("".join(f"{'  ' * i}a:\n" for i in range(100)), "nested deeper than 24 levels"),
-        ("a: [" + "1," * 100_000 + "1]", "more than 10000 keys and values"),
-        ("a: '" + "x" * MAX_BYTES + "'", "is larger than 256 KiB, the limit for a scenario"),
-        ("? " * 100_000, "a key must be a word"),
+        ("a: [" + "1," * 60_000 + "1]", "more than 5000 keys and values"),
+        ("a: '" + "x" * MAX_BYTES + "'", "is larger than 128 KiB, the limit for a scenario"),
+        ("? " * 60_000, "a key must be a word"),
     ],
 )
 def test_bombs_are_refused_fast(tmp_path: Path, text: str, match: str) -> None:
@@ -96,7 +96,7 @@ def test_bombs_are_refused_fast(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(ScenarioError, match=match) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 2  # half a second on a quiet machine
 
 
 def test_a_value_of_an_override() -> None:

@@ -55,6 +55,8 @@ def test_parse(text: object, dimension: str, expected: float) -> None:
         (math.inf, "seconds", "inf is not finite: write '50 us'"),
         ("nan s", "seconds", "'nan s' is not finite: write '50 us'"),
         ("1e999 s", "seconds", "'1e999 s' is too large"),
+        ("1e13 EB/s", "bytes/s", "'1e13 EB/s' is too large"),
+        ("1e-31 B/s", "bytes/s", "'1e-31 B/s' is too small"),
         ("fast", "seconds", "'fast' is no quantity: write a number and a unit, as in '50 us'"),
         ("", "seconds", "'' is no quantity: write a number and a unit, as in '50 us'"),
         (True, "seconds", "True is no quantity: write '50 us'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ def results_json(runs: Runs) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """JSON that every reader takes: what is not finite (a loss that diverged) is null."""
+    """JSON that every reader takes (RFC 8259): a number that is not finite, as the loss of a diverged run, is null."""
     return json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
 
 
@@ -48,12 +49,14 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def claim_folder(folder: str) -> None:
-    """Make the folder for the results before anything long runs; `ScenarioError` if that can't be."""
+def claim_folder(folder: str | Path, option: str) -> None:
+    """Make the folder for results before anything long runs; `ScenarioError` if that can't be."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ScenarioError(f"--out {folder}: can't be made: {error.strerror or error}") from None
+        raise ScenarioError(f"{option}: folder {folder} can't be made: {error.strerror or error}") from None
+    if not os.access(folder, os.W_OK):
+        raise ScenarioError(f"{option}: folder {folder} can't be written to: choose another")
 
 
 def write_results(runs: Runs, folder: str) -> None:

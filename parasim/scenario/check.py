@@ -173,6 +173,8 @@ def _what(error: Any, shown: str, adapter: TypeAdapter[Any]) -> str:
         if key in context:
             limit = context[key]
             return f"{shown} must be {words} {f'{limit:g}' if isinstance(limit, float) else limit}"
+    if kind == "float_type" and isinstance(error["input"], int) and not isinstance(error["input"], bool):
+        return f"{shown} is too large"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":

@@ -9,7 +9,7 @@ from typing import Any
 from parasim.errors import ScenarioError
 from parasim.scenario.check import MAX_INTEGER, Section, shorten, suggestion
 from parasim.scenario.model import Execute, Run, Scenario
-from parasim.scenario.overrides import apply_overrides, apply_variant
+from parasim.scenario.overrides import apply_overrides, apply_variant, read_override, split_variants
 from parasim.scenario.parts import read_cluster, read_optimizer, read_scheme, read_workload
 from parasim.scenario.reader import Places, Tree, read_file
 
@@ -25,9 +25,12 @@ TOP_LEVEL = {
     "execute": "how `parasim execute` runs it for real",
     "variants": "name -> overrides; the file then holds a scenario per variant",
 }
-_MAX_VARIANTS = 1000
+_MAX_VARIANTS = 500
+_MAX_ALL_ACTORS = 1_000_000
+_MAX_ALL_LAYERS = 50_000
 _MAX_NAME = 200
 _MAX_TRAINED = 2**31
+_MAX_FLOPS = 1e30
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Scenario:
@@ -48,11 +51,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = 
         If anything in the file or an override is wrong; or if the file has variants and none is chosen.
     """
     tree = read_file(path)
+    read = [read_override(text) for text in overrides]
     names = _variants(tree)
     if not names:
         if variant is not None:
             raise ScenarioError(f"{tree.places.source}: has no variants, so no '{variant}': leave the variant out")
-        return _scenario(apply_overrides(tree, overrides), "")
+        return _scenario(apply_overrides(tree, read), "")
     listed = ", ".join(map(str, names))
     if variant is None:
         raise tree.places.error(
@@ -60,21 +64,32 @@ def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = 
             f"the file holds {len(names)} scenarios: choose variant= one of {listed}, or use load_all",
             at_key=True,
         )
-    for name in names:
-        if str(name) == variant:
-            return _scenario(apply_overrides(apply_variant(tree, name), overrides), variant)
-    raise tree.places.error(
-        ("variants",), f"has no variant {shorten(variant)}{suggestion(variant, names)}", at_key=True
-    )
+    chosen = next((name for name in names if str(name) == variant), None)
+    if chosen is None:
+        what = f"has no variant {shorten(variant)}{suggestion(variant, names)}"
+        raise tree.places.error(("variants",), what, at_key=True)
+    rest, parts = split_variants(tree)
+    return _scenario(apply_overrides(apply_variant(rest, parts[chosen], chosen), read), variant)
 
 
 def load_all(path: str | Path, overrides: Sequence[str] = ()) -> list[Scenario]:
     """Read every variant of a file, or its one scenario; raises as :func:`load` does."""
     tree = read_file(path)
-    names = _variants(tree)
-    if not names:
-        return [_scenario(apply_overrides(tree, overrides), "")]
-    return [_scenario(apply_overrides(apply_variant(tree, name), overrides), str(name)) for name in names]
+    read = [read_override(text) for text in overrides]
+    if not _variants(tree):
+        return [_scenario(apply_overrides(tree, read), "")]
+    rest, parts = split_variants(tree)
+    scenarios: list[Scenario] = []
+    actors = layers = 0
+    for name, part in parts.items():
+        scenarios.append(_scenario(apply_overrides(apply_variant(rest, part, name), read), str(name)))
+        actors += len(scenarios[-1].placement)
+        layers += len(scenarios[-1].workload.model.layers)
+        if len(scenarios) > 1 and (actors > _MAX_ALL_ACTORS or layers > _MAX_ALL_LAYERS):
+            what = f"{actors} actors and {layers} layers up to here are too many for one file (the limits: "
+            what += f"{_MAX_ALL_ACTORS} and {_MAX_ALL_LAYERS}): choose one variant, or take some out"
+            raise tree.places.error(("variants", name), what, at_key=True)
+    return scenarios
 
 
 def from_document(document: Mapping[str, Any], source: str = "document") -> Scenario:
@@ -90,6 +105,9 @@ def _variants(tree: Tree) -> list[str | int]:
         raise section.error(None, "is empty: name a variant, or remove it")
     if len(section.data) > _MAX_VARIANTS:
         raise section.error(None, f"has {len(section.data)} variants; the limit is {_MAX_VARIANTS}")
+    for name in section.data:
+        if not 0 < len(str(name)) <= _MAX_NAME or not str(name).isprintable():
+            raise section.error(name, f"a variant's name has 1 to {_MAX_NAME} printable characters", at_key=True)
     return list(section.data)
 
 
@@ -125,14 +143,23 @@ def _scenario(tree: Tree, variant: str) -> Scenario:
 
 def _name(top: Section, variant: str) -> str:
     name = top.data.get("name", Path(top.places.source).stem)
-    if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME:
-        raise top.error("name", f"{shorten(name)} must be a text of 1 to {_MAX_NAME} characters")
-    return f"{name} [{variant}]" if variant else name
+    whole = f"{name} [{variant}]" if variant else name
+    if not isinstance(name, str) or not name.strip() or len(whole) > _MAX_NAME or not name.isprintable():
+        with_variant = ", the variant's included" if variant else ""
+        what = f"must be a text of 1 to {_MAX_NAME} printable characters{with_variant}"
+        raise top.error("name", f"{shorten(name)} {what}")
+    return str(whole)
 
 
 def _check_together(top: Section, scenario: Scenario) -> None:
     """What no section can check on its own."""
-    workload, run = scenario.workload, top.section("run")
+    workload, run, scheme = scenario.workload, top.section("run"), top.section("scheme")
+    with scheme.blamed(None):
+        scenario.scheme.check(workload.model, workload.batch_size)
+        shared = scenario.scheme.shared(workload.model)
+    if shared and len(used := set(scenario.placement)) > 1:
+        what = f"its memory is shared, but its actors sit on {len(used)} hosts: write placement with one host per role"
+        raise scheme.error(None, what)
     if scenario.run.learn:
         if workload.data is None:
             raise run.error("learn", "needs data: write workload: {data: {kind: digits}}, or learn: false")
@@ -146,10 +173,15 @@ def _check_together(top: Section, scenario: Scenario) -> None:
         numbers = workload.data.samples * workload.data.input_elements
         if numbers > _MAX_TRAINED:
             raise run.error("learn", f"data of {numbers} numbers are too many; the limit is {_MAX_TRAINED}")
+        stored = workload.batch_size * workload.model.whole.stored_elements
+        if stored > _MAX_TRAINED:
+            raise run.error("learn", f"batches of {stored} stored numbers are too large; the limit is {_MAX_TRAINED}")
     if scenario.execute.compute == "paced" and scenario.run.learn:
         execute = top.section("execute")
         raise execute.error("compute", "'paced' sleeps instead of computing: write run: {learn: false}")
-    if workload.model.whole.nbytes > MAX_INTEGER:
-        raise top.section("workload").error(
-            "model", f"has {workload.model.whole.nbytes} bytes of parameters, more than 10^18"
-        )
+    model = workload.model
+    if model.whole.nbytes > MAX_INTEGER:
+        raise top.section("workload").error("model", f"has {model.whole.nbytes} bytes of parameters, more than 10^18")
+    flops = sum(layer.forward_flops + layer.input_flops + layer.weight_flops for layer in model.layers)
+    if not flops <= _MAX_FLOPS:
+        raise top.section("workload").error("model", f"has {flops:g} FLOP per sample, more than {_MAX_FLOPS:g}")

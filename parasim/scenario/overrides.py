@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from parasim.errors import ScenarioError
-from parasim.scenario.reader import Key, Places, Tree, read_value, show_path
+from parasim.scenario.reader import MAX_DEPTH, Key, Places, Tree, read_value, show_path
 
-__all__ = ["apply_overrides", "apply_variant", "split_override"]
+__all__ = ["Override", "apply_overrides", "apply_variant", "read_override", "split_variants"]
 
 _MAX_SHOWN = 80
 
 
-def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
+class Override(NamedTuple):
+    """One "key.path=value", read: where it goes, what, and its place for errors."""
+
+    path: Key
+    value: Any
+    place: str
+
+
+def apply_overrides(tree: Tree, overrides: Sequence[Override]) -> Tree:
     """Apply overrides of the command line in their order, to a copy; an override to `null` removes the key."""
     result = _copied(tree)
-    for override in overrides:
-        path, value, place = split_override(override)
+    for path, value, place in overrides:
         _put(result, path, value, place, {})
     return result
 
 
-def split_override(override: str) -> tuple[Key, Any, str]:
-    """Path, value and place (for errors) of one "key.path=value".
+def read_override(override: str) -> Override:
+    """Read one "key.path=value".
 
     Raises
     ------
@@ -39,33 +47,50 @@ def split_override(override: str) -> tuple[Key, Any, str]:
     path = _path(name, place)
     if not text.strip():
         raise ScenarioError(f"{place}: has no value: write {name.strip()}=value ('null' removes the key)")
-    return path, read_value(text, place), place
+    return Override(path, read_value(text, place), place)
 
 
-def apply_variant(tree: Tree, name: str | int) -> Tree:
-    """Apply the overrides under ``variants: {name: ...}`` to a copy of the document without its variants."""
+def split_variants(tree: Tree) -> tuple[Tree, dict[str | int, Tree]]:
+    """Take a document with ``variants: {name: overrides}`` apart: the rest of it, and each variant's part."""
+    variants = tree.data["variants"]
+    rest = Tree({key: value for key, value in tree.data.items() if key != "variants"}, _no_places(tree))
+    parts = {name: Tree(overrides, _no_places(tree)) for name, overrides in variants.items()}
+    for of in ("keys", "values"):
+        for key, place in getattr(tree.places, of).items():
+            part = rest if key[:1] != ("variants",) else parts.get(key[1]) if len(key) > 1 else None
+            if part is not None:
+                getattr(part.places, of)[key] = place
+    return rest, parts
+
+
+def _no_places(tree: Tree) -> Places:
+    return Places(tree.places.source, {}, {})
+
+
+def apply_variant(rest: Tree, part: Tree, name: str | int) -> Tree:
+    """Apply the overrides of one variant to a copy of the rest of the document."""
     here: Key = ("variants", name)
-    overrides = tree.data["variants"][name]
-    result = _copied(tree)
-    del result.data["variants"]
-    if not isinstance(overrides, dict):
-        raise tree.places.error(here, "must be a mapping of overrides, as in {scheme.workers: 16}")
-    for key, value in overrides.items():
-        path = _path(str(key), tree.places.of_key((*here, key)))
-        inner = _places_below(tree.places, (*here, key), path)
-        _put(result, path, value, tree.places.of_value((*here, key)), inner)
+    result = _copied(rest)
+    if not isinstance(part.data, dict):
+        raise part.places.error(here, "must be a mapping of overrides, as in {scheme.workers: 16}")
+    for key, value in part.data.items():
+        path = _path(str(key), part.places.of_key((*here, key)))
+        inner = _places_below(part.places, (*here, key), path)
+        _put(result, path, value, part.places.of_value((*here, key)), inner)
     return result
 
 
 def _path(name: str, place: str) -> Key:
-    words = [word.strip() for word in name.split(".")]
+    words = [word.strip() for word in name.split(".", MAX_DEPTH)]
+    if len(words) > MAX_DEPTH:
+        raise ScenarioError(f"{place}: the key has more than {MAX_DEPTH} parts, the limit")
     if not all(words):
         raise ScenarioError(
             f"{place}: key '{name.strip()[:_MAX_SHOWN]}' has an empty part: write it as in scheme.workers"
         )
     if words[0] == "variants":
         raise ScenarioError(f"{place}: variants can't be overridden: edit the file")
-    return tuple(int(word) if word.isascii() and word.isdigit() else word for word in words)
+    return tuple(int(word) if re.fullmatch("[0-9]{1,18}", word) else word for word in words)
 
 
 def _copied(tree: Tree) -> Tree:

@@ -15,18 +15,24 @@ from parasim.errors import ScenarioError
 
 __all__ = ["Key", "Places", "Tree", "read_file", "read_value", "show_path"]
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 128 * 1024
 MAX_DEPTH = 24
-MAX_VALUES = 10_000
-MAX_DIGITS = 400
+MAX_VALUES = 5_000
+MAX_DIGITS = 100
+_MAX_SHOWN = 60
 
 Key = tuple[str | int, ...]
 """Path of a value: keys of mappings and places in lists."""
 
 
 def show_path(path: Key) -> str:
-    """Write a path as overrides do: "cluster.link.bandwidth"."""
-    return ".".join(map(str, path))
+    """Write a path as overrides do, fit for a line of text: "cluster.link.bandwidth"."""
+    return ".".join(map(_show_key, path))
+
+
+def _show_key(key: str | int) -> str:
+    text = str(key)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +181,18 @@ class _Builder:
         from ruamel.yaml.events import AliasEvent
 
         self.values += 1
-        at = f"{self.place(event.start_mark)}: {show_path(path)}{': ' if path else ''}"
         if self.values > MAX_VALUES:
-            raise ScenarioError(f"{at}more than {MAX_VALUES} keys and values, the limit for a scenario")
-        if isinstance(event, AliasEvent):
-            raise ScenarioError(f"{at}alias '*{event.anchor}' is not allowed: write the value out")
-        if event.anchor is not None:
-            raise ScenarioError(f"{at}anchor '&{event.anchor}' is not allowed: write the value out where it is used")
-        if event.tag is not None:
+            what = f"more than {MAX_VALUES} keys and values, the limit for a scenario"
+        elif isinstance(event, AliasEvent):
+            what = f"alias '*{event.anchor}' is not allowed: write the value out"
+        elif event.anchor is not None:
+            what = f"anchor '&{event.anchor}' is not allowed: write the value out where it is used"
+        elif event.tag is not None:
             tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            raise ScenarioError(f"{at}tag '{tag}' is not allowed: write a plain value")
+            what = f"tag '{tag}' is not allowed: write a plain value"
+        else:
+            return
+        raise ScenarioError(f"{self.place(event.start_mark)}: {show_path(path)}{': ' if path else ''}{what}")
 
     def list(self, events: Iterator[Any], path: Key) -> list[Any]:
         from ruamel.yaml.events import SequenceEndEvent
