@@ -261,14 +261,14 @@ def reduced(workers: int, algorithm: str, values: bool, elements: int = 7) -> Se
     return setup(Role("worker", workers, worker), values=values, groups=(members,))
 
 
-def native_deadlock() -> Setup:
+def native_deadlock(workers: int = 3) -> Setup:
     def worker(me: Context) -> Program[None]:
         if me.rank:
             yield from Collective("barrier", me.group("worker"), None, "native")
         else:
             yield from Recv(1, "never")
 
-    return setup(Role("worker", 3, worker))
+    return setup(Role("worker", workers, worker))
 
 
 def overlapping() -> Setup:
@@ -358,7 +358,7 @@ def lock_deadlock() -> Setup:
     return setup(Role("worker", 2, worker), shared=shared)
 
 
-def failing(how: str) -> Setup:
+def failing(how: str, workers: int = 3) -> Setup:
     """Rank 1 fails while the others wait for it."""
 
     def worker(me: Context) -> Program[None]:
@@ -383,7 +383,7 @@ def failing(how: str) -> Setup:
         if how == "exit":
             os._exit(3)
 
-    return setup(Role("worker", 3, worker), values=True)
+    return setup(Role("worker", workers, worker), values=True)
 
 
 def waiting(seconds: float) -> Setup:

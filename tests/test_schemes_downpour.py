@@ -113,7 +113,7 @@ def test_staleness_of_unequal_workers_worked_by_hand():
         (2, 4, [0, 1, 0, 1]),
         (2, 2, [0] * 4),
         (4, 2, [0] * 2),
-        (3, 1, [0] * 2),  # the last two gradients wait for a third
+        (3, 1, [0] * 3),  # the last two gradients are pushed with the last step
     ],
 )
 def test_own_steps_between_fetches_count_as_staleness(n_push, n_fetch, expected):

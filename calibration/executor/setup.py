@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calibration.executor.pacing import Pace, modelled
 from parasim.errors import ExecutionError, ScenarioError
 from parasim.program.context import Context
 from parasim.program.groups import Cast
 from parasim.program.shared import Shared
+from parasim.simulation.pace import Pace, modelled
 
 __all__ = ["Setup", "from_scenario", "make_setup"]
 

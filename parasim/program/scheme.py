@@ -64,11 +64,11 @@ class Setting:
             backward_kernel(whole, self.batch_size)
         )
 
-    def update_seconds(self, fraction: float = 1.0, copy: bool = False) -> float:
-        """The optimiser's update of this fraction of the parameters; with `copy`, and a copy of them."""
+    def update_seconds(self, fraction: float = 1.0, copy: bool = False, scale: float = 1.0) -> float:
+        """The optimiser's update of this fraction of the parameters by a scaled gradient; with `copy`, and a copy."""
         operands = 2 + len(self.optimizer.slots)
         return self._count(
-            update_function(self.optimizer, copy), operands, fraction, "update", (("scale", 1.0),), ("count",)
+            update_function(self.optimizer, copy), operands, fraction, "update", (("scale", scale),), ("count",)
         )
 
     def math_seconds(self, function: Callable[..., Any], operands: int = 1) -> float:

@@ -147,4 +147,4 @@ class AllReduce(Scheme):
             nbytes += reduction.bytes_sent_mean
             messages += reduction.messages_sent_mean
             exact = exact and reduction.exact
-        return ClosedForm(end + setting.update_seconds(), nbytes, messages, 0.0, exact)
+        return ClosedForm(end + setting.update_seconds(scale=1 / options.workers), nbytes, messages, 0.0, exact)

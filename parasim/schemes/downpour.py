@@ -82,7 +82,7 @@ class Downpour(Scheme):
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
             if n_push > 1:
                 yield from me.accumulate(pushed, gradient)
-            push = (step + 1) % n_push == 0
+            push = (step + 1) % n_push == 0 or step + 1 == me.num_steps  # no gradient is left behind
             fetch = (step + 1) % n_fetch == 0 and step + 1 < me.num_steps
             if not fetch and n_fetch > 1:
                 yield from me.optimize(replica, gradient)

@@ -141,7 +141,8 @@ class GPipe(Scheme):
         both = [a + b for a, b in zip(again, backward, strict=True)]
         sizes = [part.output_elements * samples * model.itemsize for part in parts[:-1]]
         links = [setting.alpha + size * setting.beta for size in sizes]
-        updates = [setting.update_seconds(part.parameters / max(1, model.whole.parameters)) for part in parts]
+        shares = [part.parameters / max(1, model.whole.parameters) for part in parts]
+        updates = [setting.update_seconds(share, scale=1 / micros) for share in shares]
         seconds = sum(forward) + sum(links) + (micros - 1) * max(forward + links)
         seconds += again[-1] + sum(backward) + sum(links) + (micros - 1) * max(both + links) + updates[0]
         repeated = all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))

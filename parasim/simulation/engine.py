@@ -27,10 +27,10 @@ from parasim.runtime.deadlock import deadlock_error
 from parasim.runtime.mailbox import Envelope, Receipt
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Pending, Task
-from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
+from parasim.simulation.pace import modelled
 from parasim.simulation.processors import Processor
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
@@ -84,12 +84,14 @@ class Engine:
         self.events = 0
         self._cluster = cluster
         self._placement = placement
-        self._noise = noise or NoNoise()
-        self._speeds = dict(speeds or {})
         self._overhead = overhead
         self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
         self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
-        self._computes = [0] * len(cast)
+        law, faster = noise or NoNoise(), speeds or {}
+        self._paces = [
+            modelled(cluster.hosts[host].device, law, context.draws, faster.get(context.rank, 1.0))
+            for host, context in zip(placement, contexts, strict=True)
+        ]
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
         self._vectors: dict[str, SimulatedVector] = {}
@@ -182,16 +184,9 @@ class Engine:
 
     def compute(self, actor: Actor, pending: Pending) -> None:
         """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
-        rank = actor.rank
-        kernel = pending.op.kernel
-        host = self._placement[rank]
-        seconds = kernel_seconds(self._cluster.hosts[host].device, kernel)
-        seconds *= self._noise.factor(actor.context.draws, kernel, self._computes[rank])
-        self._computes[rank] += 1
-        if rank in self._speeds:
-            seconds /= self._speeds[rank]
         start = self.now()
-        self._processors[host].start(seconds, lambda: self._computed(actor, pending, start))
+        seconds = self._paces[actor.rank](pending.op.kernel)
+        self._processors[self._placement[actor.rank]].start(seconds, lambda: self._computed(actor, pending, start))
 
     def _computed(self, actor: Actor, pending: Pending, start: float) -> None:
         op = pending.op

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from calibration.executor.pacing import modelled
 from calibration.executor.setup import Setup
 from parasim.simulation.noise import NoNoise
+from parasim.simulation.pace import modelled
 from tests.conformance.stage import cast_of, context_of, device
 
 

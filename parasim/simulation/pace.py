@@ -1,4 +1,4 @@
-"""Computing in modelled time: the time a kernel takes in the simulator, with the same draws."""
+"""The time of an actor's computes: its device's, times noise, over its speed; in virtual and in paced real runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ Pace = Callable[[Kernel], float]
 
 
 def modelled(device: Device, noise: NoiseLaw, draws: Draws, speed: float = 1.0) -> Pace:
-    """The pace of one actor whose device runs at `speed` times that of `device`."""
-    count = 0
+    """The pace of one actor whose device runs at `speed` times that of `device`.
+
+    Kernels of no step are counted by label, so that one more reduction changes nobody else's draws.
+    """
+    counts: dict[str, int] = {}
 
     def seconds(kernel: Kernel) -> float:
-        nonlocal count
-        factor = noise.factor(draws, kernel, count)
-        count += 1
-        return kernel_seconds(device, kernel) * factor / speed
+        count = 0
+        if kernel.step < 0:
+            count = counts.get(kernel.label, 0)
+            counts[kernel.label] = count + 1
+        return kernel_seconds(device, kernel) * noise.factor(draws, kernel, count) / speed
 
     return seconds
