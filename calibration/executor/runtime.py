@@ -22,7 +22,6 @@ from calibration.executor.courier import LAST, MESSAGE, Courier
 from calibration.executor.device import CpuDevice
 from calibration.executor.inbox import Inbox, throw
 from calibration.executor.memory import Memory, Vector
-from calibration.executor.pacing import Pace
 from calibration.executor.streams import Stream
 from calibration.executor.watch import Watch
 from parasim.errors import ProgramError
@@ -34,6 +33,7 @@ from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import Blocked
 from parasim.runtime.mailbox import Envelope, Receipt
 from parasim.runtime.tasks import Pending, Task
+from parasim.simulation.pace import Pace
 
 __all__ = ["Runtime", "Stuck"]
 
@@ -47,12 +47,16 @@ class Incoming(Envelope):
 
 
 class Stuck(Exception):
-    """The run is a deadlock; `rows` say what this rank's programs wait for, at `now`."""
+    """The run is a deadlock; `rows` say what this rank's programs wait for, at `now`.
 
-    def __init__(self, rows: list[Blocked], now: float) -> None:
+    `stranded`: a thread is left that waits inside a native collective for ever.
+    """
+
+    def __init__(self, rows: list[Blocked], now: float, stranded: bool) -> None:
         super().__init__(f"deadlock at {now} s")
         self.rows = rows
         self.now = now
+        self.stranded = stranded
 
 
 class Runtime:
@@ -124,7 +128,8 @@ class Runtime:
             self._courier.tell(peer, [LAST])
         self._courier.finish()
         if self._watch.verdict.kind == "stuck":
-            stuck = Stuck(actor.table(), self.now())
+            stranded = any(stream.waiting for stream in self._streams.values())
+            stuck = Stuck(actor.table(), self.now(), stranded)
             self._drain()
             raise stuck
 
