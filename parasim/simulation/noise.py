@@ -2,9 +2,9 @@
 
 A factor is a pure function of the actor's draws and of what the kernel is for (step, micro-batch, label, layer), so
 two schemes that compute the same thing meet the same noise, and adding an actor changes nobody else's. Kernels that
-belong to no step are told apart by the actor's running count of their label. Each law is the inverse of its distribution
-function at one uniform draw (the log-normal: at one normal draw), so laws of different strength slow down the same
-kernels.
+belong to no step are told apart by the actor's running count of their label. Each law is the inverse of its
+distribution function at one uniform draw (the log-normal: at one normal draw), so laws of different strength slow down
+the same kernels.
 """
 
 from __future__ import annotations
