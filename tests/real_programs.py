@@ -271,6 +271,20 @@ def native_deadlock(workers: int = 3) -> Setup:
     return setup(Role("worker", workers, worker))
 
 
+def crossed_streams() -> Setup:
+    """Two native collectives on two lanes, first used in opposite orders."""
+
+    def worker(me: Context) -> Program[None]:
+        lanes = ("a", "b") if me.rank else ("b", "a")
+        handles = []
+        for lane in lanes:
+            handles.append((yield from Post(Collective("barrier", me.group("worker"), None, "native"), lane)))
+            yield from Sleep(0.02)
+        yield from Wait(handles)
+
+    return setup(Role("worker", 2, worker))
+
+
 def overlapping() -> Setup:
     """A compute of one lane runs beside the transfer of another; cancelled work leaves its row."""
 

@@ -114,6 +114,11 @@ def test_a_native_collective_that_a_member_never_joins(pool: Pool) -> None:
     assert str(caught.value).count("Collective") == 2
 
 
+def test_native_streams_may_be_first_used_in_any_order(pool: Pool) -> None:
+    outcome = run(pool, "crossed_streams", 2)
+    assert sorted(row.lane for row in outcome.trace if row.op == "collective") == ["a", "a", "b", "b"]
+
+
 def test_computes_run_beside_transfers(pool: Pool) -> None:
     outcome = run(pool, "overlapping", 2)
     assert outcome.returns == ([7, True, 3],) * 2

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-__all__ = ["Group", "local_store"]
+__all__ = ["Group", "local_store", "own_client"]
 
 dist: Any = torch.distributed  # much of it is untyped
 _FOREVER = timedelta(days=300)
@@ -31,6 +31,14 @@ def local_store(port: int, rank: int, size: int, listener: int | None) -> Any:
     return dist.TCPStore(
         "127.0.0.1", port, size, listener is not None, timeout=_FOREVER, wait_for_workers=False, **served
     )
+
+
+def own_client(store: Any) -> Any:
+    """The same store over a connection of its own: a client that waits for a key keeps its other threads waiting.
+
+    Older torch can't clone stores: there, ranks must first use their native streams in one order.
+    """
+    return store.clone() if hasattr(store, "clone") else store
 
 
 class Group:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.executor.backend import Group
+from calibration.executor.backend import Group, own_client
 from calibration.executor.device import choose_device
 from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
@@ -74,7 +74,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     group = Group(place.store, "all", place.rank, place.size)
 
     def open_group(ranks: tuple[int, ...], name: str, nccl: bool) -> Group:
-        return Group(place.store, name, ranks.index(place.rank), len(ranks), nccl=nccl)
+        return Group(own_client(place.store), name, ranks.index(place.rank), len(ranks), nccl=nccl)
 
     actors = setup.cast.actors
     role = actors[place.rank].role
