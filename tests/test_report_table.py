@@ -28,7 +28,7 @@ def summary(**changes: Any) -> dict[str, Any]:
 
 def test_a_row_in_human_units() -> None:
     lines = results_table([summary()], ["eight workers"]).splitlines()
-    assert lines[0].split() == ["time", "per", "samples", "com-", "trans-", "sent", "per", "mes-", "staleness"]
+    assert lines[0].split() == ["time", "per", "samples", "sent", "per", "messages", "staleness"]
     row = next(line for line in lines if line.startswith("eight workers"))
     cells = [
         "allreduce",

@@ -31,18 +31,22 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
     learned = any(_loss(summary) != _NONE for summary in summaries)
     clocks = [str(summary["clock"]) for summary in summaries]
     columns = [
-        Column("scenario", list(labels), least=9),
+        Column("scenario", list(labels), least=4),
         Column("scheme", [str(summary["scheme"]) for summary in summaries], least=9),
-        *([Column("clock", clocks, least=4)] if len(set(clocks)) > 1 else []),
+        *([Column("clock", clocks, least=9)] if len(set(clocks)) > 1 else []),
         Column("workers", [str(summary["workers"]) for summary in summaries]),
         Column("time per\nstep", [_quantity(summary["seconds_per_step"], "seconds") for summary in summaries]),
         Column("samples\nper s", [_count(summary["samples_per_second"]) for summary in summaries]),
         *(
-            Column(heading, [_percent(summary["shares"], share) for summary in summaries])
-            for heading, share in (("com-\npute", "compute"), ("trans-\nfer", "transfer"), ("wait", "wait"))
+            Column(share, [_percent(summary["shares"], share) for summary in summaries], narrow=narrow)
+            for share, narrow in (("compute", "com-\npute"), ("transfer", "trans-\nfer"), ("wait", ""))
         ),
         Column("sent per\nstep", [_quantity(s["bytes_sent_per_worker_per_step"], "bytes") for s in summaries]),
-        Column("mes-\nsages", [_count(summary["messages_sent_per_worker_per_step"]) for summary in summaries]),
+        Column(
+            "messages\nper step",
+            [_count(summary["messages_sent_per_worker_per_step"]) for summary in summaries],
+            narrow="mes-\nsages",
+        ),
         Column("staleness\nmean (max)", [_staleness(summary) for summary in summaries]),
         *([Column("loss", [_loss(summary) for summary in summaries])] if learned else []),
         Column("memory", [_quantity(summary["memory_bytes_per_worker"], "bytes") for summary in summaries]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Column", "shortened", "table"]
 
@@ -13,11 +13,13 @@ class Column:
     """One column: its heading (lines separated by newlines), its cells, and which way it gives when space is short.
 
     `least` is the width that a text column may be cut to; None for numbers, which are never cut and stand to the right.
+    `narrow` is the heading where space is short.
     """
 
     heading: str
     cells: Sequence[str]
     least: int | None = None
+    narrow: str = ""
 
     @property
     def width(self) -> int:
@@ -32,6 +34,10 @@ def shortened(text: str, width: int) -> str:
 
 def table(columns: Sequence[Column], width: int) -> list[str]:
     """Lines of the table, at most `width` wide as long as cutting the text columns achieves it."""
+    columns = list(columns)
+    for place in [i for i, column in enumerate(columns) if column.narrow][::-1]:
+        if sum(column.width + 1 for column in columns) - 1 > width:
+            columns[place] = replace(columns[place], heading=columns[place].narrow)
     widths = [column.width for column in columns]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= width else 1
     excess = sum(widths) + gap * (len(widths) - 1) - width
