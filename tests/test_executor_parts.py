@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.executor.device import CpuDevice, choose_device
+from calibration.executor.device import NO_GPU, CpuDevice, StagedDevice, choose_device, current_device
 from calibration.executor.failures import Failure, first_failure
 from calibration.executor.frames import pack_frame, receive_frame, send_frame, unpack_frame
 from calibration.executor.inbox import Inbox
-from calibration.executor.pacing import modelled
 from calibration.executor.returns import decode, encode
 from parasim.cluster.hosts import Device
 from parasim.errors import ExecutionError, ProgramError
@@ -24,6 +23,7 @@ from parasim.program.buffers import Buffer
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 from parasim.simulation.noise import LogNormal
+from parasim.simulation.pace import modelled
 
 
 def test_frames_pass_a_socket_whole() -> None:
@@ -65,7 +65,50 @@ def test_on_the_cpu_the_device_seam_copies_nothing() -> None:
     landing.copy_(values)
     assert device.landed(landing, other) is other
     assert other.tolist() == values.tolist()
-    assert choose_device(0).cuda == torch.cuda.is_available()
+    assert device.identity == NO_GPU
+
+
+class Staged(StagedDevice):
+    """A device whose memory is the CPU's, and which remembers what it staged."""
+
+    def __init__(self):
+        self.staged = []
+
+    def staging(self, dtype, elements):
+        self.staged.append(torch.empty(elements, dtype=dtype))
+        return self.staged[-1]
+
+    def place(self, values):
+        return values.clone()
+
+
+def test_values_of_other_devices_pass_through_staging_memory() -> None:
+    device, values = Staged(), torch.arange(4.0)
+    wire = device.to_wire(values[1:])
+    assert wire.data_ptr() == device.staged[0].data_ptr()
+    assert wire.view(torch.float32).tolist() == [1.0, 2.0, 3.0]
+    into = torch.zeros(3, dtype=torch.float64)
+    for target in (into, None):
+        landing = device.landing(torch.float32, 3, target)
+        assert landing is device.staged[-1]
+        landing.view(torch.uint8).copy_(wire)
+        final = device.landed(landing, target)
+        assert final.tolist() == [1.0, 2.0, 3.0]
+        assert final is into if target is into else final is not landing
+
+
+def test_devices_are_chosen_by_name() -> None:
+    assert type(choose_device("cpu", 0)) is CpuDevice
+    assert current_device() == "cpu"
+    with pytest.raises(ExecutionError, match="no device 'tpu'; use auto, cpu or cuda"):
+        choose_device("tpu", 0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without GPU")
+def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
+    assert type(choose_device("auto", 0)) is CpuDevice
+    with pytest.raises(ExecutionError, match="torch finds no GPU"):
+        choose_device("cuda", 0)
 
 
 def test_the_first_failure_is_reported_and_what_followed_is_not() -> None:

@@ -50,14 +50,15 @@ class Group:
         Where its members meet, and under which name.
     index, size
         Place of this process in the group, and number of members.
-    nccl
-        Over NCCL instead of gloo: collectives of CUDA tensors only.
+    gpu
+        Over NCCL instead of gloo: collectives of tensors on this GPU only. Not run on GPUs yet.
     """
 
-    def __init__(self, store: Any, prefix: str, index: int, size: int, *, nccl: bool = False) -> None:
+    def __init__(self, store: Any, prefix: str, index: int, size: int, *, gpu: torch.device | None = None) -> None:
         self.index = index
         self.size = size
-        kind: Any = dist.ProcessGroupNCCL if nccl else dist.ProcessGroupGloo
+        self._gpu = gpu
+        kind: Any = dist.ProcessGroupGloo if gpu is None else dist.ProcessGroupNCCL
         self._group: Any = kind(dist.PrefixStore(prefix, store), index, size, _FOREVER)
 
     # messages: the replies are works, to be waited for in a thread of their own ------------------------------------
@@ -78,7 +79,7 @@ class Group:
         """Sum, mean or maximum over the members."""
         options = dist.AllreduceOptions()
         options.reduceOp = _OPERATORS[reduce]
-        _finish(self._group.allreduce([tensor], options))
+        self._finish(self._group.allreduce([tensor], options))
         self._scale(tensor, reduce)
 
     def reduce_scatter(self, tensor: torch.Tensor, cuts: Sequence[int], reduce: str) -> None:
@@ -91,7 +92,7 @@ class Group:
         pieces = [tensor[cuts[i] : cuts[i + 1]] for i in range(self.size)]
         options = dist.ReduceScatterOptions()
         options.reduceOp = _OPERATORS[reduce]
-        _finish(self._group.reduce_scatter([out], [pieces], options))
+        self._finish(self._group.reduce_scatter([out], [pieces], options))
         self._scale(out, reduce)
         tensor[start:stop] = out
 
@@ -101,20 +102,20 @@ class Group:
         own = tensor.new_zeros(widest)
         own[: cuts[self.index + 1] - cuts[self.index]] = tensor[cuts[self.index] : cuts[self.index + 1]]
         gathered = [torch.empty_like(own) for _ in range(self.size)]
-        _finish(self._group.allgather([gathered], [own]))
+        self._finish(self._group.allgather([gathered], [own]))
         for i, piece in enumerate(gathered):
             tensor[cuts[i] : cuts[i + 1]] = piece[: cuts[i + 1] - cuts[i]]
 
     def all_to_all(self, out: torch.Tensor, tensor: torch.Tensor, counts_in: list[int], counts: list[int]) -> None:
         """Piece j of `tensor` goes to member j; `out` takes the pieces of all members."""
-        _finish(self._group.alltoall_base(out, tensor, counts_in, counts))
+        self._finish(self._group.alltoall_base(out, tensor, counts_in, counts))
 
     def broadcast(self, tensor: torch.Tensor, root: int) -> None:
         """The root's tensor reaches all."""
         options = dist.BroadcastOptions()
         options.rootRank = root
         options.rootTensor = 0
-        _finish(self._group.broadcast([tensor], options))
+        self._finish(self._group.broadcast([tensor], options))
 
     def latest(self, moment: float) -> float:
         """The largest of the members' moments: known once all have come."""
@@ -135,9 +136,8 @@ class Group:
         if reduce == "mean":
             tensor.mul_(1 / self.size)
 
-
-def _finish(work: Any) -> None:
-    """Wait; on CUDA also for the stream that the wait is ordered on."""
-    work.wait()
-    if torch.cuda.is_available():
-        torch.cuda.current_stream().synchronize()
+    def _finish(self, work: Any) -> None:
+        """Wait; NCCL's wait only orders the current stream after it, so wait for that too."""
+        work.wait()
+        if self._gpu is not None:
+            torch.cuda.current_stream(self._gpu).synchronize()

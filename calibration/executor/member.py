@@ -66,15 +66,15 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
         raise ExecutionError(f"the cast has {len(setup.cast)} actors, the run {place.size} ranks; give as many")
     torch.set_num_threads(setup.threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    device = choose_device(place.local_rank)
+    device = choose_device(setup.device, place.local_rank)
     context = setup.context(place.rank)
     memory = Memory(setup.shared, place.directory, context)
     if place.rank == 0:
         memory.create()
     group = Group(place.store, "all", place.rank, place.size)
 
-    def open_group(ranks: tuple[int, ...], name: str, nccl: bool) -> Group:
-        return Group(own_client(place.store), name, ranks.index(place.rank), len(ranks), nccl=nccl)
+    def open_group(ranks: tuple[int, ...], name: str, gpu: torch.device | None) -> Group:
+        return Group(own_client(place.store), name, ranks.index(place.rank), len(ranks), gpu=gpu)
 
     actors = setup.cast.actors
     role = actors[place.rank].role

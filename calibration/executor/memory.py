@@ -37,7 +37,8 @@ class Vector:
         self._mutex = threading.Lock()  # record locks keep processes apart, not the threads of one
         self._values: Any = None
         if self._tensors is not None:
-            dtype = self._tensors.zeros(0).dtype
+            empty = self._tensors.zeros(0)
+            dtype, self._device = empty.dtype, empty.device
             name = str(directory / f"{shared.name}.values")
             self._values = torch.from_file(name, shared=True, size=shared.elements, dtype=dtype)
 
@@ -47,15 +48,15 @@ class Vector:
         (directory / f"{shared.name}.versions").write_bytes(bytes(_WORD * shared.parts))
         (directory / f"{shared.name}.lock").touch()
         if context.tensors is not None:
-            context.shared_values(shared).numpy().tofile(directory / f"{shared.name}.values")
+            context.shared_values(shared).cpu().numpy().tofile(directory / f"{shared.name}.values")
 
     def version(self, part: int) -> int:
         """Updates written to a part so far."""
         return self._versions[part]
 
     def load(self, start: int, stop: int) -> Any:
-        """A private copy of elements ``[start, stop)``."""
-        return None if self._tensors is None else self._tensors.copy(self._values[start:stop])
+        """A private copy of elements ``[start, stop)``, where the context's values live."""
+        return None if self._tensors is None else self._values[start:stop].to(self._device, copy=True)
 
     def store(self, part: int, start: int, values: Any) -> int:
         """Overwrite from element `start`, without a lock; counts and replies with the part's version."""
@@ -69,7 +70,7 @@ class Vector:
             fcntl.lockf(self._file, fcntl.LOCK_EX, 1, part)
             try:
                 if self._tensors is not None:
-                    self._tensors.add_(self._values[start : start + len(values)], values)
+                    self._tensors.add_(self._values[start : start + len(values)], values.to("cpu"))
                 self._versions[part] += 1
                 return self._versions[part]
             finally:

@@ -67,7 +67,7 @@ class Runtime:
     group
         All ranks.
     open_group
-        Makes the process group of a native stream: of its ranks and its name, over NCCL or not.
+        Makes the process group of a native stream: of its ranks and its name, over NCCL if a GPU is given.
     mains
         Of each rank: is its main program one that the run waits for?
     memory
@@ -83,7 +83,7 @@ class Runtime:
     def __init__(
         self,
         group: Group,
-        open_group: Callable[[tuple[int, ...], str, bool], Group],
+        open_group: Callable[[tuple[int, ...], str, torch.device | None], Group],
         mains: list[bool],
         memory: Memory,
         device: CpuDevice,

@@ -35,6 +35,9 @@ class Setup:
         first used.
     threads
         Threads of each process for arithmetic.
+    device
+        Where values live: "cpu", "cuda" (the ranks of a machine take its GPUs in turn), or "auto": GPUs if there are
+        any. `context` is called when the rank's GPU is the current one.
     """
 
     cast: Cast
@@ -43,6 +46,7 @@ class Setup:
     shared: tuple[Shared, ...] = ()
     streams: tuple[tuple[str, str], ...] = field(default=())
     threads: int = 1
+    device: str = "cpu"
 
 
 def make_setup(factory: str, arguments: Mapping[str, Any]) -> Setup:
@@ -70,13 +74,13 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     ScenarioError
         If computing is real and there is no data to train on.
     """
+    from calibration.executor.device import current_device
     from parasim.scenario import from_document
     from parasim.study.build import build_cast, build_context, build_learner
     from parasim.study.simulate import build_cluster, build_noise
 
     scenario = from_document(document, source)
     cast = build_cast(scenario)
-    learner = None
     pace = None
     if compute == "paced":
         hosts, noise = build_cluster(scenario).hosts, build_noise(scenario)
@@ -91,16 +95,21 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
             f"{source}: execute.compute: 'real' trains the network and needs data: write workload: {{data: {{kind: "
             "digits}}, or execute: {compute: paced}"
         )
-    if compute != "paced" or scenario.run.learn:
-        learner = build_learner(scenario)
+
+    def context(rank: int) -> Context:
+        learns = compute != "paced" or scenario.run.learn
+        learner = build_learner(scenario, current_device()) if learns else None
+        return build_context(scenario, cast, rank, learner)
+
     scheme = scenario.scheme
     options = vars(scheme.options).values()
     streams = [(group, lane) for group in cast.groups for lane in scheme.lanes()] if "native" in options else []
     return Setup(
         cast,
-        lambda rank: build_context(scenario, cast, rank, learner),
+        context,
         pace,
         scheme.shared(scenario.workload.model),
         tuple(streams),
         scenario.execute.threads,
+        getattr(scenario.execute, "device", "auto"),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from calibration.executor.backend import Group
-from calibration.executor.device import CpuDevice
+from calibration.executor.device import NO_GPU, CpuDevice
 from parasim.program.buffers import Buffer
 from parasim.program.collectives.algorithms import ALGORITHMS, check, cuts, cuts_in
 from parasim.program.ops import Collective
@@ -29,10 +29,15 @@ class Stream:
     Parameters
     ----------
     open_group
-        Makes the process group of a name; all members do, when the first collective is called or before.
+        Makes the process group of a name (over NCCL if a GPU is given); all members do, when the first collective is
+        called or before.
+    device
+        Where this rank's values live. They stay there, and go over NCCL, if every member has a GPU of its own.
     """
 
-    def __init__(self, name: str, size: int, open_group: Callable[[str, bool], Group], device: CpuDevice) -> None:
+    def __init__(
+        self, name: str, size: int, open_group: Callable[[str, torch.device | None], Group], device: CpuDevice
+    ) -> None:
         self.size = size
         self.begun = 0
         self.waiting = False
@@ -45,9 +50,10 @@ class Stream:
     def open(self) -> Group:
         """Make the process groups, unless that is done."""
         if self._group is None:
-            group = self._open(self._name, False)
-            if self._device.cuda and torch.cuda.device_count() >= self.size:
-                self._nccl = self._open(f"{self._name}/nccl", True)
+            group = self._open(self._name, None)
+            gpus = {identity for (identity,) in group.exchange([self._device.identity])} - {NO_GPU}
+            if len(gpus) == self.size:
+                self._nccl = self._open(f"{self._name}/nccl", self._device.gpu)
             self._group = group
         return self._group
 
@@ -62,7 +68,7 @@ class Stream:
         if op.buffer is None:
             return start, now(), None
         tensor = self._staged(op.buffer, group)
-        reply = self._reply(op, op.buffer, tensor, self._nccl or group)
+        reply = self._reply(op, op.buffer, tensor, group if tensor.is_cpu or self._nccl is None else self._nccl)
         if op.buffer.carries_values and op.kind != "all_to_all" and tensor is not op.buffer.values:
             op.buffer.values.copy_(tensor)
         return start, now(), reply
@@ -71,7 +77,7 @@ class Stream:
         values = buffer.values
         if values is None:
             return torch.zeros(buffer.elements, dtype=_SCRATCH.get(buffer.itemsize, torch.float32))
-        staged: torch.Tensor = values if self._nccl is not None or not values.is_cuda else values.cpu()
+        staged: torch.Tensor = values if self._nccl is not None else values.cpu()
         return staged
 
     def _reply(self, op: Collective, buffer: Buffer, tensor: torch.Tensor, group: Group) -> Any:

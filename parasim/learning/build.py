@@ -27,6 +27,7 @@ def make_learner(
     data_options: Mapping[str, Any],
     seed: int,
     dtype: str,
+    device: str = "cpu",
 ) -> TorchLearner:
     """Make a learner; its `model` equals that of `parasim.workload.build_model` for the same options and data.
 
@@ -40,6 +41,8 @@ def make_learner(
         Of initial weights and of the order of samples.
     dtype
         "float32" or "float64".
+    device
+        Where values live: "cpu" or a GPU ("cuda:1"). Initial weights, data and draws are the same on all.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def make_learner(
         raise ScenarioError(f"can't train in {dtype!r}; use one of {', '.join(LEARNING_DTYPES)}")
     data = load_data(data_kind, data_options, DTYPES[dtype])
     model = build_model(model_kind, model_options, data.spec, LEARNING_DTYPES[dtype])
-    return TorchLearner(build_network(model_kind, model_options, data.spec), model, data, seed, dtype)
+    return TorchLearner(build_network(model_kind, model_options, data.spec), model, data, seed, dtype, device)
 
 
 def make_optimizer(kind: str, options: Mapping[str, Any]) -> Optimizer:

@@ -43,15 +43,33 @@ class DataSet:
     hessian: torch.Tensor | None = None
     optimum: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> DataSet:
+        """The same values on a device; those that are there already are shared."""
+
+        def moved(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None else values.to(device)
+
+        return DataSet(
+            self.spec,
+            self.inputs.to(device),
+            self.targets.to(device),
+            self.held_out_inputs.to(device),
+            self.held_out_targets.to(device),
+            moved(self.hessian),
+            moved(self.optimum),
+        )
+
 
 class Sampler:
     """The endless sequence of epochs, each a permutation of all samples keyed by (seed, epoch).
 
     Mini-batch `step` of b samples is positions ``step * b`` to ``(step + 1) * b - 1`` of the sequence (SCHEMES 0.5).
+    Sample numbers are on `device`; they do not depend on it.
     """
 
-    def __init__(self, samples: int, seed: int) -> None:
+    def __init__(self, samples: int, seed: int, device: torch.device | None = None) -> None:
         self._samples = samples
+        self._device = device
         self._draws = Draws(seed)
         self._epochs: dict[int, torch.Tensor] = {}
 
@@ -73,6 +91,7 @@ class Sampler:
         order = self._epochs.get(epoch)
         if order is None:
             order = torch.from_numpy(self._draws.generator("samples", step=epoch).permutation(self._samples))
+            order = order.to(self._device)
             while len(self._epochs) >= _EPOCHS_KEPT:
                 self._epochs.pop(next(iter(self._epochs)), None)
             self._epochs[epoch] = order

@@ -41,20 +41,30 @@ class TorchLearner:
         Of initial weights and of the order of samples.
     dtype
         "float32" or "float64".
+    device
+        Where data and parameters live: "cpu", "cuda:1".
+
+    Notes
+    -----
+    Not run on a GPU yet. Values of different devices differ in their last bits: libraries sum in other orders.
     """
 
-    def __init__(self, network: Network, model: Model, data: DataSet, seed: int, dtype: str) -> None:
-        namespace = TorchTensors(dtype)
+    def __init__(
+        self, network: Network, model: Model, data: DataSet, seed: int, dtype: str, device: str = "cpu"
+    ) -> None:
+        namespace = TorchTensors(dtype, device)
+        data = data.to(namespace.device)
         self.tensors: Tensors = namespace
         self.model = model
         self.data = data
         self._dtype = namespace.dtype
+        self._device = namespace.device
         self._network = network
         self._seed = seed
         self._blocks = [block_math(block, data.hessian, data.optimum) for block in network.blocks]
         self._activation = ACTIVATIONS[network.activation]
         self._loss = LOSSES[data.spec.kind]
-        self._sampler = Sampler(data.spec.samples, seed)
+        self._sampler = Sampler(data.spec.samples, seed, namespace.device)
 
     def initial(self, part: Part) -> torch.Tensor:
         """Initial parameters of a part, flat; the same values however the model is cut.
@@ -71,7 +81,8 @@ class TorchLearner:
                 f"{self.model.whole.parameters} parameters; build both from the same options and data"
             )
         indices = range(part.start, part.stop)
-        return torch.cat([initial_weights(self._network, i, self._seed, self._dtype) for i in indices])
+        weights = torch.cat([initial_weights(self._network, i, self._seed, self._dtype) for i in indices])
+        return weights.to(self._device)
 
     def samples(self, step: int, start: int, stop: int, batch: int) -> torch.Tensor:
         """Numbers of samples `start`..`stop` - 1 of the global mini-batch of `batch` samples of iteration `step`."""
@@ -110,7 +121,7 @@ class TorchLearner:
             flow = saved.residual
         else:
             flow = aligned(gradient).view(-1, part.output_elements)
-        result = torch.empty(part.parameters, dtype=self._dtype)
+        result = torch.empty(part.parameters, dtype=self._dtype, device=self._device)
         offsets = self.model.offsets
         for i in reversed(range(part.start, part.stop)):
             kept, weights = saved.inputs[i - part.start], saved.weights[i - part.start]

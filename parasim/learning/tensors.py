@@ -37,16 +37,23 @@ class TorchTensors:
     ----------
     dtype
         "float32" or "float64": what `zeros` and `where` of two scalars make.
+    device
+        Where new vectors are made, and where all operands are: "cpu", "cuda:1". Draws are the same on every device.
+
+    Notes
+    -----
+    Not run on a GPU yet. There, `add_at_` with equal indices adds in no fixed order.
     """
 
-    def __init__(self, dtype: str = "float32") -> None:
+    def __init__(self, dtype: str = "float32", device: str = "cpu") -> None:
         self.dtype = DTYPES[dtype]
-        self._weights = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8)
+        self.device = torch.device(device)
+        self._weights = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=self.device)
 
     # making
     def zeros(self, elements: int) -> torch.Tensor:
         """Make a zero vector."""
-        return torch.zeros(elements, dtype=self.dtype)
+        return torch.zeros(elements, dtype=self.dtype, device=self.device)
 
     def zeros_like(self, x: torch.Tensor) -> torch.Tensor:
         """Zeros of the size and type of `x`."""
@@ -125,7 +132,7 @@ class TorchTensors:
     def where(self, mask: torch.Tensor, x: torch.Tensor | float, y: torch.Tensor | float) -> torch.Tensor:
         """`x` where the mask holds, `y` elsewhere."""
         if not isinstance(x, torch.Tensor) and not isinstance(y, torch.Tensor):
-            x = torch.tensor(x, dtype=self.dtype)
+            x = torch.tensor(x, dtype=self.dtype, device=self.device)
         return torch.where(mask.bool(), x, y)
 
     def uniform(self, x: torch.Tensor, draws: Draws, purpose: str, step: int) -> torch.Tensor:
@@ -138,9 +145,9 @@ class TorchTensors:
         """
         generator = draws.generator(purpose, step)
         if x.dtype == torch.float64:
-            return torch.from_numpy(generator.random(x.numel()))
+            return torch.from_numpy(generator.random(x.numel())).to(self.device)
         if x.dtype == torch.float32:
-            return torch.from_numpy(generator.random(x.numel(), dtype="float32"))
+            return torch.from_numpy(generator.random(x.numel(), dtype="float32")).to(self.device)
         raise TypeError(f"uniform draws like {x.dtype} could round to 1; draw like float32 or float64 and cast")
 
     # reductions to a tensor of one element
@@ -169,7 +176,7 @@ class TorchTensors:
         """
         size = x.abs().nan_to_num_(nan=math.inf, posinf=math.inf)
         if k == 0:
-            return x[:0].clone(), torch.zeros(0, dtype=torch.int32)
+            return x[:0].clone(), torch.zeros(0, dtype=torch.int32, device=x.device)
         least = torch.topk(size, k, sorted=False).values.min()
         above = torch.nonzero(size > least).flatten()
         equal = torch.nonzero(size == least).flatten()[: k - above.numel()]
@@ -191,7 +198,7 @@ class TorchTensors:
 
     def pack_bits(self, mask: torch.Tensor) -> torch.Tensor:
         """uint8 vector of ceil(elements / 8) bytes; bit i of byte j is element 8 j + i."""
-        bits = torch.zeros((mask.numel() + 7) // 8 * 8, dtype=torch.uint8)
+        bits = torch.zeros((mask.numel() + 7) // 8 * 8, dtype=torch.uint8, device=mask.device)
         bits[: mask.numel()] = mask.bool()
         return (bits.view(-1, 8) * self._weights).sum(1, dtype=torch.uint8)
 

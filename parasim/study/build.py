@@ -19,8 +19,8 @@ def build_cast(scenario: Scenario) -> Cast:
     return Cast(scenario.scheme.roles(), scenario.scheme.groups())
 
 
-def build_learner(scenario: Scenario) -> Learner:
-    """The network with its data, on torch (imported here)."""
+def build_learner(scenario: Scenario, device: str = "cpu") -> Learner:
+    """The network with its data, on torch (imported here), its values on `device`."""
     from parasim.learning.build import make_learner
 
     workload = scenario.workload
@@ -33,6 +33,7 @@ def build_learner(scenario: Scenario) -> Learner:
         workload.data_options,
         scenario.run.seed,
         workload.dtype,
+        device,
     )
 
 
