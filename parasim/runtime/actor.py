@@ -18,20 +18,19 @@ from typing import Any
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.context import Context
-from parasim.program.ops import ANY, Closed, Collective, Event, Exchange, Handle, Message, Op, Program, Recv
+from parasim.program.ops import ANY, Closed, Handle, Message, Op, Program, Recv
 from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Envelope, Mailbox, Receipt
 from parasim.runtime.port import Port
 from parasim.runtime.tasks import NESTED, PENDING, Frame, Lane, Pending, Task
+from parasim.runtime.writer import Writer
 from parasim.trace.record import Recorder, Script
-from parasim.trace.rows import Row, Sink
+from parasim.trace.rows import Sink
 
 __all__ = ["Actor", "describe"]
 
 _MAX_CLOSINGS = 3
-HEADER_BYTES = 64
-"""What a header-only message counts in the column of its own."""
 
 
 class Actor:
@@ -61,7 +60,6 @@ class Actor:
         self.context = context
         self.rank = context.rank
         self.port = port
-        self.sink = sink
         self.carries = context.tensors is not None
         self.recorder = recorder
         self.script = script
@@ -72,7 +70,7 @@ class Actor:
         self.ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self.unfinished = 0
         self.messages = 0
-        self._who = (self.rank, context.role, context.index)
+        self.rows = Writer((self.rank, context.role, context.index), sink, port.now)
         self._now = port.now
 
     # programs and lanes --------------------------------------------------------------------------------------------
@@ -245,7 +243,7 @@ class Actor:
         """A receive ends without a message: its row, and its place in the record."""
         if self.recorder is not None and pending.op.source == ANY:
             self.recorder.choice(pending.task.id, "source", ANY)
-        self.write(pending, "recv", "", t_start=self._now(), outcome=outcome, tag=pending.op.tag)
+        self.rows.write(pending, "recv", "", t_start=self._now(), outcome=outcome, tag=pending.op.tag)
 
     def abandon(self) -> None:
         """Close every generator; the run is over or has failed."""
@@ -258,25 +256,16 @@ class Actor:
     # callbacks of the runtime --------------------------------------------------------------------------------------
     def computed(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
         """A compute ended."""
-        task, kernel = pending.task, pending.op.kernel
-        outcome = "cancelled" if task.cancelled else ""
-        if not task.quiet:
-            self.sink.add(
-                Row(
-                    *self._who, task.lane, task.id, "compute", kernel.label, kernel.layer, -1, "", "", "", "", 0, 0,
-                    kernel.flops, kernel.step, kernel.micro, -1, -1, outcome, None, 0, pending.t_post, t_start, t_end,
-                )
-            )  # fmt: skip
+        self.rows.computed(pending, t_start, t_end)
         for started in self.guard.leave(pending):
             self.port.compute(self, started)
-        self.make_ready(task, result)
+        self.make_ready(pending.task, result)
 
     def sent(self, envelope: Envelope, t_start: float, t_end: float) -> None:
         """The peer has all of it."""
         pending = envelope.pending
         assert pending is not None
-        self._message(pending, "send", envelope, envelope.destination, t_start, t_end)
-        self._part_done(pending)
+        self._message(pending, envelope, True, t_start, t_end)
 
     def received(
         self, receipt: Receipt, envelope: Envelope, buffer: Buffer | None, t_start: float, t_end: float
@@ -284,14 +273,13 @@ class Actor:
         """All of a message is here, in `buffer` (which is `receipt.into` if that was given)."""
         pending = receipt.pending
         pending.replies[receipt.slot] = Message(envelope.source, envelope.tag, envelope.header, buffer)
-        self._message(pending, "recv", envelope, envelope.source, t_start, t_end)
-        self._part_done(pending)
+        self._message(pending, envelope, False, t_start, t_end)
 
     def slept(self, pending: Pending) -> None:
         """A sleep ended (unless it was interrupted before)."""
         if not pending.over:
             pending.over = True
-            self.write(pending, "sleep", "", t_start=pending.t_post)
+            self.rows.write(pending, "sleep", "", t_start=pending.t_post)
             self.make_ready(pending.task)
 
     def reduced(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
@@ -299,7 +287,7 @@ class Actor:
         op = pending.op
         nbytes = 0 if op.buffer is None else op.buffer.nbytes
         name = "" if op.buffer is None else op.buffer.name
-        self.write(
+        self.rows.write(
             pending, "collective", op.kind, t_start=t_start, t_end=t_end, outcome="native", group=op.group.name,
             buffer=name, nbytes=nbytes,
         )  # fmt: skip
@@ -308,7 +296,7 @@ class Actor:
     def granted(self, pending: Pending) -> None:
         """The lock of a `Locked` is held: run its program on the same task."""
         task, op = pending.task, pending.op
-        self.write(pending, "locked", op.shared.name, t_start=self._now())
+        self.rows.write(pending, "locked", op.shared.name, t_start=self._now())
         task.stack.append(Frame(op.program, op, self._now()))
         self.make_ready(task)
 
@@ -327,70 +315,34 @@ class Actor:
         return tensors.copy(values)
 
     # details -------------------------------------------------------------------------------------------------------
-    def _part_done(self, pending: Pending) -> None:
+    def _message(self, pending: Pending, envelope: Envelope, sent: bool, t_start: float, t_end: float) -> None:
+        """One message of a Send, Recv or Exchange is through."""
+        task = pending.task
+        if not task.quiet:
+            pending.messages.append((t_start, t_end, envelope, sent, task.cancelled))
+        elif (frame := task.stack[-1]).quiet and (frame.t_first < 0 or t_start < frame.t_first):
+            frame.t_first = t_start
         pending.remaining -= 1
-        if pending.remaining:
-            return
+        if not pending.remaining:
+            self._messages_done(pending)
+
+    def _messages_done(self, pending: Pending) -> None:
         pending.over = True
         if self.recorder is not None:
             for receipt in pending.receipts:
                 if receipt.source == ANY:
                     self.recorder.choice(pending.task.id, "source", pending.replies[receipt.slot].source)
-        if pending.task.quiet == 0:
-            pending.rows.sort(key=lambda values: values[-2])
-            for values in pending.rows:
-                self.sink.add(Row(*values))
-        self.make_ready(pending.task, message_reply(pending))
-
-    def _message(self, pending: Pending, op: str, envelope: Envelope, peer: int, t_start: float, t_end: float) -> None:
-        task = pending.task
-        frame = task.stack[-1]
-        if frame.quiet and (frame.t_first < 0 or t_start < frame.t_first):
-            frame.t_first = t_start
-        control = 0 if envelope.has_buffer else HEADER_BYTES
-        outcome = "cancelled" if task.cancelled else ""
-        label = "exchange" if type(pending.op) is Exchange else ""
-        group = ""
-        if frame.op is not None and isinstance(frame.op, Collective):
-            label, group = frame.op.kind, frame.op.group.name
-        pending.rows.append(
-            (
-                *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
-                envelope.name, envelope.nbytes, control, 0.0, -1, -1, -1, -1, outcome, None, 0, pending.t_post, t_start,
-                t_end,
-            )
-        )  # fmt: skip
-
-    def write(
-        self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any
-    ) -> None:
-        """One row for an operation that was waited for."""
-        task = pending.task
-        end = self._now() if t_end is None else t_end
-        self.sink.add(
-            Row(
-                *self._who, lane=task.lane, program=task.id, op=op, label=label, t_post=pending.t_post,
-                t_start=t_start, t_end=end, **values,
-            )
-        )  # fmt: skip
-
-    def note(self, task: Task, event: Event) -> None:
-        """The row of an event."""
-        now = self._now()
-        held = event.nbytes if event.kind == "hold" else -event.nbytes if event.kind == "release" else 0
-        label = event.label if event.kind == "note" else event.kind
-        self.sink.add(
-            Row(
-                *self._who, task.lane, task.id, "log", label, event.layer, event.peer, "", "", "",
-                event.label, 0, 0, 0.0, event.step, event.micro, event.version_read, event.version_applied, "",
-                event.value, held, now, now, now,
-            )
-        )  # fmt: skip
+        if not pending.task.quiet:
+            self.rows.messages(pending)
+        reply = message_reply(pending)
+        pending.messages.clear()  # messages and receipts know the pending operation:
+        pending.receipts.clear()  # leave no cycles to the garbage collector
+        self.make_ready(pending.task, reply)
 
     def _drain(self, task: Task) -> None:
         notes = self.context.notes
         for event in notes:
-            self.note(task, event)
+            self.rows.note(task, event)
         notes.clear()
 
     def table(self) -> list[tuple[int, str, str, str, str, float]]:

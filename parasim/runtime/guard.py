@@ -20,7 +20,11 @@ def _conflict(first: Compute[object], second: Compute[object]) -> bool:
 
 
 def _overlap(these: Iterable[Buffer], those: Iterable[Buffer]) -> bool:
-    return any(a.root is b.root and a.start < b.stop and b.start < a.stop for a in these for b in those)
+    for a in these:
+        for b in those:
+            if a.root is b.root and a.start < b.stop and b.start < a.stop:
+                return True
+    return False
 
 
 class Guard:
@@ -70,4 +74,8 @@ class Guard:
         op = pending.op
         if not op.touches and not op.reads:
             return False
-        return any(_conflict(op, other.op) for other in self.running) or any(_conflict(op, other.op) for other in ahead)
+        for others in (self.running, ahead):
+            for other in others:
+                if _conflict(op, other.op):
+                    return True
+        return False

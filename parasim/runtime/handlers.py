@@ -82,7 +82,7 @@ def _announce(actor: Actor, pending: Pending, op: Send, slot: int) -> None:
     buffer = op.buffer
     if op.peer == actor.rank:
         raise ProgramError(f"rank {actor.rank}, program {pending.task.id}: sends to itself (tag {op.tag!r})")
-    if buffer is not None and not pending.task.frozen:
+    if buffer is not None and (actor.guard.running or actor.carries) and not pending.task.frozen:
         buffer = _freeze(actor, pending.task.id, buffer, op.lent)
     actor.messages += 1
     envelope = Envelope(
@@ -215,7 +215,7 @@ def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
 
 def _wait_row(actor: Actor, pending: Pending) -> None:
     lanes = ",".join(dict.fromkeys(handle.lane for handle in pending.op.handles))
-    actor.write(pending, "wait", lanes, t_start=actor.port.now())
+    actor.rows.write(pending, "wait", lanes, t_start=actor.port.now())
 
 
 def _poll(actor: Actor, task: Task, op: Poll) -> bool:
@@ -246,7 +246,7 @@ def interrupt(actor: Actor, pending: Pending) -> bool:
     elif isinstance(op, Wait | WaitAny | Sleep):
         name = "sleep" if isinstance(op, Sleep) else "wait"
         start = pending.t_post if isinstance(op, Sleep) else actor.port.now()
-        actor.write(pending, name, "", t_start=start, outcome="cancelled")
+        actor.rows.write(pending, name, "", t_start=start, outcome="cancelled")
     else:
         return False
     pending.over = True
@@ -301,16 +301,16 @@ def fold(actor: Actor, task: Task, frame: Frame, result: Any) -> Any:
     elif isinstance(op, Collective):
         nbytes = 0 if op.buffer is None else op.buffer.nbytes
         start = frame.t_first if frame.quiet and frame.t_first >= 0 else frame.t_post
-        actor.write(
+        actor.rows.write(
             pending, "collective", op.kind, t_start=start, outcome="native" if frame.quiet else "expanded",
             group=op.group.name, buffer="" if op.buffer is None else op.buffer.name, nbytes=nbytes,
         )  # fmt: skip
     elif isinstance(op, Read):
         outcome = "torn" if result is not None and result.torn else ""
-        actor.write(pending, "read", op.shared.name, t_start=frame.t_post, outcome=outcome)
+        actor.rows.write(pending, "read", op.shared.name, t_start=frame.t_post, outcome=outcome)
     elif isinstance(op, Update):
         outcome = "lost" if result is not None and result.lost else ""
-        actor.write(pending, "update", op.shared.name, t_start=frame.t_post, outcome=outcome)
+        actor.rows.write(pending, "update", op.shared.name, t_start=frame.t_post, outcome=outcome)
         return None if result is None else result.version
     return result
 
@@ -328,7 +328,7 @@ def _decide(actor: Actor, task: Task, op: Decide) -> Any:
     answer = _choose(actor, task, "decide", op.work if actor.carries else lambda: op.modelled)
     value = float(answer) if isinstance(answer, int | float) else None
     now = actor.port.now()
-    actor.write(Pending(task, op, now), "decide", op.label, t_start=now, value=value)
+    actor.rows.write(Pending(task, op, now), "decide", op.label, t_start=now, value=value)
     return answer
 
 
@@ -339,7 +339,7 @@ def _sleep(actor: Actor, task: Task, op: Sleep) -> Any:
 
 
 def _log(actor: Actor, task: Task, op: Log) -> None:
-    actor.note(task, op.event)
+    actor.rows.note(task, op.event)
 
 
 HANDLERS: dict[type, Callable[[Actor, Task, Any], Any]] = {

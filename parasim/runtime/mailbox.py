@@ -107,7 +107,7 @@ class Mailbox:
 
     def offer(self, envelope: Envelope) -> Receipt | None:
         """Announce a message: the receipt that takes it now, or None if it waits."""
-        queue = self._queue(envelope.tag)
+        queue = self._queues.get(envelope.tag) or self._queue(envelope.tag)
         for position, receipt in enumerate(queue.posted):
             if receipt.source in (ANY, envelope.source):
                 del queue.posted[position]
@@ -126,10 +126,11 @@ class Mailbox:
         ProgramError
             If ANY and a named source would be pending on one tag at once.
         """
-        queue = self._queue(receipt.tag)
-        envelope = self._take(queue, receipt.source)
-        if envelope is not None:
-            return envelope
+        queue = self._queues.get(receipt.tag) or self._queue(receipt.tag)
+        if queue.announced:
+            envelope = self._take(queue, receipt.source)
+            if envelope is not None:
+                return envelope
         named = receipt.source != ANY
         if queue.posted and queue.named != (len(queue.posted) if named else 0):
             raise ProgramError(

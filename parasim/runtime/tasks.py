@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parasim.program.ops import Handle, Op, Program
-from parasim.runtime.mailbox import Receipt
+from parasim.runtime.mailbox import Envelope, Receipt
 
 __all__ = ["NESTED", "PENDING", "Frame", "Lane", "Pending", "Task"]
 
@@ -46,14 +46,18 @@ class Task:
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An operation that waits for something. Parts done are counted down in `remaining`."""
+    """An operation that waits for something. Parts done are counted down in `remaining`.
+
+    `messages` are those of a Send, Recv or Exchange that are through: start, end, envelope, sent (else received), and
+    whether the task was cancelled then.
+    """
 
     task: Task
     op: Any
     t_post: float
     remaining: int = 1
     replies: list[Any] = field(default_factory=list)
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    messages: list[tuple[float, float, Envelope, bool, bool]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     over: bool = False
 

@@ -7,8 +7,11 @@ queued in `_awake` and stepped before the next event. Ties break by insertion, s
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import simpy
@@ -120,21 +123,26 @@ class Engine:
         ProgramError
             If a program breaks the contract of the language.
         """
+        values = any(actor.carries for actor in self.actors)
         try:
-            for actor, cast in zip(self.actors, self._cast, strict=True):
-                self._mains.append(actor.post(cast.role.program(actor.context), "main", cast.role.daemon))
-            self._settle()
-            self._events()
-            while any(actor.tasks for actor in self.actors):
-                self._close()
-                self._settle()
-                self._events()
-            for actor in self.actors:
-                if actor.script is not None:
-                    actor.script.finish()
+            with _collecting(0 if values else _YOUNG):
+                self._run()
         finally:
             for actor in self.actors:
                 actor.abandon()
+
+    def _run(self) -> None:
+        for actor, cast in zip(self.actors, self._cast, strict=True):
+            self._mains.append(actor.post(cast.role.program(actor.context), "main", cast.role.daemon))
+        self._settle()
+        self._events()
+        while any(actor.tasks for actor in self.actors):
+            self._close()
+            self._settle()
+            self._events()
+        for actor in self.actors:
+            if actor.script is not None:
+                actor.script.finish()
 
     @property
     def returns(self) -> list[Any]:
@@ -174,7 +182,8 @@ class Engine:
     # the port ------------------------------------------------------------------------------------------------------
     def now(self) -> float:
         """Virtual seconds."""
-        return float(self.env.now)
+        now: float = self.env.now
+        return now
 
     def wake(self, actor: Actor) -> None:
         """Step the actor before the next event."""
@@ -184,14 +193,14 @@ class Engine:
 
     def compute(self, actor: Actor, pending: Pending) -> None:
         """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
-        start = self.now()
         seconds = self._paces[actor.rank](pending.op.kernel)
-        self._processors[self._placement[actor.rank]].start(seconds, lambda: self._computed(actor, pending, start))
+        processor = self._processors[self._placement[actor.rank]]
+        processor.start(seconds, partial(self._computed, actor, pending, self.env.now))
 
     def _computed(self, actor: Actor, pending: Pending, start: float) -> None:
         op = pending.op
         work = op.work if actor.carries else op.otherwise
-        actor.computed(pending, start, self.now(), work() if work is not None else None)
+        actor.computed(pending, start, self.env.now, work() if work is not None else None)
         self._settle()
 
     def announce(self, actor: Actor, envelope: Envelope) -> None:
@@ -205,24 +214,22 @@ class Engine:
 
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
         """Move the payload as a flow; a header alone takes the end points' overhead only."""
-        start = self.now()
+        delivered = partial(self._delivered, actor, envelope, receipt)
         if envelope.has_buffer:
             source, destination = self._placement[envelope.source], self._placement[envelope.destination]
-            self._network.start(
-                source, destination, envelope.nbytes, lambda began: self._delivered(actor, envelope, receipt, start)
-            )
+            self._network.start(source, destination, envelope.nbytes, delivered)
         elif self._overhead[0]:
-            timeout = self.env.timeout(2 * self._overhead[0])
-            timeout.callbacks.append(lambda _: self._delivered(actor, envelope, receipt, start))
+            start = self.now()
+            self.env.timeout(2 * self._overhead[0]).callbacks.append(lambda _: delivered(start))
         else:
-            self._deliver(actor, envelope, receipt, start)
+            self._deliver(actor, envelope, receipt, self.now())
 
     def _delivered(self, actor: Actor, envelope: Envelope, receipt: Receipt, start: float) -> None:
         self._deliver(actor, envelope, receipt, start)
         self._settle()
 
     def _deliver(self, actor: Actor, envelope: Envelope, receipt: Receipt, start: float) -> None:
-        end = self.now()
+        end = self.env.now
         buffer = receipt.accept(envelope)
         if buffer is not None and actor.carries:
             sent = envelope.buffer
@@ -271,3 +278,22 @@ class Engine:
 
     def finished(self, actor: Actor, task: Task) -> None:
         """Nothing to do: the end is found when the queue is empty."""
+
+
+_YOUNG = 50_000
+
+
+@contextmanager
+def _collecting(young: int) -> Iterator[None]:
+    """Let Python look for cycles after no fewer than so many new objects.
+
+    A run has many objects under way and makes few cycles: looking for them after every 700 objects took a third of the
+    time of large runs. Values are large, and none may wait long to be freed.
+    """
+    before = gc.get_threshold()
+    if before[0]:  # else the collector is off
+        gc.set_threshold(max(before[0], young), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from parasim.trace.lanes import COMPUTE, TRANSFER, LaneTimes
+from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 
 __all__ = ["HANDLERS", "ActorTotals", "Histogram"]
@@ -20,6 +20,8 @@ class ActorTotals:
     ----------
     rank, role, index
         Who.
+    num_rows
+        Rows taken.
     end
         Largest end of a row that isn't "closed", in seconds.
     steps, updates
@@ -58,6 +60,7 @@ class ActorTotals:
         "lost_updates",
         "messages_received",
         "messages_sent",
+        "num_rows",
         "peak_bytes",
         "peak_bytes_of",
         "rank",
@@ -73,6 +76,7 @@ class ActorTotals:
         self.rank = rank
         self.role = role
         self.index = index
+        self.num_rows = 0
         self.end = 0.0
         self.steps = self.updates = 0
         self.bytes_sent = self.messages_sent = self.bytes_received = self.messages_received = 0
@@ -94,41 +98,71 @@ class ActorTotals:
             return None
         return self._first_loss[1] / self._first_loss[2], self._last_loss[1] / self._last_loss[2]
 
+    # what there is most of: without a row, for who would make one only to count it ---------------------------------
+    def computed(self, lane: str, flops: float, cancelled: bool, start: float, end: float) -> None:
+        """A compute."""
+        self.flops += flops
+        if cancelled:
+            self.cancelled_seconds += end - start
+        self.times.work(lane, start, end, COMPUTE)
+        self._ended(lane, end)
+
+    def sent(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float) -> None:
+        """A message that leaves."""
+        if control_bytes and not nbytes:
+            self.control_messages += 1
+            self.control_bytes += control_bytes
+        else:
+            self.messages_sent += 1
+            self.bytes_sent += nbytes
+        self.times.work(lane, start, end, TRANSFER)
+        self._ended(lane, end)
+
+    def received(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float) -> None:
+        """A message that arrives."""
+        if nbytes or not control_bytes:
+            self.messages_received += 1
+            self.bytes_received += nbytes
+        self.times.work(lane, start, end, TRANSFER)
+        self._ended(lane, end)
+
+    def _ended(self, lane: str, end: float) -> None:
+        """A row has been taken."""
+        self.num_rows += 1
+        self.end = max(self.end, end)
+        if lane == MAIN:
+            self.times.passed(end)
+
     # one method per op ---------------------------------------------------------------------------------------------
     def compute(self, row: Row) -> None:
         """A compute."""
-        self.flops += row.flops
-        if row.outcome == "cancelled":
-            self.cancelled_seconds += row.t_end - row.t_start
-        self.times.work(row, COMPUTE)
+        self.computed(row.lane, row.flops, row.outcome == "cancelled", row.t_start, row.t_end)
 
     def send(self, row: Row) -> None:
         """A message that leaves."""
-        if row.control_bytes and not row.nbytes:
-            self.control_messages += 1
-            self.control_bytes += row.control_bytes
-        else:
-            self.messages_sent += 1
-            self.bytes_sent += row.nbytes
-        self.times.work(row, TRANSFER)
+        self.sent(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end)
 
     def receive(self, row: Row) -> None:
         """A message that arrives; nothing if the receive ended without one."""
-        if row.outcome == "closed" or (row.outcome == "cancelled" and not row.message):
-            return
-        if row.nbytes or not row.control_bytes:
-            self.messages_received += 1
-            self.bytes_received += row.nbytes
-        self.times.work(row, TRANSFER)
+        if row.outcome == "closed":
+            end = self.end
+            self._ended(row.lane, row.t_end)
+            self.end = end
+        elif row.outcome == "cancelled" and not row.message:
+            self._ended(row.lane, row.t_end)
+        else:
+            self.received(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end)
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
         self.times.wait(row)
+        self._ended(row.lane, row.t_end)
 
     def collective(self, row: Row) -> None:
         """A collective; an expanded one has rows for its messages."""
         if row.outcome != "expanded":
-            self.times.work(row, TRANSFER)
+            self.times.work(row.lane, row.t_start, row.t_end, TRANSFER)
+        self._ended(row.lane, row.t_end)
 
     def shared(self, row: Row) -> None:
         """A read or an update of shared memory."""
@@ -136,7 +170,8 @@ class ActorTotals:
             self.torn_reads += 1
         elif row.outcome == "lost":
             self.lost_updates += 1
-        self.times.work(row, TRANSFER)
+        self.times.work(row.lane, row.t_start, row.t_end, TRANSFER)
+        self._ended(row.lane, row.t_end)
 
     def log(self, row: Row) -> None:
         """A note at no cost."""
@@ -149,9 +184,11 @@ class ActorTotals:
             self._loss(row.step, row.value)
         if row.held_bytes:
             self._hold(row.buffer, row.held_bytes)
+        self._ended(row.lane, row.t_end)
 
     def nothing(self, row: Row) -> None:
         """A row that adds to no figure but the end."""
+        self._ended(row.lane, row.t_end)
 
     # notes ---------------------------------------------------------------------------------------------------------
     def _applied(self, row: Row) -> None:

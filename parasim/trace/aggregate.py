@@ -58,14 +58,11 @@ class Aggregates:
 
     Attributes
     ----------
-    num_rows
-        Rows taken.
     losses
         Losses by step.
     """
 
     def __init__(self) -> None:
-        self.num_rows = 0
         self.losses: dict[int, LossAtStep] = {}
         self._actors: dict[int, ActorTotals] = {}
 
@@ -77,21 +74,24 @@ class Aggregates:
         ProgramError
             If its op is none that a trace knows.
         """
-        self.num_rows += 1
-        actor = self._actors.get(row.rank)
-        if actor is None:
-            actor = self._actors[row.rank] = ActorTotals(row.rank, row.role, row.index)
         handler = HANDLERS.get(row.op)
         if handler is None:
             raise ProgramError(f"row of rank {row.rank} has op {row.op!r}; a trace knows {', '.join(HANDLERS)}")
-        handler(actor, row)
-        end = row.t_end
-        if end > actor.end and row.outcome != "closed":
-            actor.end = end
-        if row.lane == "main":
-            actor.times.passed(end)
+        handler(self.totals(row.rank, row.role, row.index), row)
         if row.op == "log" and row.label == "loss" and row.value is not None:
             self.losses.setdefault(row.step, LossAtStep()).add(row.value, row.t_end)
+
+    def totals(self, rank: int, role: str, index: int) -> ActorTotals:
+        """The sums of one actor; it may add to them itself what would be the rows of its computes and messages."""
+        actor = self._actors.get(rank)
+        if actor is None:
+            actor = self._actors[rank] = ActorTotals(rank, role, index)
+        return actor
+
+    @property
+    def num_rows(self) -> int:
+        """Rows taken."""
+        return sum(actor.num_rows for actor in self._actors.values())
 
     def __len__(self) -> int:
         return self.num_rows
@@ -102,8 +102,8 @@ class Aggregates:
 
     @property
     def actors(self) -> list[ActorTotals]:
-        """The sums of each actor, by rank."""
-        return [self._actors[rank] for rank in sorted(self._actors)]
+        """The sums of each actor that has rows, by rank."""
+        return [actor for _, actor in sorted(self._actors.items()) if actor.num_rows]
 
     def of_role(self, role: str) -> list[ActorTotals]:
         """The sums of each actor of a role, by rank."""

@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from parasim.trace.intervals import Union, covered
 from parasim.trace.rows import Row
 
-__all__ = ["COMPUTE", "TRANSFER", "LaneTimes"]
+__all__ = ["COMPUTE", "MAIN", "TRANSFER", "LaneTimes"]
 
-_MAIN = "main"
+MAIN = "main"
 _OPEN_WAITS = 32
 COMPUTE, TRANSFER = 0, 1
 _Span = tuple[float, float, int]  # start, end, COMPUTE or TRANSFER
@@ -90,22 +90,21 @@ class LaneTimes:
         """A row of the main lane has ended."""
         self._floor = max(self._floor, end)
 
-    def work(self, row: Row, kind: int) -> None:
+    def work(self, lane: str, start: float, end: float, kind: int) -> None:
         """An operation that is COMPUTE or TRANSFER."""
-        start, end = row.t_start, row.t_end
         if end > start:
             self._busy[kind].add(start, end)
-            if row.lane == _MAIN:
+            if lane == MAIN:
                 self._main[kind].add(start, end)
             else:
-                self._beside(row.lane, (start, end, kind))
+                self._beside(lane, (start, end, kind))
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
         start, end = row.t_post, row.t_end
         lanes = tuple(row.label.split(","))
         spans = [span for lane in lanes for span in _clipped(self._recent.get(lane, ()), start, end)]
-        if row.lane != _MAIN:
+        if row.lane != MAIN:
             for span in spans:
                 self._beside(row.lane, span)
         elif end > start:
@@ -135,4 +134,8 @@ class LaneTimes:
 
 def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:
     """The parts of `spans` between two times."""
-    return [(max(start, low), min(end, high), kind) for start, end, kind in spans if start < high and end > low]
+    return [
+        span if span[0] >= low and span[1] <= high else (max(span[0], low), min(span[1], high), span[2])
+        for span in spans
+        if span[0] < high and span[1] > low
+    ]

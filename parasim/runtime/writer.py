@@ -1,0 +1,109 @@
+"""The rows of one actor, from its operations.
+
+Where only sums are kept, computes and messages, of which there are most, are added up without making their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+from parasim.program.ops import Collective, Event, Exchange
+from parasim.runtime.tasks import Pending, Task
+from parasim.trace.aggregate import Aggregates
+from parasim.trace.rows import Row, Sink
+
+__all__ = ["HEADER_BYTES", "Writer"]
+
+HEADER_BYTES = 64
+"""What a header-only message counts in the column of its own."""
+_START = itemgetter(0)
+
+
+class Writer:
+    """Writes rows.
+
+    Parameters
+    ----------
+    who
+        Rank, role and index in the role.
+    sink
+        Takes the rows.
+    now
+        Seconds on the run's clock.
+    """
+
+    __slots__ = ("_now", "_sink", "_totals", "_who")
+
+    def __init__(self, who: tuple[int, str, int], sink: Sink, now: Callable[[], float]) -> None:
+        self._who = who
+        self._sink = sink
+        self._now = now
+        self._totals = sink.totals(*who) if isinstance(sink, Aggregates) else None
+
+    def computed(self, pending: Pending, t_start: float, t_end: float) -> None:
+        """A compute; none if it belongs to what stands for a native collective."""
+        task, kernel = pending.task, pending.op.kernel
+        if task.quiet:
+            return
+        if self._totals is not None:
+            self._totals.computed(task.lane, kernel.flops, task.cancelled, t_start, t_end)
+            return
+        self._sink.add(
+            Row._make((
+                *self._who, task.lane, task.id, "compute", kernel.label, kernel.layer, -1, "", "", "", "", 0, 0,
+                kernel.flops, kernel.step, kernel.micro, -1, -1, "cancelled" if task.cancelled else "", None, 0,
+                pending.t_post, t_start, t_end,
+            ))
+        )  # fmt: skip
+
+    def messages(self, pending: Pending) -> None:
+        """The messages of a Send, Recv or Exchange that is done, in the order of their starts."""
+        task, messages = pending.task, pending.messages
+        if len(messages) > 1:
+            messages.sort(key=_START)
+        if self._totals is not None:
+            for t_start, t_end, envelope, sent, _ in messages:
+                count = self._totals.sent if sent else self._totals.received
+                count(task.lane, envelope.nbytes, 0 if envelope.has_buffer else HEADER_BYTES, t_start, t_end)
+            return
+        label, group = "exchange" if type(pending.op) is Exchange else "", ""
+        inside = task.stack[-1].op
+        if isinstance(inside, Collective):
+            label, group = inside.kind, inside.group.name
+        for t_start, t_end, envelope, sent, cancelled in messages:
+            op, peer = ("send", envelope.destination) if sent else ("recv", envelope.source)
+            self._sink.add(
+                Row._make((
+                    *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
+                    envelope.name, envelope.nbytes, 0 if envelope.has_buffer else HEADER_BYTES, 0.0, -1, -1, -1, -1,
+                    "cancelled" if cancelled else "", None, 0, pending.t_post, t_start, t_end,
+                ))
+            )  # fmt: skip
+
+    def write(
+        self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any
+    ) -> None:
+        """One row for another operation that was waited for; it ends now, if not said otherwise."""
+        task = pending.task
+        end = self._now() if t_end is None else t_end
+        self._sink.add(
+            Row(
+                *self._who, lane=task.lane, program=task.id, op=op, label=label, t_post=pending.t_post,
+                t_start=t_start, t_end=end, **values,
+            )
+        )  # fmt: skip
+
+    def note(self, task: Task, event: Event) -> None:
+        """The row of an event."""
+        now = self._now()
+        held = event.nbytes if event.kind == "hold" else -event.nbytes if event.kind == "release" else 0
+        label = event.label if event.kind == "note" else event.kind
+        self._sink.add(
+            Row._make((
+                *self._who, task.lane, task.id, "log", label, event.layer, event.peer, "", "", "",
+                event.label, 0, 0, 0.0, event.step, event.micro, event.version_read, event.version_applied, "",
+                event.value, held, now, now, now,
+            ))
+        )  # fmt: skip
