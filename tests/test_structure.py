@@ -124,7 +124,7 @@ def test_nothing_heavy_is_imported_early(statement):
 def test_simulating_without_learning_imports_no_torch():
     check = (
         "import sys, parasim\n"
-        "s = parasim.load('scenarios/quickstart.yaml', ['run.learn=false', 'run.steps=2'], variant='ring all-reduce')\n"
+        "s = parasim.load('scenarios/quickstart.yaml', ['run.learn=false', 'run.steps=2'], variant='all-reduce')\n"
         "parasim.simulate(s)\n"
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     )
