@@ -7,8 +7,9 @@ from typing import Any
 
 from calibration.executor.setup import Setup
 from parasim.program.buffers import Buffer
+from parasim.program.cast import Cast, Role
 from parasim.program.context import Context
-from parasim.program.groups import Cast, Group, Role
+from parasim.program.groups import Group
 from parasim.program.model import Layer, Model
 from parasim.program.ops import (
     ANY,
@@ -52,8 +53,7 @@ def setup(*roles: Role, values: bool = False, groups: tuple[Group, ...] = (), sh
 
     def context(rank: int) -> Context:
         return Context(
-            actor=cast.actors[rank],
-            cast=cast,
+            **cast.seat(rank),
             options=None,
             model=MODEL,
             batch_size=1,

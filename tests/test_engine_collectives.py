@@ -26,7 +26,7 @@ def run(kind, algorithm, ranks, elements, shape=None):
 
     cast = Cast((Role("worker", ranks, program),))
     contexts = [
-        Context(actor=actor, cast=cast, options=None, model=MODEL, batch_size=1, steps=1, seed=0, optimizer=Sgd())
+        Context(**cast.seat(actor.rank), options=None, model=MODEL, batch_size=1, steps=1, seed=0, optimizer=Sgd())
         for actor in cast
     ]
     cluster = star(

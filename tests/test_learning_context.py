@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from parasim.learning.build import make_learner, make_optimizer, pin_threads
+from parasim.program.cast import Cast, Role
 from parasim.program.context import Context
-from parasim.program.groups import Cast, Role
 from parasim.program.ops import Compute, Log
 
 BATCH, STEPS = 16, 4
@@ -61,8 +61,7 @@ def by_stages(me):
 def context(program, learner, rule):
     cast = Cast((Role("worker", 1, program),))
     return Context(
-        actor=cast.actors[0],
-        cast=cast,
+        **cast.seat(0),
         options=None,
         model=learner.model,
         batch_size=BATCH,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from parasim.program.groups import Role
+from parasim.program.cast import Role
 from parasim.scenario.placement import place
 
 

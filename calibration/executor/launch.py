@@ -14,7 +14,7 @@ from calibration.executor.returns import decode
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
-from parasim.program.groups import Cast
+from parasim.program.cast import Cast
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row

@@ -31,8 +31,7 @@ from parasim.program.ops import Collective, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import Blocked
-from parasim.runtime.mailbox import Envelope, Receipt
-from parasim.runtime.tasks import Pending, Task
+from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.pace import Pace
 
 __all__ = ["Runtime", "Stuck"]

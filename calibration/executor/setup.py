@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parasim.errors import ExecutionError, ScenarioError
+from parasim.program.cast import Cast
 from parasim.program.context import Context
-from parasim.program.groups import Cast
 from parasim.program.shared import Shared
 from parasim.simulation.pace import Pace, modelled
 

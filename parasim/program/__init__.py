@@ -1,8 +1,9 @@
 """The language that schemes are written in: operations, buffers, groups, collectives, the context."""
 
 from parasim.program.buffers import Buffer, bounds
+from parasim.program.cast import Actor, Cast, Role
 from parasim.program.context import Activation, Batch, Context, Replica
-from parasim.program.groups import Actor, Cast, Group, Role
+from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted, forward_kernel
 from parasim.program.model import Layer, Model, Part
 from parasim.program.ops import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.draws import Draws
-from parasim.program.groups import Actor, Cast, Group
+from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of, update_function
 from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
@@ -79,8 +79,10 @@ class Context:
     def __init__(
         self,
         *,
-        actor: Actor,
-        cast: Cast,
+        rank: int,
+        role: str,
+        index: int,
+        groups: Mapping[str, Group],
         options: Any,
         model: Model,
         batch_size: int,
@@ -90,9 +92,9 @@ class Context:
         learner: Learner | None = None,
         shared: Sequence[Shared] = (),
     ) -> None:
-        self.rank = actor.rank
-        self.role = actor.role.name
-        self.index = actor.index
+        self.rank = rank
+        self.role = role
+        self.index = index
         self.options = options
         self.model = model
         self.batch_size = batch_size
@@ -100,14 +102,14 @@ class Context:
         self.draws = Draws(seed, self.role, self.index)
         self.optimizer = optimizer
         self.notes: list[Event] = []  # drained by the runtime at the next operation
-        self._cast = cast
+        self._groups = groups
         self._learner = learner
         self._shared = {vector.name: vector for vector in shared}
 
     # who -----------------------------------------------------------------------------------------------------------
     def group(self, name: str) -> Group:
         """A declared group; every role is one."""
-        return self._cast.groups[name]
+        return self._groups[name]
 
     def count(self, role: str) -> int:
         """Number of actors in a role (0 if there is no such role)."""
@@ -115,7 +117,7 @@ class Context:
 
     def ranks(self, role: str) -> tuple[int, ...]:
         """Global ranks of a role, by index."""
-        group = self._cast.groups.get(role)
+        group = self._groups.get(role)
         return group.ranks if group else ()
 
     def shared(self, name: str) -> Shared:

@@ -1,18 +1,12 @@
-"""Who takes part: roles, groups of ranks, and the cast of a scheme, declared before anything starts."""
+"""Groups of ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ProgramError
 
-if TYPE_CHECKING:
-    from parasim.program.context import Context
-    from parasim.program.ops import Program
-
-__all__ = ["Actor", "Cast", "Group", "Role"]
+__all__ = ["Group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,49 +27,3 @@ class Group:
             return self.ranks.index(rank)
         except ValueError:
             raise ProgramError(f"rank {rank} is no member of group {self.name!r} {self.ranks}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """`count` actors that run `program(me)`. A daemon role ends with the last program that is no daemon."""
-
-    name: str
-    count: int
-    program: Callable[[Context], Program[Any]]
-    daemon: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """One process: global `rank`, its role and its `index` in the role."""
-
-    rank: int
-    role: Role
-    index: int
-
-
-class Cast:
-    """All actors of a scheme: ranks are given role by role, in the order of `roles`.
-
-    `groups` are named sets of ranks; every role is a group of its own name unless `groups` says otherwise.
-    """
-
-    def __init__(self, roles: tuple[Role, ...], groups: tuple[Group, ...] = ()) -> None:
-        self.roles = roles
-        self.actors: list[Actor] = []
-        self.groups: dict[str, Group] = {}
-        for role in roles:
-            first = len(self.actors)
-            self.actors += [Actor(first + i, role, i) for i in range(role.count)]
-            self.groups[role.name] = Group(role.name, tuple(range(first, first + role.count)))
-        for group in groups:
-            outside = [rank for rank in group.ranks if not 0 <= rank < len(self.actors)]
-            if outside:
-                raise ProgramError(f"group {group.name!r} has ranks {outside} outside 0..{len(self.actors) - 1}")
-            self.groups[group.name] = group
-
-    def __len__(self) -> int:
-        return len(self.actors)
-
-    def __iter__(self) -> Iterator[Actor]:
-        return iter(self.actors)

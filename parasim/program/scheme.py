@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from parasim.fields import option
-from parasim.program.groups import Group, Role
+from parasim.program.cast import Role
+from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, update_function
 from parasim.program.learner import Optimizer
 from parasim.program.model import Model

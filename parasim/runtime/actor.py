@@ -21,9 +21,9 @@ from parasim.program.context import Context
 from parasim.program.ops import ANY, Closed, Handle, Message, Op, Program, Recv
 from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
-from parasim.runtime.mailbox import Envelope, Mailbox, Receipt
+from parasim.runtime.mailbox import Mailbox
 from parasim.runtime.port import Port
-from parasim.runtime.tasks import NESTED, PENDING, Frame, Lane, Pending, Task
+from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Lane, Pending, Receipt, Task
 from parasim.runtime.writer import Writer
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink

@@ -35,9 +35,8 @@ from parasim.program.ops import (
     Wait,
     WaitAny,
 )
-from parasim.runtime.mailbox import Envelope, Receipt
 from parasim.runtime.shared import read_program, update_program
-from parasim.runtime.tasks import NESTED, PENDING, Frame, Pending, Task
+from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Pending, Receipt, Task
 
 if TYPE_CHECKING:
     from parasim.runtime.actor import Actor

@@ -7,74 +7,12 @@ its tag. A receive posted before any announcement waits in the order of posting.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from parasim.errors import ProgramError
-from parasim.program.buffers import Buffer
-from parasim.program.ops import ANY, Header
+from parasim.program.ops import ANY
+from parasim.runtime.tasks import Envelope, Receipt
 
-if TYPE_CHECKING:
-    from parasim.runtime.tasks import Pending
-
-__all__ = ["Envelope", "Mailbox", "Receipt"]
-
-
-@dataclass(slots=True, eq=False)
-class Envelope:
-    """An announced message. `pending` and `slot` (the send it belongs to) exist on the sender's side only."""
-
-    source: int
-    destination: int
-    tag: str
-    header: Header
-    name: str
-    elements: int
-    itemsize: int
-    has_buffer: bool
-    message: str
-    t_post: float
-    buffer: Buffer | None = None
-    pending: Pending | None = None
-    slot: int = 0
-    lent: bool = False
-    wire: int = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Payload bytes."""
-        return self.elements * self.itemsize
-
-
-@dataclass(slots=True, eq=False)
-class Receipt:
-    """A posted receive: what it accepts, where the payload goes, whose it is."""
-
-    source: int
-    tag: str
-    into: Buffer | None
-    t_post: float
-    pending: Pending
-    slot: int
-
-    def accept(self, envelope: Envelope) -> Buffer | None:
-        """The buffer that the message will be: `into`, or a new one without values; None for a header alone.
-
-        Raises
-        ------
-        ProgramError
-            If `into` has another size than what comes.
-        """
-        if not envelope.has_buffer:
-            return None
-        if self.into is None:
-            return Buffer(envelope.name, envelope.elements, envelope.itemsize)
-        if self.into.nbytes != envelope.nbytes:
-            raise ProgramError(
-                f"rank {envelope.destination}: {envelope.nbytes} bytes from rank {envelope.source} (tag {self.tag!r}) "
-                f"do not fit into {self.into!r} of {self.into.nbytes} bytes"
-            )
-        return self.into
+__all__ = ["Mailbox"]
 
 
 class _Queue:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from parasim.program.ops import Collective, Locked
     from parasim.program.shared import Shared
     from parasim.runtime.actor import Actor
-    from parasim.runtime.mailbox import Envelope, Receipt
     from parasim.runtime.shared import SharedVector
-    from parasim.runtime.tasks import Pending, Task
+    from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 
 __all__ = ["Port"]
 

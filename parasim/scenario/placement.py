@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from parasim.program.groups import Role
+from parasim.program.cast import Role
 
 __all__ = ["place"]
 

@@ -20,16 +20,15 @@ from simpy.core import EmptySchedule
 from parasim.cluster.cluster import Cluster
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
+from parasim.program.cast import Cast
 from parasim.program.collectives import DEFAULTS
 from parasim.program.context import Context
-from parasim.program.groups import Cast
 from parasim.program.ops import Collective, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import deadlock_error
-from parasim.runtime.mailbox import Envelope, Receipt
 from parasim.runtime.shared import SharedVector
-from parasim.runtime.tasks import Pending, Task
+from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise

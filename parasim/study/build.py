@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parasim.program.cast import Cast
 from parasim.program.context import Context
-from parasim.program.groups import Cast
 
 if TYPE_CHECKING:
     from parasim.program.learner import Learner
@@ -43,8 +43,7 @@ def build_context(scenario: Scenario, cast: Cast, rank: int, learner: Learner | 
 
     model = scenario.workload.model
     return Context(
-        actor=cast.actors[rank],
-        cast=cast,
+        **cast.seat(rank),
         options=scenario.scheme.options,
         model=model,
         batch_size=scenario.workload.batch_size,

@@ -83,8 +83,7 @@ def cast_of(case: Case) -> Cast:
 def context_of(case: Case, cast: Cast, rank: int) -> Context:
     """What an actor of a case sees."""
     return Context(
-        actor=cast.actors[rank],
-        cast=cast,
+        **cast.seat(rank),
         options=None,
         model=model(),
         batch_size=4,
