@@ -111,5 +111,5 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         scheme.shared(scenario.workload.model),
         tuple(streams),
         scenario.execute.threads,
-        getattr(scenario.execute, "device", "auto"),
+        scenario.execute.device,
     )

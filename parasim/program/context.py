@@ -39,12 +39,15 @@ class Batch:
 
 @dataclass(slots=True)
 class Activation:
-    """What a forward pass leaves: `outputs` (None after the loss), the mean `loss`, and what backward needs."""
+    """What a forward pass leaves: `outputs` (None after the loss), the mean `loss`, and what backward needs.
+
+    The loss is a tensor of one element, or None; :meth:`Context.log_loss` reads it.
+    """
 
     part: Part
     batch: Batch
     outputs: Buffer | None
-    loss: float | None
+    loss: Tensor | None
     saved: Any
     parameters: Buffer
 
@@ -244,7 +247,7 @@ class Context:
         values, saved = (None, None) if reply is None else reply
         self.hold("activations", batch.size * part.stored_elements * itemsize)
         if part.is_last:
-            return Activation(part, batch, None, None if values is None else float(values), saved, parameters)
+            return Activation(part, batch, None, values, saved, parameters)
         outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
         return Activation(part, batch, outputs, None, saved, parameters)
 
@@ -347,7 +350,7 @@ class Context:
         """Log the loss that the last part's forward pass found, if values are carried."""
         if activation.loss is not None:
             batch = activation.batch
-            yield Log(Event("loss", step=batch.step, micro=batch.micro, value=activation.loss))
+            yield Log(Event("loss", step=batch.step, micro=batch.micro, value=float(activation.loss)))
 
     def step_done(self, step: int) -> Program[None]:
         """Log that this worker finished iteration `step`."""

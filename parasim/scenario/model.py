@@ -117,6 +117,7 @@ class Execute:
 
     compute: Literal["real", "paced"] = setting("train the network, or sleep for the modelled time", "real")
     threads: int = setting("threads of each process for arithmetic", 1, ge=1, le=1024)
+    device: Literal["auto", "cpu", "cuda"] = setting("where values live; auto: on GPUs if there are any", "auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
