@@ -51,11 +51,12 @@ def test_a_wrong_makespan_is_refused():
 def test_the_full_cases_are_scenarios():
     from parasim.scenario import from_document
 
-    assert [len(from_document(make().document).placement) for make in CASES.values()] == [64, 256, 257, 17]
+    assert [len(from_document(make().document).placement) for make in CASES.values()] == [64, 256, 256, 17, 257]
 
 
 def test_the_command_prints_a_table_and_json(monkeypatch, capsys):
     monkeypatch.setattr(engine, "CASES", {"tiny": lambda: ring(4, 1)})
+    monkeypatch.setattr(engine, "USUAL", ("tiny",))
     assert main(["tiny", "--here", "--repeat", "1"]) == 0
     head, line = capsys.readouterr().out.splitlines()
     assert head.split("  ")[0] == "case"

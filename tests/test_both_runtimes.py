@@ -173,3 +173,11 @@ def test_recorded_runs_are_replayed_exactly(name, pool, tmp_path):
         assert staleness_figures(real) == staleness_figures(again)
         orders.add(tuple(versions(real)))
     assert len(orders) > 1  # they were not all the same run
+
+
+def test_the_record_of_another_run_is_refused(pool, tmp_path):
+    case = scenario(SCHEMES["downpour"], steps=2)
+    execute(case, pool=pool, record=tmp_path / "r.json")
+    record = parasim.Record.load(tmp_path / "r.json")
+    with pytest.raises(parasim.ScenarioError, match="the record is of scheme 'downpour', the scenario has 'gpipe'"):
+        parasim.simulate(scenario(SCHEMES["gpipe"]), replay=record)

@@ -76,20 +76,17 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     """
     from calibration.executor.device import current_device
     from parasim.scenario import from_document
-    from parasim.study.build import build_cast, build_context, build_learner
-    from parasim.study.simulate import build_cluster, build_noise
+    from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks
 
     scenario = from_document(document, source)
     cast = build_cast(scenario)
     pace = None
     if compute == "paced":
-        hosts, noise = build_cluster(scenario).hosts, build_noise(scenario)
-        workers = cast.groups["worker"].ranks
-        speeds = {workers[index]: speed for index, speed in scenario.cluster.speeds.items()}
+        hosts, speeds = scenario.cluster.build().hosts, speeds_of_ranks(scenario, cast)
 
         def pace(me: Context) -> Pace:
             device = hosts[scenario.placement[me.rank]].device
-            return modelled(device, noise, me.draws, speeds.get(me.rank, 1.0))
+            return modelled(device, scenario.cluster.noise, me.draws, speeds.get(me.rank, 1.0))
     elif scenario.workload.data is None:
         raise ScenarioError(
             f"{source}: execute.compute: 'real' trains the network and needs data: write workload: {{data: {{kind: "

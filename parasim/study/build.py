@@ -11,12 +11,18 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
 
-__all__ = ["build_cast", "build_context", "build_learner"]
+__all__ = ["build_cast", "build_context", "build_learner", "speeds_of_ranks"]
 
 
 def build_cast(scenario: Scenario) -> Cast:
     """The actors and groups of the scenario's scheme."""
     return Cast(scenario.scheme.roles(), scenario.scheme.groups())
+
+
+def speeds_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, float]:
+    """The speeds that the scenario gives to workers, by rank."""
+    workers = cast.groups["worker"].ranks
+    return {workers[index]: speed for index, speed in scenario.cluster.speeds.items()}
 
 
 def build_learner(scenario: Scenario, device: str = "cpu") -> Learner:

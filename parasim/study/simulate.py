@@ -6,15 +6,14 @@ import time
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from parasim.cluster.cluster import Cluster
+from parasim.errors import ScenarioError
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.scheme import ClosedForm, Setting
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
-from parasim.simulation.noise import NoiseLaw
-from parasim.study.build import build_cast, build_context, build_learner
+from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
 from parasim.trace.table import Trace
@@ -22,7 +21,7 @@ from parasim.trace.table import Trace
 if TYPE_CHECKING:
     from parasim.scenario.model import Scenario
 
-__all__ = ["build_cluster", "build_noise", "closed_form", "simulate"]
+__all__ = ["closed_form", "simulate"]
 
 
 def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
@@ -40,9 +39,13 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     ------
     DeadlockError, ProgramError
         If the scheme's programs wait for ever or break the language; `ProgramError` also if a replay departs.
+    ScenarioError
+        If the record is of another scheme, seed or number of workers.
     """
     started = time.perf_counter()
     cast = build_cast(scenario)
+    if replay is not None:
+        _check_record(scenario, replay)
     learner = None
     if scenario.run.learn:
         from parasim.learning.build import pin_threads
@@ -52,7 +55,6 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
     trace: Trace | Aggregates = Trace() if scenario.run.trace == "rows" else Aggregates()
     cluster = scenario.cluster
-    workers = cast.groups["worker"].ranks
     engine = Engine(
         cluster.build(),
         scenario.placement,
@@ -60,7 +62,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         contexts,
         trace,
         noise=cluster.noise,
-        speeds={workers[index]: speed for index, speed in cluster.speeds.items()},
+        speeds=speeds_of_ranks(scenario, cast),
         overhead=astuple(cluster.overhead),
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
@@ -71,7 +73,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         scenario=scenario.name,
         scheme=scenario.scheme.name,
         clock="simulated",
-        workers=len(workers),
+        workers=scenario.scheme.options.workers,
         batch_size=scenario.workload.batch_size,
         seed=scenario.run.seed,
         calibrated=cluster.device.calibrated,
@@ -83,14 +85,16 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     return Result(summary(trace, info), trace, tuple(engine.returns))
 
 
-def build_cluster(scenario: Scenario) -> Cluster:
-    """The hosts, links and routes of a scenario."""
-    return scenario.cluster.build()
-
-
-def build_noise(scenario: Scenario) -> NoiseLaw:
-    """The law of the scenario's noise."""
-    return scenario.cluster.noise
+def _check_record(scenario: Scenario, record: Record) -> None:
+    """Refuse the record of another run before it departs from this one."""
+    scheme, run = scenario.scheme, scenario.run
+    own = {"scheme": scheme.name, "seed": run.seed, "workers": scheme.options.workers}
+    for key, value in own.items():
+        if record.meta.get(key, value) != value:
+            raise ScenarioError(
+                f"{scenario.source}: the record is of {key} {record.meta[key]!r}, the scenario has {value!r}; replay the "
+                "scenario that was recorded"
+            )
 
 
 def closed_form(scenario: Scenario) -> ClosedForm | None:
