@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CASES", "Case", "downpour", "ring"]
+__all__ = ["CASES", "USUAL", "Case", "downpour", "ring"]
 
 COMPUTE_SECONDS = 0.1
 PARAMETERS = 25_000_000
@@ -87,8 +87,11 @@ def downpour(workers: int, steps: int) -> Case:
 
 CASES: dict[str, Callable[[], Case]] = {
     "ring-64": lambda: ring(64, 10),
-    "ring-256": lambda: ring(256, 10),
-    "downpour-256": lambda: downpour(256, 10),
+    "ring-256": lambda: ring(256, 1),
+    "ring-256-long": lambda: ring(256, 10),
     "downpour-16": lambda: downpour(16, 10),
+    "downpour-256": lambda: downpour(256, 10),
 }
-"""What `python -m benchmarks.engine` runs."""
+"""What `python -m benchmarks.engine` can run."""
+USUAL = ("ring-64", "ring-256", "downpour-256")
+"""What it runs if no case is named."""
