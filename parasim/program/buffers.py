@@ -33,15 +33,20 @@ class Buffer:
         A flat tensor of `elements` elements of the tensor namespace in use, or None when no values are carried.
     """
 
-    __slots__ = ("_values", "elements", "itemsize", "name", "root", "start")
+    __slots__ = ("_root", "_values", "elements", "itemsize", "name", "start")
 
     def __init__(self, name: str, elements: int, itemsize: int = 4, values: Any = None) -> None:
         self.name = name
         self.elements = elements
         self.itemsize = itemsize
         self._values = values
-        self.root: Buffer = self
+        self._root: Buffer | None = None  # of a root: not itself, a cycle would keep its values until it is found
         self.start = 0
+
+    @property
+    def root(self) -> Buffer:
+        """The buffer whose view this is; a buffer that is no view: itself."""
+        return self if self._root is None else self._root
 
     @property
     def nbytes(self) -> int:
@@ -61,9 +66,9 @@ class Buffer:
     @property
     def values(self) -> Any:
         """The flat tensor (a view of the root's), or None."""
-        if self.root is self or self.root._values is None:
+        if self._root is None or self._root._values is None:
             return self.root._values
-        return self.root._values[self.start : self.stop]
+        return self._root._values[self.start : self.stop]
 
     def part(self, start: int, stop: int, name: str | None = None) -> Buffer:
         """The view of elements ``[start, stop)``.
@@ -80,7 +85,7 @@ class Buffer:
         view.elements = stop - start
         view.itemsize = self.itemsize
         view._values = None
-        view.root = self.root
+        view._root = self.root
         view.start = self.start + start
         return view
 

@@ -117,6 +117,7 @@ class Network:
         if len(ended) > 1:
             ended.sort(key=attrgetter("number"))
         for flow in ended:
+            flow.component = None  # which knows the flow: no cycle is left to the garbage collector
             flow.done(flow.started)
         if self._touched and not self._gathering:
             if self._env.peek() > now:

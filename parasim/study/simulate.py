@@ -92,8 +92,8 @@ def _check_record(scenario: Scenario, record: Record) -> None:
     for key, value in own.items():
         if record.meta.get(key, value) != value:
             raise ScenarioError(
-                f"{scenario.source}: the record is of {key} {record.meta[key]!r}, the scenario has {value!r}; replay the "
-                "scenario that was recorded"
+                f"{scenario.source}: the record is of {key} {record.meta[key]!r}, the scenario has {value!r}; "
+                "replay the scenario that was recorded"
             )
 
 

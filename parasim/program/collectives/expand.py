@@ -10,6 +10,7 @@ it. So members that get a result get identical bits, and a ring scales only one 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +19,9 @@ from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.collectives.algorithms import DEFAULTS, check, cuts
 from parasim.program.collectives.rounds import Round
-from parasim.program.kernels import counted, shape_of
-from parasim.program.ops import Collective, Compute, Exchange, Message, Program, Recv, Send
+from parasim.program.kernels import counted
+from parasim.program.ops import Collective, Compute, Exchange, Kernel, Message, Program, Recv, Send
+from parasim.program.tensors import Shape
 
 if TYPE_CHECKING:
     from parasim.program.tensors import Tensor, Tensors
@@ -136,18 +138,14 @@ def _exchange(run: _Run, buffer: Buffer, round_: Round, keep: bool = False) -> P
     """One round's messages; none if the member is idle. Overwriting receives go into the buffer, unless `keep`."""
     if not (round_.sends or round_.receives):
         return ()
-    return (
-        yield from Exchange(
-            tuple(
-                Send(run.ranks[move.peer], buffer.part(move.start, move.stop), run.tag, lent=True)
-                for move in round_.sends
-            ),
-            tuple(
-                Recv(run.ranks[move.peer], run.tag, None if keep or move.reduce else buffer.part(move.start, move.stop))
-                for move in round_.receives
-            ),
-        )
-    )
+    ranks, tag, part = run.ranks, run.tag, buffer.part
+    sends = [Send(ranks[move.peer], part(move.start, move.stop), tag, lent=True) for move in round_.sends]
+    receives = [
+        Recv(ranks[move.peer], tag, None if keep or move.reduce else part(move.start, move.stop))
+        for move in round_.receives
+    ]
+    messages: tuple[Message, ...] = yield Exchange(tuple(sends), tuple(receives))
+    return messages
 
 
 def _payload(message: Message) -> Buffer:
@@ -181,7 +179,8 @@ def _compute(
 ) -> Program[Any]:
     """Compute ``function(xp, *touches, *reads, **constants)``, which costs what its verbs cost."""
     operands = (*touches, *reads)
-    cost = counted(function, tuple(map(shape_of, operands)), tuple(constants.items()))
+    sizes = tuple([operand.elements for operand in operands])
+    kernel = _kernel(label, kind, function, sizes, operands[0].itemsize, tuple(constants.items()))
     work = None
     if run.xp is not None:
         xp = run.xp
@@ -189,7 +188,19 @@ def _compute(
         def work() -> Any:
             return function(xp, *(operand.values for operand in operands), **constants)
 
-    return (yield Compute(cost.kernel(label, kind), work, touches, reads))
+    return (yield Compute(kernel, work, touches, reads))
+
+
+@functools.lru_cache(maxsize=4096)
+def _kernel(
+    label: str,
+    kind: str,
+    function: Callable[..., Any],
+    sizes: tuple[int, ...],
+    itemsize: int,
+    constants: tuple[tuple[str, float], ...],
+) -> Kernel:
+    return counted(function, tuple([Shape(size, itemsize) for size in sizes]), constants).kernel(label, kind)
 
 
 def _sum(xp: Tensors, into: Tensor, received: Tensor) -> None:

@@ -51,9 +51,9 @@ def round_of(
 ) -> Round:
     """Make a round, leaving out moves and ranges of no elements."""
     return Round(
-        tuple(move for move in sends if move.start < move.stop),
-        tuple(move for move in receives if move.start < move.stop),
-        tuple((start, stop) for start, stop in complete if start < stop),
+        tuple([move for move in sends if move.start < move.stop]),
+        tuple([move for move in receives if move.start < move.stop]),
+        tuple([(start, stop) for start, stop in complete if start < stop]),
     )
 
 
