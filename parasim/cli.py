@@ -154,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = type(error).__name__
         what = _one_line(error) or "no message"
         kind = what if isinstance(error, ParasimError) else f"{name}: {what}"
+        kind = ", ".join([kind, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note)])
         return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
     return _DONE
 

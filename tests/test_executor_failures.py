@@ -27,9 +27,12 @@ def fail(pool: Pool, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "pattern"),
     [
-        ("raise", r"(?s)rank 1 failed:\n.*ZeroDivisionError: of the program.*in rank 1 \(worker 1\), program main#0"),
-        ("work", r"(?s)rank 1 failed:\n.*ZeroDivisionError: division by zero"),
-        ("beside", r"(?s)rank 1 failed:\n.*ZeroDivisionError: division by zero"),
+        (
+            "raise",
+            r"rank 1 failed: ZeroDivisionError: of the program, in rank 1 \(worker 1\), program main#0, at .*:\d+",
+        ),
+        ("work", r"rank 1 failed: ZeroDivisionError: division by zero, in rank 1"),
+        ("beside", r"rank 1 failed: ZeroDivisionError: division by zero, in rank 1"),
         ("kill", r"^rank 1 was killed by signal 9 \(SIGKILL\)"),
         ("abort", r"^rank 1 was killed by signal 6 \(SIGABRT\)"),
         ("exit", r"^rank 1 ended with status 3"),

@@ -28,7 +28,9 @@ class Failure:
         """What a rank said of its own failure."""
         kind = getattr(errors, message["error"], None) if message["error"] else None
         if kind is None:
-            error: ParasimError = ExecutionError(f"rank {rank} failed:\n{message['text']}")
+            error: ParasimError = ExecutionError(f"rank {rank} failed: {message['text']}")
+            if "traceback" in message:
+                error.add_note(message["traceback"])
         else:
             error = kind(message["text"])
         return cls(rank, message["at"], error, message["lost"])

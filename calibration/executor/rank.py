@@ -69,5 +69,6 @@ def _outcome(order: dict[str, Any], listener: int | None) -> tuple[dict[str, Any
             failure["text"] = "\n".join([str(error), *getattr(error, "__notes__", ())])
         else:
             failure["error"] = ""
-            failure["text"] = "".join(traceback.format_exception(error)).rstrip()
+            failure["text"] = ", ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            failure["traceback"] = "".join(traceback.format_exception(error)).rstrip()
         return failure, []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.draws import Draws
 from parasim.program.groups import Group
@@ -50,6 +51,7 @@ class Activation:
     loss: Tensor | None
     saved: Any
     parameters: Buffer
+    held_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -111,7 +113,9 @@ class Context:
 
     # who -----------------------------------------------------------------------------------------------------------
     def group(self, name: str) -> Group:
-        """A declared group; every role is one."""
+        """A declared group; every role is one. `ProgramError` if there is none of this name."""
+        if name not in self._groups:
+            raise ProgramError(f"no group {name!r}; there are {', '.join(self._groups)}")
         return self._groups[name]
 
     def count(self, role: str) -> int:
@@ -124,7 +128,9 @@ class Context:
         return group.ranks if group else ()
 
     def shared(self, name: str) -> Shared:
-        """A declared shared vector."""
+        """A declared shared vector. `ProgramError` if there is none of this name."""
+        if name not in self._shared:
+            raise ProgramError(f"no shared vector {name!r}; the scheme declares {', '.join(self._shared) or 'none'}")
         return self._shared[name]
 
     @property
@@ -245,11 +251,12 @@ class Context:
         reads = (parameters,) if inputs is None else (parameters, inputs)
         reply = yield Compute(forward_kernel(part, batch.size, batch.step, batch.micro), work, (), reads)
         values, saved = (None, None) if reply is None else reply
-        self.hold("activations", batch.size * part.stored_elements * itemsize)
+        held = batch.size * part.stored_elements * itemsize
+        self.hold("activations", held)
         if part.is_last:
-            return Activation(part, batch, None, values, saved, parameters)
+            return Activation(part, batch, None, values, saved, parameters, held)
         outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
-        return Activation(part, batch, outputs, None, saved, parameters)
+        return Activation(part, batch, outputs, None, saved, parameters, held)
 
     def backward(
         self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False
@@ -275,24 +282,31 @@ class Context:
 
         reads = () if gradient is None else (gradient,)
         values = yield Compute(backward_kernel(part, batch.size, batch.step, batch.micro), work, (into,), reads)
-        activation.saved = None
-        self.release("activations", batch.size * part.stored_elements * self.model.itemsize)
+        self.drop(activation)
         if part.is_first:
             return None
         return Buffer(f"{part.name}.inputs", batch.size * part.input_elements, self.model.itemsize, values)
 
     def keep_input(self, activation: Activation, inputs: Buffer | None) -> Activation:
         """Drop all that a forward pass stored but its input; `saved` is then the input, to compute forward again."""
-        part, batch = activation.part, activation.batch
-        self.release("activations", batch.size * part.stored_elements * self.model.itemsize)
-        return Activation(part, batch, None, None, inputs, activation.parameters)
+        self.drop(activation)
+        return Activation(activation.part, activation.batch, None, None, inputs, activation.parameters)
+
+    def drop(self, activation: Activation) -> None:
+        """Release what a forward pass stored, if it is still held."""
+        if activation.held_bytes:
+            self.release("activations", activation.held_bytes)
+        activation.saved, activation.held_bytes = None, 0
 
     def gradient(self, parameters: Buffer, batch: Batch, into: Buffer) -> Program[Buffer]:
         """Gradient of the mean loss of `batch` at `parameters` (the whole model), written to `into`; logs the loss."""
         whole = self.model.whole
         activation = yield from self.forward(whole, parameters, batch)
-        yield from self.log_loss(activation)
-        yield from self.backward(activation, None, into)
+        try:
+            yield from self.log_loss(activation)
+            yield from self.backward(activation, None, into)
+        finally:
+            self.drop(activation)  # a cancelled gradient holds nothing either
         return into
 
     def update(

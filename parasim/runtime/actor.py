@@ -75,7 +75,10 @@ class Actor:
 
     # programs and lanes --------------------------------------------------------------------------------------------
     def post(self, program: Program[Any], lane: str, daemon: bool) -> Task:
-        """Queue a program on a lane; it becomes ready when it is first there."""
+        """Queue a program on a lane; it becomes ready when it is first there. `ProgramError` if it is no generator."""
+        if not hasattr(program, "send"):
+            who = f"rank {self.rank} ({self.context.role} {self.context.index})"
+            raise ProgramError(f"{who}: the program of lane {lane} is {program!r}, not a generator; it must yield")
         stream = self.lanes.get(lane)
         if stream is None:
             stream = self.lanes[lane] = Lane(lane)
@@ -160,19 +163,27 @@ class Actor:
                 self._finish(task, None)
                 return
             except Exception as failure:
-                context = self.context
-                failure.add_note(f"in rank {self.rank} ({context.role} {context.index}), program {task.id}")
+                failure.add_note(self._place(task, failure))
                 raise
             if notes:
                 self._drain(task)
             handler = HANDLERS.get(type(op))
             if handler is None:
-                raise ProgramError(f"rank {self.rank}, program {task.id}: {op!r} is no operation of the language")
+                hint = "; write `yield from` before a program" if hasattr(op, "send") else ""
+                raise ProgramError(f"rank {self.rank}, program {task.id}: {op!r} is no operation of the language{hint}")
             reply, error = handler(self, task, op), None
             if reply is PENDING:
                 return
             if reply is NESTED:
                 reply = None
+
+    def _place(self, task: Task, failure: BaseException) -> str:
+        """Where a program failed."""
+        trace = failure.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        at = "" if trace is None else f", at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        return f"in rank {self.rank} ({self.context.role} {self.context.index}), program {task.id}{at}"
 
     def _finish(self, task: Task, result: Any) -> None:
         """The task ended: its lane goes on, then whoever waited for it."""

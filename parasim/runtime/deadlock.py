@@ -23,4 +23,5 @@ def deadlock_error(rows: Sequence[Blocked], now: float) -> DeadlockError:
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN} more")
     count = len({row[0] for row in rows})
-    return DeadlockError(f"deadlock at {now:.6g} s: {count} ranks wait for each other for ever\n" + "\n".join(lines))
+    who = "1 rank waits" if count == 1 else f"{count} ranks wait"
+    return DeadlockError(f"deadlock at {now:.6g} s: {who} for what will never happen\n" + "\n".join(lines))

@@ -5,6 +5,7 @@ The table `HANDLERS` is the language as the runtimes see it; what is not in it i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -332,6 +333,8 @@ def _decide(actor: Actor, task: Task, op: Decide) -> Any:
 
 
 def _sleep(actor: Actor, task: Task, op: Sleep) -> Any:
+    if not 0 <= op.seconds < math.inf:
+        raise ProgramError(f"rank {actor.rank}, program {task.id}: sleeps {op.seconds} seconds; give 0 or more")
     pending = task.pending = Pending(task, op, actor.port.now())
     actor.port.sleep(actor, pending, op.seconds)
     return PENDING

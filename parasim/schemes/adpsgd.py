@@ -57,7 +57,10 @@ class AdPsgd(Scheme):
     aliases = ("ad_psgd", "ad-psgd")
     citation = "Lian, Zhang, Zhang, Liu (2018)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "decentralised")
-    staleness = "changes of the own model (averagings and updates) while a gradient is computed: 1-2 on the mean"
+    staleness = (
+        "averagings of the worker's model while its gradient is computed: "
+        "near 0 where averaging takes longer than computing, about 1 where computing takes longer"
+    )
     Options = AdPsgdOptions
 
     def roles(self) -> tuple[Role, ...]:

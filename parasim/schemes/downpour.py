@@ -58,7 +58,10 @@ class Downpour(Scheme):
     aliases = ("asgd", "async_ps")
     citation = "Dean et al. (2012)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
-    staleness = "mean N-1 with n_fetch = n_push = 1, any speeds; more with rarer fetches"
+    staleness = (
+        "mean N-1 with n_fetch = n_push = 1, any speeds; "
+        "more where n_fetch > n_push: updates since the last fetch, own ones too"
+    )
     Options = DownpourOptions
 
     def roles(self) -> tuple[Role, ...]:

@@ -108,6 +108,27 @@ def yields_a_word(me: Context) -> Program[None]:
     yield "hello"  # type: ignore[misc]
 
 
+def forgets_from(me: Context) -> Program[None]:
+    yield says("never")  # type: ignore[misc]
+
+
+def returns_at_once(me: Context) -> int:
+    return 3
+
+
+def sleeps_backwards(me: Context) -> Program[None]:
+    yield from Sleep(-1.0)
+
+
+def sleeps_nan(me: Context) -> Program[None]:
+    yield from Sleep(float("nan"))
+
+
+def names_no_group(me: Context) -> Program[None]:
+    yield from Sleep(0.0)
+    me.group("wrkr")
+
+
 def fails(me: Context) -> Program[None]:
     yield from Sleep(0.01)
     if me.rank == 1:
@@ -417,6 +438,11 @@ CASES = {
     "a posted program posts": Case(crew(posts_nested, 1), check_nested),
     "waiting for any of nothing": Case(crew(waits_for_nothing, 1), error=ProgramError, match="WaitAny of no handles"),
     "what is no operation": Case(crew(yields_a_word, 1), error=ProgramError, match="'hello' is no operation"),
+    "a yield without from": Case(crew(forgets_from, 1), error=ProgramError, match="write `yield from`"),
+    "a program that is no generator": Case(crew(returns_at_once, 1), error=ProgramError, match="is 3, not a generator"),
+    "a negative sleep": Case(crew(sleeps_backwards, 1), error=ProgramError, match=r"sleeps -1\.0 seconds"),
+    "a sleep that is no number": Case(crew(sleeps_nan, 1), error=ProgramError, match="sleeps nan seconds"),
+    "a group that is not there": Case(crew(names_no_group, 1), error=ProgramError, match="no group 'wrkr'; there are"),
     "a mistake in a program": Case(crew(fails, 2), error=Exception, match="a mistake in a scheme"),
     "cancelling at a kernel boundary": Case(crew(cancels_at_boundary, 1), check_boundary),
     "cancelling what is queued": Case(crew(cancels_queued, 1), check_queued),

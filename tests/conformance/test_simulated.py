@@ -1,5 +1,7 @@
 """The contract of every operation, in virtual time."""
 
+import re
+
 import pytest
 
 from tests.conformance.cases import CASES
@@ -26,4 +28,5 @@ def test_an_error_names_rank_and_program():
     case = CASES["a mistake in a program"]
     with pytest.raises(ValueError, match="a mistake") as caught:
         simulated(case)
-    assert caught.value.__notes__ == ["in rank 1 (worker 1), program main#0"]
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"in rank 1 \(worker 1\), program main#0, at .*lanes\.py:\d+", note)
