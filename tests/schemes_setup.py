@@ -93,7 +93,7 @@ def weights(result: Result, ranks: range) -> Any:
     """The final weights that these ranks hold, one after the other."""
     import torch
 
-    return torch.cat([result.returns[rank].values for rank in ranks])
+    return torch.cat([torch.from_numpy(result.returns[rank]) for rank in ranks])
 
 
 def initial_weights(scenario: Scenario) -> Any:

@@ -62,7 +62,7 @@ def execute(*arguments, **options):
 
 
 def weights(result):
-    return [np.asarray(getattr(value, "values", value)) for value in result.returns]
+    return list(result.returns)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
@@ -181,3 +181,7 @@ def test_the_record_of_another_run_is_refused(pool, tmp_path):
     record = parasim.Record.load(tmp_path / "r.json")
     with pytest.raises(parasim.ScenarioError, match="the record is of scheme 'downpour', the scenario has 'gpipe'"):
         parasim.simulate(scenario(SCHEMES["gpipe"]), replay=record)
+    with pytest.raises(parasim.ScenarioError, match="the record is of steps 2, the scenario has 3"):
+        parasim.simulate(scenario(SCHEMES["downpour"], steps=3), replay=record)
+    with pytest.raises(parasim.ScenarioError, match=r"the record is of model .*48"):
+        parasim.simulate(scenario(SCHEMES["downpour"], steps=2, width=24), replay=record)

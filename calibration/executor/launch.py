@@ -15,6 +15,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
+from parasim.study.build import identity
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -115,7 +116,7 @@ def execute(
         "compute": compute or scenario.execute.compute,
     }
     size = len(Cast(scheme.roles(), scheme.groups()))
-    meta = {"scenario": scenario.name, "scheme": scheme.name, "seed": run.seed, "workers": scheme.options.workers}
+    meta = {"scenario": scenario.name, **identity(scenario)}
     factory = "calibration.executor.setup:from_scenario"
     if pool is None and started_by_torchrun():
         answers = take_part_in_world(factory, arguments, size)

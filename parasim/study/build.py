@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from parasim.program.cast import Cast
@@ -11,12 +13,33 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
 
-__all__ = ["build_cast", "build_context", "build_learner", "speeds_of_ranks"]
+__all__ = ["build_cast", "build_context", "build_learner", "identity", "speeds_of_ranks"]
 
 
 def build_cast(scenario: Scenario) -> Cast:
     """The actors and groups of the scenario's scheme."""
     return Cast(scenario.scheme.roles(), scenario.scheme.groups())
+
+
+def identity(scenario: Scenario) -> dict[str, int | str]:
+    """What decides the choices that a run has: a record may be replayed only where all of this is the same."""
+    workload, scheme, run = scenario.workload, scenario.scheme, scenario.run
+    return {
+        "scheme": scheme.name,
+        "workers": scheme.options.workers,
+        "options": _text(asdict(scheme.options)),
+        "model": _text([workload.model_kind, dict(workload.model_options)]),
+        "data": _text([workload.data_kind, dict(workload.data_options)]),
+        "batch_size": workload.batch_size,
+        "dtype": workload.dtype,
+        "optimizer": _text([scenario.optimizer.kind, dict(scenario.optimizer.options)]),
+        "steps": run.steps,
+        "seed": run.seed,
+    }
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def speeds_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, float]:

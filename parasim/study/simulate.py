@@ -13,7 +13,8 @@ from parasim.metrics.summary import summary
 from parasim.program.scheme import ClosedForm, Setting
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
-from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks
+from parasim.study.build import build_cast, build_context, build_learner, identity, speeds_of_ranks
+from parasim.study.returns import plain
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
 from parasim.trace.table import Trace
@@ -40,7 +41,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     DeadlockError, ProgramError
         If the scheme's programs wait for ever or break the language; `ProgramError` also if a replay departs.
     ScenarioError
-        If the record is of another scheme, seed or number of workers.
+        If the record is of another scenario.
     """
     started = time.perf_counter()
     cast = build_cast(scenario)
@@ -82,17 +83,16 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         simulation_seconds=ended - begun,
         batches_per_step=scenario.scheme.pipelines(),
     )
-    return Result(summary(trace, info), trace, tuple(engine.returns))
+    return Result(summary(trace, info), trace, tuple(plain(value) for value in engine.returns))
 
 
 def _check_record(scenario: Scenario, record: Record) -> None:
     """Refuse the record of another run before it departs from this one."""
-    scheme, run = scenario.scheme, scenario.run
-    own = {"scheme": scheme.name, "seed": run.seed, "workers": scheme.options.workers}
-    for key, value in own.items():
-        if record.meta.get(key, value) != value:
+    for key, value in identity(scenario).items():
+        recorded = record.meta.get(key, value)
+        if recorded != value:
             raise ScenarioError(
-                f"{scenario.source}: the record is of {key} {record.meta[key]!r}, the scenario has {value!r}; "
+                f"{scenario.source}: the record is of {key} {recorded!r}, the scenario has {value!r}; "
                 "replay the scenario that was recorded"
             )
 
