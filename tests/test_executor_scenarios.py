@@ -51,6 +51,16 @@ def test_an_asynchronous_scheme_gives_the_weights_of_its_replayed_record(
         assert ours is None or np.array_equal(ours, theirs)
 
 
+def test_slow_workers_stay_slow_in_paced_runs(pool: Pool) -> None:
+    """Speeds travel to the ranks: a worker of half speed sleeps twice as long in each compute."""
+    overrides = ["cluster.speeds={1: 0.5}", "execute.compute=paced", "run.learn=false", "workload.batch_size=512"]
+    scenario = load(SCENARIO, [*overrides, "scheme={kind: allreduce, workers: 2}", "cluster.device.flops=100 MFLOP/s"])
+    trace = calibration.execute(scenario, pool=pool).trace
+    computes = [[row for row in trace.rows if row.rank == rank and row.label == "backward"] for rank in (0, 1)]
+    for quick, slow in zip(*computes, strict=True):
+        assert slow.t_end - slow.t_start > 1.5 * (quick.t_end - quick.t_start)
+
+
 def test_paced_computes_take_the_modelled_time(pool: Pool) -> None:
     scenario = load(SCENARIO, ["run.learn=false", "execute.compute=paced", "cluster.device.flops=20 MFLOP/s"])
     measured = calibration.execute(scenario, pool=pool)

@@ -62,6 +62,20 @@ def test_loss_and_clock_columns_appear_when_they_say_something() -> None:
     assert "UNCALIBRATED" not in text
 
 
+def test_what_does_not_fit_the_device_is_named() -> None:
+    large = summary(
+        scenario="x",
+        device_memory_bytes=1e6,
+        max={"memory_bytes_per_worker": 3e6},
+        roles={"server": {"max": {"memory_bytes": 2e6}}},
+    )
+    assert "DOES NOT FIT" not in results_table([summary()], ["x"])
+    (line,) = [line for line in results_table([large], ["x"]).splitlines() if line.startswith("DOES NOT FIT")]
+    assert line.endswith("an actor holds 3 MB, its device has 1 MB.")
+    roles = {"server": {"max": {"memory_bytes": 4e6}}}
+    assert "holds 4 MB" in results_table([{**large, "roles": roles}], ["x"])
+
+
 def test_missing_figures_are_dashes() -> None:
     empty = summary(seconds_per_step=None, samples_per_second=None, staleness={"mean": None, "max": None}, loss=None)
     row = next(line for line in results_table([empty], ["x"]).splitlines() if line.startswith("x"))

@@ -60,6 +60,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "lost_updates": sum(actor.lost_updates for actor in actors),
         "torn_reads": sum(actor.torn_reads for actor in actors),
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
+        "device_memory_bytes": info.device_memory_bytes,
         "events": info.events,
         "wall_seconds": info.wall_seconds,
         "simulation_seconds": info.simulation_seconds,

@@ -60,10 +60,11 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
     lines = [
         "compute, transfer, wait: how a worker's main line of work spends its time; they sum to 100 %.",
         "sent, messages: payload that a worker sends per step. memory: most that it held. All are means over workers.",
-        "staleness: updates that others made between reading parameters and applying the gradient computed from them.",
+        "staleness: changes of the parameters between their reading and the use of the gradient computed from them.",
     ]
     if learned:
         lines.append("loss: of the first step -> of the last.")
+    lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
     if uncalibrated:
@@ -72,6 +73,18 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
             f"UNCALIBRATED{which}: the device is described by plain numbers, not by measurements of a machine."
         )
     return lines
+
+
+def _too_large(summary: Summary) -> str:
+    """A line if an actor holds more than its device does."""
+    size = summary.get("device_memory_bytes")
+    if size is None:
+        return ""
+    held = [summary["max"]["memory_bytes_per_worker"], *(r["max"]["memory_bytes"] for r in summary["roles"].values())]
+    if max(held) <= size:
+        return ""
+    most, limit = format_quantity(max(held), "bytes"), format_quantity(size, "bytes")
+    return f"DOES NOT FIT: in {summary['scenario']} an actor holds {most}, its device has {limit}."
 
 
 def _quantity(value: float | None, dimension: str) -> str:

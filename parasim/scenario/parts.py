@@ -155,8 +155,9 @@ def _kind_and_options(section: Section, table: Mapping[str, type], what: str) ->
 
 
 def _speeds(section: Section) -> dict[int, float]:
+    """Speeds by worker; an index may be text, as it is after the document has travelled as JSON."""
     for index, speed in section.data.items():
-        if not isinstance(index, int) or index < 0:
+        if not (isinstance(index, int) and index >= 0) and not (isinstance(index, str) and index.isdecimal()):
             raise section.error(index, "is no worker index: write {3: 0.5} to halve the speed of worker 3", at_key=True)
         if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not _MIN_SPEED <= speed <= _MAX_SPEED:
             raise section.error(index, f"{shorten(speed)} must be a number from {_MIN_SPEED:g} to {_MAX_SPEED:g}")

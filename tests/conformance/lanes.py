@@ -162,6 +162,26 @@ def check_boundary(outcome: Outcome) -> None:
     assert row.t_end - row.t_start >= 0.059
 
 
+def cancels_gradient(me: Context) -> Program[None]:
+    """What a cancelled gradient stored is released."""
+    weights, gradient = me.initial(), me.buffer("gradient")
+    for step in range(3):
+        handle = yield from Post(me.gradient(weights, me.batch(step), gradient), "gradient")
+        yield from Cancel(handle)
+        yield from Wait([handle])
+        handle = yield from Post(me.gradient(weights, me.batch(step), gradient), "gradient")
+        yield from Sleep(2e-7)  # into the backward pass, in virtual time
+        yield from Cancel(handle)
+        yield from Wait([handle])
+    yield from Sleep(0.001)
+
+
+def check_released(outcome: Outcome) -> None:
+    held = [row.held_bytes for row in outcome.of(0, "log") if row.buffer == "activations"]
+    assert sum(held) == 0
+    assert max(itertools.accumulate(held), default=0) <= max([*held, 0])  # never more than one gradient's
+
+
 def cancels_queued(me: Context) -> Program[list[object]]:
     first = yield from Post(says("first", 0.03), "lane")
     never = yield from Post(says("never", 0.03), "lane")
@@ -445,6 +465,7 @@ CASES = {
     "a group that is not there": Case(crew(names_no_group, 1), error=ProgramError, match="no group 'wrkr'; there are"),
     "a mistake in a program": Case(crew(fails, 2), error=Exception, match="a mistake in a scheme"),
     "cancelling at a kernel boundary": Case(crew(cancels_at_boundary, 1), check_boundary),
+    "cancelling a gradient": Case(crew(cancels_gradient, 1), check_released, same_rows=False),
     "cancelling what is queued": Case(crew(cancels_queued, 1), check_queued),
     "cancelling what waits": Case(pair(cancels_waiting, mails), check_cancel_waiting, same_rows=False),
     "cancelling oneself": Case(crew(cancels_itself, 1), error=ProgramError, match="cancels itself"),
