@@ -15,6 +15,10 @@ def executed(name, pool):
     return Outcome([plain(value) for value in outcome.returns], list(outcome.trace)), outcome.record
 
 
+def without_outcome(told):
+    return {lane: [entry[:-1] for entry in entries] for lane, entries in told.items()}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_case(name, pool):
     case = CASES[name]
@@ -29,4 +33,5 @@ def test_case(name, pool):
     if not case.shared:  # accesses to shared memory interleave where nobody sees it
         again = simulated(case, record)
         assert again.returns == outcome.returns
-        assert story(again.rows) == story(outcome.rows)
+        # whether a compute ended before or after the word that cancelled it is no choice, and shows in its row alone
+        assert without_outcome(story(again.rows)) == without_outcome(story(outcome.rows))
