@@ -94,9 +94,5 @@ class Buffer:
         cuts = bounds(self.elements, parts)
         return tuple(self.part(cuts[j], cuts[j + 1], f"{self.name}[{j}/{parts}]") for j in range(parts))
 
-    def overlaps(self, other: Buffer) -> bool:
-        """Do the two views share an element of one root?"""
-        return self.root is other.root and self.start < other.stop and other.start < self.stop
-
     def __repr__(self) -> str:
         return f"Buffer({self.name!r}, {self.elements} x {self.itemsize} B)"

@@ -50,7 +50,6 @@ class Activation:
     outputs: Buffer | None
     loss: Tensor | None
     saved: Any
-    parameters: Buffer
     held_bytes: int = 0
 
 
@@ -254,9 +253,9 @@ class Context:
         held = batch.size * part.stored_elements * itemsize
         self.hold("activations", held)
         if part.is_last:
-            return Activation(part, batch, None, values, saved, parameters, held)
+            return Activation(part, batch, None, values, saved, held)
         outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
-        return Activation(part, batch, outputs, None, saved, parameters, held)
+        return Activation(part, batch, outputs, None, saved, held)
 
     def backward(
         self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False
@@ -290,7 +289,7 @@ class Context:
     def keep_input(self, activation: Activation, inputs: Buffer | None) -> Activation:
         """Drop all that a forward pass stored but its input; `saved` is then the input, to compute forward again."""
         self.drop(activation)
-        return Activation(activation.part, activation.batch, None, None, inputs, activation.parameters)
+        return Activation(activation.part, activation.batch, None, None, inputs)
 
     def drop(self, activation: Activation) -> None:
         """Release what a forward pass stored, if it is still held."""

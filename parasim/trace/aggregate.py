@@ -104,7 +104,3 @@ class Aggregates:
     def actors(self) -> list[ActorTotals]:
         """The sums of each actor that has rows, by rank."""
         return [actor for _, actor in sorted(self._actors.items()) if actor.num_rows]
-
-    def of_role(self, role: str) -> list[ActorTotals]:
-        """The sums of each actor of a role, by rank."""
-        return [actor for actor in self.actors if actor.role == role]
