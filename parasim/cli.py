@@ -6,12 +6,12 @@ Exit codes: 0 done; 2 the user's input is wrong (one line, no traceback); 130 in
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from parasim.arguments import Verb, parse
 from parasim.errors import DeadlockError, ParasimError, ScenarioError
 
 if TYPE_CHECKING:
@@ -111,23 +111,14 @@ def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], 
     print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
 
 
-# machinery ---------------------------------------------------------------------------------------------------------
-VERBS: dict[str, Callable[[argparse.Namespace], None]] = {
+# the way in ---------------------------------------------------------------------------------------------------------
+VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
     "schemes": schemes,
     "schema": schema,
     "validate": validate,
 }
-_WITHOUT_FILE = ("schemes", "schema")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Its errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("file, key=value", "file")  # overrides are never required
-        raise ScenarioError(f"{self.prog}: {message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        verb, arguments = _parse(words)
+        verb, arguments = parse(words, VERBS)
         verb(arguments)
         sys.stdout.flush()
     except ScenarioError as error:
@@ -174,60 +165,6 @@ def _failed(message: str, code: int, debug: bool) -> int:
         print(message, file=sys.stderr)
     return code
 
-
-def _parse(words: Sequence[str]) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
-    """The verb, and its arguments; options and overrides may stand in any order."""
-    if not words or words[0].startswith("-"):
-        usage = "parasim VERB [FILE] [key=value ...] [options]"
-        parser = _Parser(
-            "parasim", usage, description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        parser.add_argument("--version", action="version", version=_version())
-        parser.parse_args(words or ["--help"])
-        raise ScenarioError("parasim: name a verb first (see parasim --help)")
-    name = words[0]
-    if name not in VERBS:
-        close = difflib.get_close_matches(name, VERBS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"verbs: {', '.join(VERBS)}"
-        raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
-    arguments = _parser_of(name).parse_intermixed_args(words[1:])
-    return VERBS[name], arguments
-
-
-def _parser_of(name: str) -> _Parser:
-    parser = _Parser(f"parasim {name}", description=VERBS[name].__doc__, allow_abbrev=False)
-    if name not in _WITHOUT_FILE:
-        parser.add_argument("file", help="scenario file (YAML)")
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
-        parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
-        parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
-    parser.add_argument("--json", action="store_true", help="print JSON; null stands for a number that is not finite")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    if name == "run":
-        parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
-    if name == "execute":
-        parser.add_argument("--beside-simulated", action="store_true", help="show the simulated run in the next row")
-        parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
-    return parser
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("parasim")
-    except PackageNotFoundError:
-        return "parasim, not installed"
-
-
-_DESCRIPTION = "\n".join(
-    [
-        "How fast would this parallel SGD scheme train this network on that cluster, and where does the time go?",
-        "",
-        "parasim VERB --help explains a verb:",
-        *(f"  {name:<10} {verb.__doc__}" for name, verb in VERBS.items()),
-    ]
-)
 
 if __name__ == "__main__":
     sys.exit(main())

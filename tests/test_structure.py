@@ -29,7 +29,8 @@ BELOW = {
     "scenario": {"cluster", "errors", "fields", "learning", "program", "schemes", "simulation", "units", "workload"},
     "study": {"cluster", "errors", "learning", "metrics", "program", "runtime", "scenario", "simulation", "trace"},
     "report": {"errors", "metrics", "program", "scenario", "trace", "units"},
-    "cli": {"errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
+    "arguments": {"errors"},
+    "cli": {"arguments", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
 }
 """Of each room of the house: the rooms that it may import. (`parasim` itself, the public names, is imported by cli.)"""
 

@@ -127,6 +127,12 @@ class Section:
         with self.blamed(None):
             return cls(**values)
 
+    def build_kind(self, table: Mapping[str, type], what: str) -> tuple[str, dict[str, Any]]:
+        """The kind, and all options of its class, defaults included."""
+        kind, cls = self.choose(table, what)
+        options: Any = self.build(cls, beside=("kind",), of=f" of {what} '{kind}'")
+        return kind, {name: getattr(options, name) for name in described(cls)}
+
     def _default(self, name: str, field: Field[Any]) -> Any:
         default = default_of(field)
         if default is MISSING:

@@ -8,10 +8,12 @@ from typing import Any
 
 from parasim.errors import ScenarioError
 from parasim.scenario.check import MAX_INTEGER, Section, shorten, suggestion
+from parasim.scenario.cluster import read_cluster
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, apply_variant, read_override, split_variants
-from parasim.scenario.parts import read_cluster, read_optimizer, read_scheme, read_workload
 from parasim.scenario.reader import Places, Tree, read_file
+from parasim.scenario.scheme import read_optimizer, read_scheme
+from parasim.scenario.workload import read_workload
 
 __all__ = ["TOP_LEVEL", "from_document", "load", "load_all"]
 

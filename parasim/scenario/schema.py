@@ -12,10 +12,11 @@ from parasim.cluster.links import Link
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.fields import default_of, described
 from parasim.scenario.check import adapters
+from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
-from parasim.scenario.parts import CLUSTER_KEYS, Batch
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+from parasim.scenario.workload import Batch
 from parasim.simulation.noise import LAWS
 
 __all__ = ["schema", "schema_text"]

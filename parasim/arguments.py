@@ -1,0 +1,101 @@
+"""The command line's words: which verb, with which files, overrides and options. Their errors are one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from parasim.errors import ScenarioError
+
+__all__ = ["Verb", "parse"]
+
+Verb = Callable[[argparse.Namespace], None]
+
+_WITHOUT_FILE = ("schemes", "schema")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("file, key=value", "file")  # overrides are never required
+        raise ScenarioError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argparse.Namespace]:
+    """The verb, and its arguments; options and overrides may stand in any order.
+
+    Raises
+    ------
+    ScenarioError
+        If a word is not understood.
+    SystemExit
+        After ``--help`` and ``--version``.
+    """
+    if not words or words[0].startswith("-"):
+        usage = "parasim VERB [FILE] [key=value ...] [options]"
+        parser = _Parser(
+            "parasim", usage, description=_description(verbs), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("--version", action="version", version=_version())
+        parser.parse_args(words or ["--help"])
+        raise ScenarioError("parasim: name a verb first (see parasim --help)")
+    name = words[0]
+    if name not in verbs:
+        close = difflib.get_close_matches(name, verbs, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"verbs: {', '.join(verbs)}"
+        raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
+    return verbs[name], _parser_of(name, verbs[name]).parse_intermixed_args(words[1:])
+
+
+def _parser_of(name: str, verb: Verb) -> _Parser:
+    parser = _Parser(f"parasim {name}", description=verb.__doc__, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="print JSON; null stands for a number that is not finite")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if name not in _WITHOUT_FILE:
+        _scenario_file(parser)
+    if add := _OPTIONS.get(name):
+        add(parser)
+    return parser
+
+
+def _scenario_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="scenario file (YAML)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
+    parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
+    parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
+
+
+def _execute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--beside-simulated", action="store_true", help="show the simulated run in the next row")
+    parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
+
+
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"run": _run, "execute": _execute}
+"""What a verb takes beyond that."""
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("parasim")
+    except PackageNotFoundError:
+        return "parasim, not installed"
+
+
+def _description(verbs: Mapping[str, Verb]) -> str:
+    return "\n".join(
+        [
+            "How fast would this parallel SGD scheme train this network on that cluster, and where does the time go?",
+            "",
+            "parasim VERB --help explains a verb:",
+            *(f"  {name:<10} {verb.__doc__}" for name, verb in verbs.items()),
+        ]
+    )

@@ -1,0 +1,60 @@
+"""The section `cluster` of a document."""
+
+from __future__ import annotations
+
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
+from parasim.cluster.topologies import TOPOLOGIES
+from parasim.scenario.check import Section, shorten
+from parasim.scenario.model import ClusterSpec, Overhead
+from parasim.simulation.noise import LAWS
+
+__all__ = ["CLUSTER_KEYS", "read_cluster"]
+
+_MIN_SPEED, _MAX_SPEED = 1e-6, 1e6
+
+CLUSTER_KEYS = {
+    "topology": "how hosts are joined",
+    "host": "every host",
+    "device": "what the cores of a host compute with",
+    "link": "each link of the topology",
+    "loopback": "traffic inside a host (default: the bandwidth of the device's memory, no latency)",
+    "noise": "random factors on the time of kernels (default: none)",
+    "overhead": "time that end points spend on messages (default: none)",
+    "speeds": "worker index -> speed relative to the device; 0.5 takes twice as long",
+    "placement": "role -> list of hosts; may stand under scheme instead",
+}
+
+
+def read_cluster(section: Section) -> ClusterSpec:
+    """The cluster."""
+    section.only(CLUSTER_KEYS)
+    topology_section = section.section("topology", example="{kind: star, hosts: 8}")
+    kind, topology = topology_section.choose(TOPOLOGIES, "topology")
+    example = "{flops: 50 GFLOP/s, memory: 16 GiB, memory_bandwidth: 20 GB/s}"
+    device = section.section("device", example=example).build(Device)
+    noise_section = section.section("noise", optional=True)
+    noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
+    return ClusterSpec(
+        topology=topology_section.build(topology, beside=("kind",), of=f" of topology '{kind}'"),
+        host=section.section("host", optional=True).build(Host, defaults={"name": "host", "device": device}),
+        link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(
+            Link, defaults={"name": "link"}
+        ),
+        loopback=section.section("loopback", optional=True).build(
+            Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}
+        ),
+        noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
+        overhead=section.section("overhead", optional=True).build(Overhead),
+        speeds=_speeds(section.section("speeds", optional=True)),
+    )
+
+
+def _speeds(section: Section) -> dict[int, float]:
+    """Speeds by worker; an index may be text, as it is after the document has travelled as JSON."""
+    for index, speed in section.data.items():
+        if not (isinstance(index, int) and index >= 0) and not (isinstance(index, str) and index.isdecimal()):
+            raise section.error(index, "is no worker index: write {3: 0.5} to halve the speed of worker 3", at_key=True)
+        if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not _MIN_SPEED <= speed <= _MAX_SPEED:
+            raise section.error(index, f"{shorten(speed)} must be a number from {_MIN_SPEED:g} to {_MAX_SPEED:g}")
+    return {int(index): float(speed) for index, speed in section.data.items()}

@@ -1,0 +1,58 @@
+"""The sections `scheme` and `optimizer` of a document."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from parasim.program.scheme import Scheme
+from parasim.scenario.check import Section, shorten
+from parasim.scenario.model import ClusterSpec, Optimizer
+from parasim.scenario.placement import place
+from parasim.scenario.tables import optimizer_kinds, scheme_kinds
+
+__all__ = ["MAX_ACTORS", "read_optimizer", "read_scheme"]
+
+MAX_ACTORS = 1_000_000
+
+
+def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec) -> tuple[Scheme, tuple[int, ...]]:
+    """The scheme with its number of workers resolved, and the host of every rank."""
+    kind, scheme = section.choose(scheme_kinds(), "scheme")
+    options = section.build(scheme.Options, beside=("kind", "placement"), of=f" of scheme '{kind}'")
+    hosts = cluster.hosts
+    if options.workers > MAX_ACTORS:
+        raise section.error("workers", f"{options.workers} workers are too many; the limit is {MAX_ACTORS}")
+    with section.blamed(None):
+        extra = scheme.extra_actors(options)
+        workers = options.workers or max(1, hosts - extra)
+        built = scheme(dataclasses.replace(options, workers=workers))
+        roles = built.roles()
+    total = sum(role.count for role in roles)
+    if total > MAX_ACTORS:
+        raise section.error(None, f"{total} actors are too many; the limit is {MAX_ACTORS}")
+    with section.blamed(None):
+        built.groups()
+    chosen = _placement(section, cluster_section)
+    with (section if "placement" in section.data else cluster_section).blamed("placement"):
+        return built, place(roles, hosts, chosen)
+
+
+def read_optimizer(section: Section) -> Optimizer:
+    """The optimiser; plain SGD if the document has none."""
+    if not section.data:
+        section = Section({"kind": "sgd"}, section.path, section.places)
+    return Optimizer(*section.build_kind(optimizer_kinds(), "optimizer"))
+
+
+def _placement(scheme: Section, cluster: Section) -> dict[str, list[int]]:
+    """Role -> hosts, given under the scheme or under the cluster."""
+    if "placement" in scheme.data and "placement" in cluster.data:
+        raise scheme.error("placement", "is given under cluster too: keep one of the two", at_key=True)
+    holder = scheme if "placement" in scheme.data else cluster
+    section = holder.section("placement", optional=True)
+    for role, hosts in section.data.items():
+        if not isinstance(hosts, list) or not all(
+            isinstance(host, int) and not isinstance(host, bool) for host in hosts
+        ):
+            raise section.error(role, f"{shorten(hosts)} must be a list of hosts, as in [0, 1]")
+    return {str(role): hosts for role, hosts in section.data.items()}

@@ -1,0 +1,63 @@
+"""The section `workload` of a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from parasim.fields import setting
+from parasim.scenario.check import Section
+from parasim.scenario.model import Workload
+from parasim.scenario.tables import data_kinds, model_kinds
+
+if TYPE_CHECKING:
+    from parasim.workload import DataSpec
+
+__all__ = ["MAX_LAYERS", "Batch", "read_workload"]
+
+MAX_LAYERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What `workload` says beside model and data."""
+
+    batch_size: int = setting("samples per worker (per pipeline) and step", ge=1, le=1_000_000_000)
+    dtype: Literal["float32", "float64"] = setting("type of every number", "float32")
+
+
+def read_workload(section: Section) -> Workload:
+    """The workload, its model built."""
+    from parasim.workload import build_data, build_model
+    from parasim.workload.options import LayerCost
+
+    batch = section.build(Batch, beside=("model", "data"))
+    data: DataSpec | None = None
+    data_kind: str | None = None
+    data_options: dict[str, Any] = {}
+    if "data" in section.data:
+        chosen = section.section("data", example="{kind: digits}")
+        data_kind, data_options = chosen.build_kind(data_kinds(), "data")
+        with chosen.blamed(None):
+            data = build_data(data_kind, data_options)
+    model_section = section.section("model", example="{kind: mlp, width: 1024, depth: 4}")
+    kind, options = model_section.build_kind(model_kinds(), "model")
+    layers = int(options.get("depth", 0))
+    for number, entry in enumerate(options.get("layers", ())):
+        layer = Section({number: entry}, (*model_section.path, "layers"), section.places)
+        layers += Section(entry, (*layer.path, number), section.places).build(LayerCost, of=" of a layer").repeat
+    if layers > MAX_LAYERS:
+        key = "layers" if "layers" in options else "depth"
+        raise model_section.error(key, f"{layers} layers are too many; the limit is {MAX_LAYERS}")
+    with model_section.blamed(None):
+        model = build_model(kind, options, data, 8 if batch.dtype == "float64" else 4)
+    return Workload(
+        model_kind=kind,
+        model_options=options,
+        data_kind=data_kind,
+        data_options=data_options,
+        batch_size=batch.batch_size,
+        dtype=batch.dtype,
+        data=data,
+        model=model,
+    )

@@ -1,0 +1,186 @@
+"""Networks as data: the operators of which every network of the zoo is written, once.
+
+From one description follow its costs (parasim/workload/costs.py), and the network that learning trains
+(parasim/learning/modules.py). An operator maps one array per sample to another; shapes are those of a sample: (channels,
+rows, columns) of an image, (tokens, width) of a sequence, (elements,) of a vector, (tokens,) of token numbers.
+
+Names and defaults are those of torch.nn, so that a reader who knows torch reads a network at a glance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "LSTM",
+    "Activate",
+    "Attention",
+    "BatchNorm",
+    "Concatenate",
+    "Conv",
+    "Embedding",
+    "Flatten",
+    "GlobalPool",
+    "LayerNorm",
+    "Linear",
+    "Operator",
+    "Pool",
+    "Positions",
+    "Residual",
+    "Segments",
+    "Select",
+    "Shape",
+    "TiedLinear",
+]
+
+Shape = tuple[int, ...]
+"""Of one sample, without the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """Correlation of (channels, rows, columns) with filters of `kernel` (rows, columns)."""
+
+    outputs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    bias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """``y = x W' + b`` over the last dimension."""
+
+    outputs: int
+    bias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TiedLinear:
+    """A linear layer without bias whose weights are those of the network's `Embedding`: work, but no parameters."""
+
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """Normalise each channel over the batch; scale and shift are learned, running statistics are no parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """Normalise over the last dimension; scale and shift are learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """An element-wise function."""
+
+    function: Literal["relu", "tanh", "sigmoid", "gelu", "gelu_tanh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The largest or the mean of each window of (rows, columns). Padding counts in means, as torch does by default."""
+
+    kind: Literal["max", "average"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalPool:
+    """The mean over rows x columns windows that cover the image (torch's adaptive average pooling)."""
+
+    rows: int = 1
+    columns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """All elements as one vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Token numbers (tokens,) to vectors (tokens, width) of a table of `entries` rows."""
+
+    entries: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Add a learned vector per position; the table has `entries` rows, of which the first are used."""
+
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Add a learned vector of one of `entries` kinds of segment (BERT); every token is of kind 0."""
+
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Multi-head self-attention of (tokens, width): query, key, value projections as one, attention, projection."""
+
+    heads: int
+    causal: bool = False
+    bias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LSTM:
+    """One layer of long short-term memory over (tokens, inputs), giving (tokens, hidden); torch's two bias vectors."""
+
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """One token of a sequence, (tokens, width) to (width,): the first (BERT's pooler) or the last."""
+
+    token: Literal["first", "last"] = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """``body(x) + shortcut(x)``; an empty shortcut is the identity."""
+
+    body: tuple[Operator, ...]
+    shortcut: tuple[Operator, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenate:
+    """The outputs of several branches of one input, joined along the channels."""
+
+    branches: tuple[tuple[Operator, ...], ...]
+
+
+Operator = (
+    Conv
+    | Linear
+    | TiedLinear
+    | BatchNorm
+    | LayerNorm
+    | Activate
+    | Pool
+    | GlobalPool
+    | Flatten
+    | Embedding
+    | Positions
+    | Segments
+    | Attention
+    | LSTM
+    | Select
+    | Residual
+    | Concatenate
+)
