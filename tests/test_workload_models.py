@@ -8,7 +8,7 @@ import pytest
 
 from parasim.errors import ScenarioError
 from parasim.workload import DATA, MODELS, build_data, build_model
-from parasim.workload.options import LayerCost
+from parasim.workload.model_options import LayerCost
 
 DIGITS = build_data("digits", {})
 

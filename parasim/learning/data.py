@@ -14,7 +14,7 @@ import torch
 from parasim.program.draws import Draws
 from parasim.workload.choice import choose
 from parasim.workload.data import DATA, HELD_OUT_EVERY, DataSpec, build_data
-from parasim.workload.options import Classification, Digits, QuadraticData, Regression
+from parasim.workload.data_options import Classification, Digits, QuadraticData, Regression
 
 __all__ = ["DataSet", "Sampler", "load_data"]
 

@@ -29,7 +29,7 @@ class Batch:
 def read_workload(section: Section) -> Workload:
     """The workload, its model built."""
     from parasim.workload import build_data, build_model
-    from parasim.workload.options import LayerCost
+    from parasim.workload.model_options import LayerCost
 
     batch = section.build(Batch, beside=("model", "data"))
     data: DataSpec | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from parasim.workload.choice import choose
-from parasim.workload.options import Classification, Digits, QuadraticData, Regression
+from parasim.workload.data_options import Classification, Digits, QuadraticData, Regression
 
 __all__ = ["DATA", "DIGITS_TOTAL", "HELD_OUT_EVERY", "DataKind", "DataSpec", "build_data"]
 

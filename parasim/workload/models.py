@@ -12,7 +12,7 @@ from parasim.program.model import Layer, Model
 from parasim.workload.blocks import Convolution, Dense, Network, Point
 from parasim.workload.choice import choose, read_options
 from parasim.workload.data import DataSpec
-from parasim.workload.options import Cnn, LayerCost, Layers, Mlp, Quadratic
+from parasim.workload.model_options import Cnn, LayerCost, Layers, Mlp, Quadratic
 
 __all__ = ["MODELS", "build_model", "build_network"]
 

@@ -1,8 +1,9 @@
 """Networks as data: the operators of which every network of the zoo is written, once.
 
 From one description follow its costs (parasim/workload/costs.py), and the network that learning trains
-(parasim/learning/modules.py). An operator maps one array per sample to another; shapes are those of a sample: (channels,
-rows, columns) of an image, (tokens, width) of a sequence, (elements,) of a vector, (tokens,) of token numbers.
+(parasim/learning/modules.py). An operator maps one array per sample to another; shapes are those of a sample:
+(channels, rows, columns) of an image, (tokens, width) of a sequence, (elements,) of a vector, (tokens,) of token
+numbers.
 
 Names and defaults are those of torch.nn, so that a reader who knows torch reads a network at a glance.
 """
@@ -147,7 +148,7 @@ class LSTM:
 class Select:
     """One token of a sequence, (tokens, width) to (width,): the first (BERT's pooler) or the last."""
 
-    token: Literal["first", "last"] = "last"
+    position: Literal["first", "last"] = "last"
 
 
 @dataclass(frozen=True, slots=True)
