@@ -104,6 +104,7 @@ def block_math(block: Block, hessian: torch.Tensor | None, optimum: torch.Tensor
         return DenseMath(block)
     if isinstance(block, Convolution):
         return ConvolutionMath(block)
+    assert isinstance(block, Point)
     assert hessian is not None
     assert optimum is not None
     return PointMath(block, hessian, optimum)

@@ -3,13 +3,18 @@
 A block applies the activation function to its inputs (the first block: nothing), then its linear map. So it keeps
 exactly its activated inputs from forward to backward, and what crosses a cut of the network is one block's output. The
 last block ends in the loss and keeps the loss's residual too. Element-wise work is not counted (SCHEMES 0.3).
+
+The networks of the zoo are chains of units instead (parasim/workload/unit.py): a unit holds its own activation
+functions, and nothing is applied between units.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from parasim.program.model import Layer
+from parasim.workload.unit import Unit
 
 __all__ = ["Block", "Convolution", "Dense", "Network", "Point"]
 
@@ -91,12 +96,23 @@ class Point:
         return Layer(self.name, size, 2.0 * size * size, 0.0, float(size), size, self.outputs, size)
 
 
-Block = Dense | Convolution | Point
+Block = Dense | Convolution | Point | Unit
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A chain of blocks that can be trained: what `parasim.learning` computes."""
+    """A chain of blocks that can be trained: what `parasim.learning` computes.
+
+    Attributes
+    ----------
+    blocks
+        Either units, or blocks of the other kinds.
+    activation
+        Function between blocks; "linear" between units.
+    initial
+        "uniform" or "exact" (`parasim.workload.model_options`); "standard" for units: what the role of each parameter
+        asks for.
+    """
 
     name: str
     blocks: tuple[Block, ...]
@@ -104,6 +120,12 @@ class Network:
     initial: str
 
     def layers(self) -> tuple[Layer, ...]:
-        """Costs of all blocks."""
-        last = len(self.blocks) - 1
-        return tuple(block.layer(i == last) for i, block in enumerate(self.blocks))
+        """Costs of all blocks; an array that two of them keep is counted once, with the later."""
+        layers = []
+        for block, following in itertools.zip_longest(self.blocks, self.blocks[1:]):
+            if isinstance(block, Unit):
+                shared = isinstance(following, Unit) and following.cost.keeps_input
+                layers.append(block.layer(following is None, keeps_output=not shared))
+            else:
+                layers.append(block.layer(following is None))
+        return tuple(layers)

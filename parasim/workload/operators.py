@@ -32,6 +32,7 @@ __all__ = [
     "Segments",
     "Select",
     "Shape",
+    "Subsample",
     "TiedLinear",
 ]
 
@@ -99,6 +100,17 @@ class GlobalPool:
 
     rows: int = 1
     columns: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Subsample:
+    """Every `stride`-th row and column, and zeros as further channels, `channels` in all.
+
+    The shortcut without parameters (option A) of He et al. (2016).
+    """
+
+    channels: int
+    stride: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,7 @@ Operator = (
     | Activate
     | Pool
     | GlobalPool
+    | Subsample
     | Flatten
     | Embedding
     | Positions
