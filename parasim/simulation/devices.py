@@ -22,18 +22,18 @@ def kernel_seconds(device: Device, kernel: Kernel, efficiency: Mapping[str, Effi
     Parameters
     ----------
     device
-        Peak rates and launch time.
+        Peak rates, the fraction of them that is reached, and launch time.
     kernel
         FLOP, and bytes moved through memory.
     efficiency
-        Curves by kind of kernel; a kind without one runs at the roofline.
+        Curves by kind of kernel, on top of the device's own efficiency; a kind without one runs at that alone.
 
     Returns
     -------
     float
-        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch``.
+        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch``, the efficiency being the product of both.
     """
-    seconds = max(kernel.flops / device.flops, kernel.nbytes / device.memory_bandwidth)
+    seconds = max(kernel.flops / device.flops, kernel.nbytes / device.memory_bandwidth) / device.efficiency
     curve = efficiency.get(kernel.kind)
     if curve is not None:
         seconds /= curve(kernel)

@@ -1,7 +1,8 @@
 """Max-min fair shares of link capacity, by progressive filling.
 
 All rates grow together from zero; when a link is full, the flows on it keep the rate they have reached, and the others
-grow on (Bertsekas and Gallager 1992, section 6.5.2). A pure function on lists of numbers.
+grow on (Bertsekas and Gallager 1992, section 6.5.2). A flow may stand for many messages of one rate: it then counts on
+each of its links as often as it has messages there. A pure function on lists of numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ _TIE = 1.0 + 1e-12
 """Links whose shares differ by less are full at once: equal flows get equal rates to the last bit."""
 
 
-def max_min(capacities: Sequence[float], routes: Sequence[Sequence[int]]) -> list[float]:
+def max_min(
+    capacities: Sequence[float],
+    routes: Sequence[Sequence[int]],
+    weights: Sequence[Sequence[float] | None] | None = None,
+) -> list[float]:
     """Rate of each flow.
 
     Parameters
@@ -24,6 +29,8 @@ def max_min(capacities: Sequence[float], routes: Sequence[Sequence[int]]) -> lis
         Of each link, bytes/s, above zero.
     routes
         Of each flow: the links it uses, at least one and none twice.
+    weights
+        Of each flow: how many messages of its rate it has on each link of its route (None: one).
 
     Returns
     -------
@@ -36,17 +43,21 @@ def max_min(capacities: Sequence[float], routes: Sequence[Sequence[int]]) -> lis
         for link in route:
             flows_on[link].append(flow)
     left = list(capacities)
-    growing = [len(flows) for flows in flows_on]
-    heap = [(left[link] / count, link) for link, count in enumerate(growing) if count]
+    unfrozen = [len(flows) for flows in flows_on]
+    growing: list[float] = list(unfrozen)
+    if weights is not None:
+        for route, weight in zip(routes, weights, strict=True):
+            for link, messages in zip(route, weight or (), strict=False):
+                growing[link] += messages - 1.0
+    heap = [(left[link] / growing[link], link) for link, count in enumerate(unfrozen) if count]
     heapify(heap)
     rates = [-1.0] * len(routes)
     level = 0.0
     while heap:
         known, link = heappop(heap)
-        count = growing[link]
-        if not count:
+        if not unfrozen[link]:
             continue
-        share = left[link] / count
+        share = left[link] / growing[link]
         if share > known:  # flows have stopped since: shares only rise, so look again in its turn
             heappush(heap, (share, link))
             continue
@@ -55,7 +66,10 @@ def max_min(capacities: Sequence[float], routes: Sequence[Sequence[int]]) -> lis
         for flow in flows_on[link]:
             if rates[flow] < 0.0:
                 rates[flow] = level
-                for used in routes[flow]:
-                    left[used] -= level
-                    growing[used] -= 1
+                weight = None if weights is None else weights[flow]
+                for position, used in enumerate(routes[flow]):
+                    messages = 1.0 if weight is None else weight[position]
+                    left[used] -= level * messages
+                    growing[used] -= messages
+                    unfrozen[used] -= 1
     return rates

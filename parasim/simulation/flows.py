@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parasim.simulation.sharing import EqualShares
+from parasim.simulation.trains import Train
 
 __all__ = ["Component", "Flow", "Hub"]
 
@@ -18,12 +19,27 @@ _UNCHANGED = 1e-12
 
 
 class Flow:
-    """A message under way: `number` counts the starts, `bandwidth` is that of its narrowest link (bytes/s).
+    """A message under way: `number` counts the starts, `bandwidth` is its rate when alone (bytes/s).
 
-    Outside hubs it ends at `end` if its `rate` (bytes/s) stays: that is all the state there is.
+    Outside hubs it ends at `end` if its `rate` (bytes/s) stays: that is all the state there is. The round of a coupled
+    collective is one flow too: of all its messages, which have one rate; `weights` says how many there are on each
+    link. `express` is the train that goes on to its end as long as nobody else uses its links.
     """
 
-    __slots__ = ("bandwidth", "component", "done", "end", "links", "nbytes", "number", "rate", "seen", "started")
+    __slots__ = (
+        "bandwidth",
+        "component",
+        "done",
+        "end",
+        "express",
+        "links",
+        "nbytes",
+        "number",
+        "rate",
+        "seen",
+        "started",
+        "weights",
+    )
 
     def __init__(
         self,
@@ -33,9 +49,12 @@ class Flow:
         nbytes: float,
         started: float,
         done: Callable[[float], None],
+        weights: tuple[float, ...] | None = None,
     ) -> None:
         self.number = number
         self.links = links
+        self.weights = weights
+        self.express: Train | None = None
         self.bandwidth = bandwidth
         self.nbytes = nbytes
         self.started = started

@@ -3,12 +3,13 @@
 A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
 smallest bandwidth of the route. What starts and ends at one instant is gathered, and then the shares are
 solved once, for the connected components of flows that the changes touch: flows are connected when they have a link in
-common. Flows that only join or leave a hub need no solving.
+common. Flows that only join or leave a hub need no solving. Coupled collectives are trains (trains.py) of such flows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
 
@@ -19,6 +20,7 @@ from parasim.cluster.cluster import Cluster
 from parasim.simulation.alarm import Alarm, due
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Component, Flow, Hub
+from parasim.simulation.trains import Stretch, Train
 
 __all__ = ["Network"]
 
@@ -73,6 +75,8 @@ class Network:
         self._hubs: list[Hub | None] = [None for _ in cluster.links]
         self._touched: list[int] = []  # links whose flows have changed at this instant
         self._gathering = False
+        self._trains: dict[Train, None] = {}
+        self._expresses: dict[Flow, None] = {}
         self._sweep = 0
         self._seen = [0] * len(cluster.links)  # the last sweep that came by
         self._numbers = [0] * len(cluster.links)  # number of a link in that sweep's component
@@ -107,6 +111,85 @@ class Network:
         arrival = now + (latency + self._message_overhead + self._byte_overhead * nbytes)
         heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
         self._alarm.at(arrival)
+
+    def start_train(self, stretches: Sequence[Stretch], done: Callable[[float], None]) -> None:
+        """Start a coupled collective now; `done` is called at its end, with the time of this call.
+
+        Parameters
+        ----------
+        stretches
+            Its rounds, in order; one stretch or more, each of one round or more.
+        done
+            As of :meth:`start`.
+        """
+        train = Train(self.flows_started, stretches, self._env.now, done)
+        self.flows_started += 1
+        links = set(train.links)
+        for other in self._trains:
+            if not links.isdisjoint(other.links):
+                train.rivals.add(other)
+                other.rivals.add(train)
+        self._trains[train] = None
+        self._next_round(train, self._env.now)
+        self._set_alarm()
+
+    def _next_round(self, train: Train, _: float) -> None:
+        """Go on with a train: express if it is alone, else with its next round; or end it."""
+        now, users = self._env.now, self._users
+        stretch = train.stretch
+        if stretch is None:
+            self._finish_train(train)
+        elif not train.rivals and not any(users[link] for link in train.links):
+            flow = Flow(train.number, train.links, 0.0, 0.0, now, lambda _: self._finish_train(train))
+            flow.end, flow.express = train.depart(now), train
+            for link in train.links:
+                users[link][flow] = None
+            self._expresses[flow] = None
+            self._expect(Component([flow]))
+        else:
+            flow = self._round_flow(train, stretch, now)
+            heappush(self._arrivals, (now + stretch.pause, train.number, flow))
+
+    def _round_flow(self, train: Train, stretch: Stretch, started: float) -> Flow:
+        done = partial(self._round_over, train)
+        return Flow(train.number, stretch.links, stretch.bandwidth, stretch.nbytes, started, done, stretch.weights)
+
+    def _round_over(self, train: Train, started: float) -> None:
+        train.round_over()
+        self._next_round(train, started)
+
+    def _finish_train(self, train: Train) -> None:
+        del self._trains[train]
+        for rival in train.rivals:
+            rival.rivals.discard(train)
+        train.done(train.started)
+
+    def _stop_expresses(self, arrived: Sequence[Flow], now: float) -> None:
+        """Others come to the links of trains that went express: these go on round by round."""
+        users, touched = self._users, self._touched
+        met = {other: None for flow in arrived for link in flow.links for other in users[link] if other.express}
+        for express in met:
+            assert express.express is not None
+            assert express.component is not None
+            train = express.express
+            del self._expresses[express]
+            express.component.dissolve()
+            for link in express.links:
+                del users[link][express]
+            stretch, began = train.stop(now)
+            flow = self._round_flow(train, stretch, began)
+            departs = began + stretch.pause
+            if departs > now or not stretch.nbytes:
+                heappush(self._arrivals, (max(now, departs), train.number, flow))
+                continue
+            flow.rate = stretch.bandwidth
+            flow.end = departs + stretch.nbytes / stretch.bandwidth
+            for link in flow.links:
+                users[link][flow] = None
+            shared = [link for link in flow.links if len(users[link]) > 1]
+            touched += shared
+            if not shared:
+                self._expect(Component([flow]))
 
     def _ring(self) -> None:
         """Take out the flows that end, let in those whose latencies are over, deliver, and share anew."""
@@ -147,6 +230,7 @@ class Network:
                 component.dissolve()
                 leaving = [flow for flow in component.flows if flow.end <= latest]
                 for flow in leaving:
+                    self._expresses.pop(flow, None)
                     for link in flow.links:
                         on_link = self._users[link]
                         del on_link[flow]
@@ -167,9 +251,11 @@ class Network:
                     users[link][flow] = None
             else:
                 empty.append(flow)
+        if self._expresses and arrived:
+            self._stop_expresses(arrived, now)
         for flow in arrived:
             shared = [link for link in flow.links if len(users[link]) > 1]
-            hub = self._hub_for(flow, shared) if shared else None
+            hub = self._hub_for(flow, shared) if shared and flow.weights is None else None
             if hub is not None:
                 hub.add(flow, now)
                 self._expect(hub)
@@ -210,7 +296,7 @@ class Network:
 
     def _solve(self, link: int) -> None:
         """Give the flows that are connected to a link their rates, and their component its deadline."""
-        flows, capacities, routes = self._connected(link)
+        flows, capacities, routes, weights = self._connected(link)
         if not flows:
             return
         self.solves += 1
@@ -226,7 +312,7 @@ class Network:
             self._hubs[hub.link] = hub
             self._expect(hub)
         else:
-            for flow, rate in zip(flows, max_min(capacities, routes), strict=True):
+            for flow, rate in zip(flows, max_min(capacities, routes, weights), strict=True):
                 flow.set_rate(now, rate)
             self._expect(Component(flows))
 
@@ -235,12 +321,14 @@ class Network:
         for link in flows[0].links:
             if len(self._users[link]) == len(flows):
                 capacity = self._capacities[link]
-                if all(flow.bandwidth == capacity for flow in flows):
+                if all(flow.bandwidth == capacity and flow.weights is None for flow in flows):
                     return Hub(link, capacity, flows, now)
         return None
 
-    def _connected(self, start: int) -> tuple[list[Flow], list[float], list[list[int]]]:
-        """All flows connected to a link, with capacities and routes numbered for them alone.
+    def _connected(
+        self, start: int
+    ) -> tuple[list[Flow], list[float], list[list[int]], list[list[float] | None] | None]:
+        """All flows connected to a link, with capacities, routes and weights numbered for them alone.
 
         Links of one flow are left out where another link of its route keeps them from being full.
         """
@@ -248,6 +336,8 @@ class Network:
         flows: list[Flow] = []
         capacities: list[float] = []
         routes: list[list[int]] = []
+        weights: list[list[float] | None] = []
+        weighted = False
         links = [start]
         if len(users[start]) > 1:
             seen[start], numbers[start] = sweep, 0
@@ -257,9 +347,10 @@ class Network:
                 if flow.seen == sweep:
                     continue
                 flow.seen = sweep
-                route = []
+                route: list[int] = []
+                counts: list[float] = []
                 narrowest_is_private = True
-                for other in flow.links:
+                for position, other in enumerate(flow.links):
                     if len(users[other]) > 1:
                         if seen[other] != sweep:
                             seen[other], numbers[other] = sweep, len(capacities)
@@ -267,14 +358,21 @@ class Network:
                             links.append(other)
                         number = numbers[other]
                         route.append(number)
-                        if capacities[number] == flow.bandwidth:
+                        count = 1.0
+                        if flow.weights is not None:
+                            count = flow.weights[position]
+                            counts.append(count)
+                        if capacities[number] / count == flow.bandwidth:
                             narrowest_is_private = False
                 if narrowest_is_private:
                     route.append(len(capacities))
+                    counts.append(1.0)
                     capacities.append(flow.bandwidth)
                 flows.append(flow)
                 routes.append(route)
-        return flows, capacities, routes
+                weights.append(None if flow.weights is None else counts)
+                weighted = weighted or flow.weights is not None
+        return flows, capacities, routes, weights if weighted else None
 
     def _expect(self, component: Component | Hub) -> None:
         """Note the deadline of a component, in place of the one that it had."""

@@ -26,7 +26,7 @@ from parasim.program.collectives import (
 from parasim.program.collectives.rounds import Round, completing
 from parasim.program.ops import Collective, ReduceKind
 
-__all__ = ["ALGORITHMS", "Algorithm", "check", "cuts", "cuts_in", "schedule"]
+__all__ = ["ALGORITHMS", "Algorithm", "check", "cuts", "cuts_in", "schedule", "shape_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def _double_tree(op: Collective, index: int) -> Iterator[Round]:
     return double_tree.all_reduce(index, size, _elements(op), op.chunks or double_tree.default_chunks(size, nbytes))
 
 
-def _shape(op: Collective) -> tuple[int, int]:
+def shape_of(op: Collective) -> tuple[int, int]:
+    """Rows and columns of a torus: given, or as square as can be."""
     return op.shape or torus.most_square(op.group.size)
 
 
@@ -81,8 +82,8 @@ ALGORITHMS: dict[tuple[str, str], Algorithm] = {
     ("all_reduce", "binomial"): Algorithm(lambda op, i: binomial.all_reduce(i, op.group.size, _elements(op), op.root)),
     ("all_reduce", "recursive_doubling"): Algorithm(lambda op, i: doubling.all_reduce(i, op.group.size, _elements(op))),
     ("all_reduce", "rabenseifner"): Algorithm(lambda op, i: rabenseifner.all_reduce(i, op.group.size, _elements(op))),
-    ("all_reduce", "torus"): Algorithm(lambda op, i: torus.all_reduce(i, _shape(op), _elements(op))),
-    ("all_reduce", "hierarchical"): Algorithm(lambda op, i: hierarchical.all_reduce(i, _shape(op), _elements(op))),
+    ("all_reduce", "torus"): Algorithm(lambda op, i: torus.all_reduce(i, shape_of(op), _elements(op))),
+    ("all_reduce", "hierarchical"): Algorithm(lambda op, i: hierarchical.all_reduce(i, shape_of(op), _elements(op))),
     ("all_reduce", "double_tree"): Algorithm(_double_tree),
     ("all_reduce", "naive"): Algorithm(lambda op, i: naive.gather(i, op.group.size, _elements(op), op.root)),
     ("all_reduce", "direct"): Algorithm(lambda op, i: naive.direct(i, op.group.size, _elements(op)), "add"),

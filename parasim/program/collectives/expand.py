@@ -26,7 +26,7 @@ from parasim.program.tensors import Shape
 if TYPE_CHECKING:
     from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["expand"]
+__all__ = ["expand", "join_kernel", "mean_kernel", "own_piece", "reduce_kernel"]
 
 
 def expand(op: Collective, rank: int, tag: str, xp: Tensors | None = None) -> Program[Any]:
@@ -70,6 +70,33 @@ class _Run:
     xp: Tensors | None
 
 
+def own_piece(op: Collective, index: int) -> Buffer | None:
+    """What a collective that works in its buffer replies: of a reduce-scatter, the member's piece."""
+    if op.kind != "reduce_scatter" or op.buffer is None:
+        return None
+    pieces = cuts(op)
+    return op.buffer.part(pieces[index], pieces[index + 1])
+
+
+def reduce_kernel(op: Collective, elements: int) -> Kernel:
+    """What adding so many received elements costs."""
+    return _kernel("reduce", "reduce", _reduction(op), (elements, elements), _itemsize(op), ())
+
+
+def mean_kernel(op: Collective, elements: int) -> Kernel:
+    """What scaling so many completely reduced elements to a mean costs."""
+    return _kernel("mean", "reduce", _scale, (elements,), _itemsize(op), (("factor", 1 / op.group.size),))
+
+
+def join_kernel(op: Collective, sizes: tuple[int, ...]) -> Kernel:
+    """What joining received pieces of these sizes costs."""
+    return _kernel("join", "elementwise", _concatenate, sizes, _itemsize(op), ())
+
+
+def _itemsize(op: Collective) -> int:
+    return 4 if op.buffer is None else op.buffer.itemsize
+
+
 def _signal(run: _Run, rounds: Iterator[Round]) -> Program[None]:
     """Header-only messages."""
     for round_ in rounds:
@@ -88,10 +115,7 @@ def _place(run: _Run, buffer: Buffer, rounds: Iterator[Round]) -> Program[Buffer
                 yield from _reduce(run, buffer.part(move.start, move.stop), _payload(message))
         for start, stop in round_.complete:
             yield from _finish(run, buffer.part(start, stop))
-    if run.op.kind != "reduce_scatter":
-        return None
-    pieces = cuts(run.op)
-    return buffer.part(pieces[run.index], pieces[run.index + 1])
+    return own_piece(run.op, run.index)
 
 
 def _add(run: _Run, buffer: Buffer, rounds: Iterator[Round]) -> Program[None]:
@@ -158,8 +182,11 @@ def _payload(message: Message) -> Buffer:
 
 
 def _reduce(run: _Run, into: Buffer, received: Buffer) -> Program[None]:
-    function = _maximum if run.op.reduce == "max" else _sum
-    yield from _compute(run, "reduce", "reduce", function, (into,), (received,))
+    yield from _compute(run, "reduce", "reduce", _reduction(run.op), (into,), (received,))
+
+
+def _reduction(op: Collective) -> Callable[..., Any]:
+    return _maximum if op.reduce == "max" else _sum
 
 
 def _finish(run: _Run, complete: Buffer) -> Program[None]:

@@ -1,0 +1,149 @@
+"""A collective seen as a whole: round by round, what all its members send, as arrays.
+
+A `Round` says what one member does; here are the rounds of the group. Where members are many and rounds too, as in
+rings, they are made as arrays at once; other schedules have few rounds and are gathered from their members' own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parasim.program.buffers import bounds
+from parasim.program.collectives.algorithms import cuts, schedule, shape_of
+from parasim.program.collectives.rounds import Round, cuts_of
+from parasim.program.ops import Collective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["GroupRound", "rounds_together"]
+
+_Whole = Callable[[Collective], Iterator["GroupRound"]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRound:
+    """One round of all members; indices are those in the group.
+
+    Attributes
+    ----------
+    senders, receivers, elements
+        Of each message: int arrays of one length.
+    reduce
+        Is it added by its receiver? bool array.
+    complete
+        (member, elements) of the ranges that are completely reduced with this round, one after the other.
+    """
+
+    senders: NDArray[Any]
+    receivers: NDArray[Any]
+    elements: NDArray[Any]
+    reduce: NDArray[Any]
+    complete: tuple[tuple[int, int], ...] = ()
+
+
+def rounds_together(ops: Sequence[Collective]) -> Iterator[GroupRound]:
+    """Rounds of a collective, given as each member's own, all checked; a barrier's carry no elements."""
+    first = ops[0]
+    whole = _ARRAYS.get((first.kind, first.algorithm))
+    if whole is not None:
+        yield from whole(first)
+        return
+    for rounds in zip(*(schedule(op, index) for index, op in enumerate(ops)), strict=True):
+        yield _gathered(rounds)
+
+
+def _gathered(rounds: Sequence[Round]) -> GroupRound:
+    """The rounds of all members as one."""
+    reduces: dict[tuple[int, int], list[bool]] = {}
+    for index, round_ in enumerate(rounds):
+        for move in round_.receives:
+            reduces.setdefault((move.peer, index), []).append(move.reduce)
+    heard = {pair: iter(flags) for pair, flags in reduces.items()}
+    messages = [
+        (index, move.peer, move.stop - move.start, next(heard[index, move.peer]))
+        for index, round_ in enumerate(rounds)
+        for move in round_.sends
+    ]
+    senders, receivers, elements, reduce = zip(*messages, strict=True) if messages else ((), (), (), ())
+    complete = [(i, stop - start) for i, round_ in enumerate(rounds) for start, stop in round_.complete]
+    return GroupRound(
+        np.array(senders, dtype=np.int64),
+        np.array(receivers, dtype=np.int64),
+        np.array(elements, dtype=np.int64),
+        np.array(reduce, dtype=bool),
+        tuple(complete),
+    )
+
+
+def _ring(
+    members: NDArray[Any], sizes: NDArray[Any], adding: bool, complete: tuple[tuple[int, int], ...] = ()
+) -> Iterator[GroupRound]:
+    """Rings side by side, a row of `members` each, whose piece j has ``sizes[row, j]`` elements."""
+    size = members.shape[1]
+    index = np.arange(size)
+    following = np.roll(members, -1, axis=1)
+    for step in range(size - 1):
+        out = (index - 1 - step) % size if adding else (index - step) % size
+        elements = sizes[:, out]
+        some = elements > 0
+        last = adding and step == size - 2
+        yield GroupRound(
+            members[some],
+            following[some],
+            elements[some],
+            np.full(int(some.sum()), adding),
+            complete if last else (),
+        )
+
+
+def _pieces(cut_points: Sequence[int]) -> NDArray[Any]:
+    return np.diff(np.asarray(cut_points, dtype=np.int64))
+
+
+def _ring_all_reduce(op: Collective) -> Iterator[GroupRound]:
+    members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
+    yield from _ring(members, sizes, True, _complete(members, sizes))
+    yield from _ring(members, sizes, False)
+
+
+def _ring_reduce_scatter(op: Collective) -> Iterator[GroupRound]:
+    members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
+    return _ring(members, sizes, True, _complete(members, sizes))
+
+
+def _ring_all_gather(op: Collective) -> Iterator[GroupRound]:
+    return _ring(np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :], False)
+
+
+def _torus(op: Collective) -> Iterator[GroupRound]:
+    """Row rings, column rings on each column's piece, row rings (torus.py draws them)."""
+    rows, columns = shape_of(op)
+    grid = np.arange(rows * columns).reshape(rows, columns)
+    elements = 0 if op.buffer is None else op.buffer.elements
+    pieces = bounds(elements, columns)
+    along_rows = np.tile(_pieces(pieces), (rows, 1))
+    along_columns = np.array([_pieces(cuts_of(a, b, rows)) for a, b in itertools.pairwise(pieces)])
+    finished = _complete(grid.T, along_columns)
+    yield from _ring(grid, along_rows, True, finished if rows == 1 else ())
+    yield from _ring(grid.T, along_columns, True, finished)
+    yield from _ring(grid.T, along_columns, False)
+    yield from _ring(grid, along_rows, False)
+
+
+def _complete(members: NDArray[Any], sizes: NDArray[Any]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(m), int(s)) for m, s in zip(members.ravel(), sizes.ravel(), strict=True) if s > 0)
+
+
+_ARRAYS: dict[tuple[str, str], _Whole] = {
+    ("all_reduce", "ring"): _ring_all_reduce,
+    ("all_reduce", "torus"): _torus,
+    ("all_reduce", "hierarchical"): _torus,
+    ("reduce_scatter", "ring"): _ring_reduce_scatter,
+    ("all_gather", "ring"): _ring_all_gather,
+}
