@@ -11,7 +11,10 @@ from parasim.program import Shared
 from parasim.scenario import from_document, load, load_all
 from parasim.schemes.allreduce import AllReduce
 from parasim.simulation.noise import LogNormal
+from parasim.workload import MODELS
 
+
+MODEL_KINDS = ", ".join(sorted(MODELS))
 EXAMPLE = """\
 name: eight workers behind one switch
 workload:
@@ -137,7 +140,7 @@ def test_overrides_of_every_shape(example: Path) -> None:
             "  model: mlp",
             "3:10: workload.model: is 'mlp', no mapping: write model: {kind: mlp, width: 1024, depth: 4}",
         ),
-        (3, "  model: {width: 4}", "3:10: workload.model.kind: is missing (there are: cnn, layers, mlp, quadratic)"),
+        (3, "  model: {width: 4}", f"3:10: workload.model.kind: is missing (there are: {MODEL_KINDS})"),
         (
             3,
             "  model: {kind: mlp, depth: 1000000000000}",

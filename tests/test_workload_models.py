@@ -85,7 +85,7 @@ def test_every_option_is_documented():
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: build_model("mpl", {}, None, 4), ["'mpl'", "did you mean 'mlp'", "cnn, layers, mlp, quadratic"]),
+        (lambda: build_model("mpl", {}, None, 4), ["'mpl'", "did you mean 'mlp'", "cnn, gpt", "resnet50"]),
         (lambda: build_model("mlp", {"widht": 3}, None, 4), ["'widht'", "did you mean 'width'"]),
         (lambda: build_model("mlp", {"width": 0}, None, 4), ["width", "0", "at least 1"]),
         (lambda: build_model("mlp", {"width": 2.5}, None, 4), ["width", "2.5", "int"]),

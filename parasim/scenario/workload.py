@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from parasim.fields import setting
+from parasim.program.tensors import ITEMSIZES
 from parasim.scenario.check import Section
 from parasim.scenario.model import Workload
 from parasim.scenario.tables import data_kinds, model_kinds
@@ -23,13 +25,14 @@ class Batch:
     """What `workload` says beside model and data."""
 
     batch_size: int = setting("samples per worker (per pipeline) and step", ge=1, le=1_000_000_000)
-    dtype: Literal["float32", "float64"] = setting("type of every number", "float32")
+    dtype: Literal["float32", "float64", "float16", "bfloat16"] = setting(
+        "type of every number; learning knows float32 and float64", "float32"
+    )
 
 
 def read_workload(section: Section) -> Workload:
     """The workload, its model built."""
     from parasim.workload import build_data, build_model
-    from parasim.workload.model_options import LayerCost
 
     batch = section.build(Batch, beside=("model", "data"))
     data: DataSpec | None = None
@@ -42,15 +45,9 @@ def read_workload(section: Section) -> Workload:
             data = build_data(data_kind, data_options)
     model_section = section.section("model", example="{kind: mlp, width: 1024, depth: 4}")
     kind, options = model_section.build_kind(model_kinds(), "model")
-    layers = int(options.get("depth", 0))
-    for number, entry in enumerate(options.get("layers", ())):
-        layer = Section({number: entry}, (*model_section.path, "layers"), section.places)
-        layers += Section(entry, (*layer.path, number), section.places).build(LayerCost, of=" of a layer").repeat
-    if layers > MAX_LAYERS:
-        key = "layers" if "layers" in options else "depth"
-        raise model_section.error(key, f"{layers} layers are too many; the limit is {MAX_LAYERS}")
+    _check_layers(kind, options, model_section)
     with model_section.blamed(None):
-        model = build_model(kind, options, data, 8 if batch.dtype == "float64" else 4)
+        model = build_model(kind, options, data, ITEMSIZES[batch.dtype])
     return Workload(
         model_kind=kind,
         model_options=options,
@@ -61,3 +58,17 @@ def read_workload(section: Section) -> Workload:
         data=data,
         model=model,
     )
+
+
+def _check_layers(kind: str, options: Mapping[str, Any], section: Section) -> None:
+    """Refuse entries of a list of layers that say no costs, and too many layers, before they are built."""
+    from parasim.workload.model_options import LayerCost
+
+    key, layers = "depth", int(options.get("depth", 0))
+    if kind == "layers":
+        key = "layers"
+        for number, entry in enumerate(options["layers"]):
+            layer = Section({number: entry}, (*section.path, key), section.places)
+            layers += Section(entry, (*layer.path, number), section.places).build(LayerCost, of=" of a layer").repeat
+    if layers > MAX_LAYERS:
+        raise section.error(key, f"{layers} layers are too many; the limit is {MAX_LAYERS}")

@@ -1,0 +1,59 @@
+"""The small networks without biases, written in blocks whose backward pass is written out.
+
+References
+----------
+Yook, Lee, Kim: A survey on parallel training algorithms for deep neural networks, 2020 (the multilayer perceptron of
+equal layers).
+"""
+
+from __future__ import annotations
+
+import math
+
+from parasim.errors import ScenarioError
+from parasim.workload.blocks import Convolution, Dense, Network, Point
+from parasim.workload.data import DataSpec
+from parasim.workload.model_options import Cnn, Mlp, Quadratic
+
+__all__ = ["cnn", "mlp", "quadratic"]
+
+
+def mlp(options: Mlp, data: DataSpec | None) -> Network:
+    """`depth` linear layers of `width`; data decide the ends."""
+    if data is not None:
+        _require_samples_in_and_out("mlp", data)
+    sizes = [options.width] * (options.depth + 1)
+    if data is not None:
+        sizes[0], sizes[-1] = data.input_elements, data.output_elements
+    blocks = tuple(Dense(f"linear{i}", sizes[i], sizes[i + 1]) for i in range(options.depth))
+    return Network("mlp", blocks, options.activation, options.initial)
+
+
+def cnn(options: Cnn, data: DataSpec | None) -> Network:
+    """Two convolutions and a linear layer on square grey images."""
+    inputs, outputs = (64, 10)
+    if data is not None:
+        _require_samples_in_and_out("cnn", data)
+        inputs, outputs = data.input_elements, data.output_elements
+    side = math.isqrt(inputs)
+    if side * side != inputs:
+        raise ScenarioError(f"model cnn needs square images; {inputs} input elements are no square, use an mlp")
+    first = Convolution("conv0", 1, options.channels, side, stride=1)
+    second = Convolution("conv1", options.channels, 2 * options.channels, first.side_out, stride=2)
+    blocks = (first, second, Dense("linear2", second.outputs, outputs))
+    return Network("cnn", blocks, options.activation, options.initial)
+
+
+def quadratic(options: Quadratic, data: DataSpec | None) -> Network:
+    """The point itself."""
+    if data is None or data.kind != "quadratic":
+        given = "none" if data is None else data.name
+        raise ScenarioError(f"model quadratic needs data of kind quadratic, not {given}; add data: {{kind: quadratic}}")
+    return Network("quadratic", (Point("point", data.input_elements),), "linear", "uniform")
+
+
+def _require_samples_in_and_out(model: str, data: DataSpec) -> None:
+    if data.kind == "quadratic":
+        raise ScenarioError(
+            f"data quadratic are a function of the parameters, not samples for model {model}; use model quadratic"
+        )
