@@ -75,6 +75,7 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         If computing is real and there is no data to train on.
     """
     from calibration.executor.device import current_device
+    from parasim.learning.build import LEARNING_DTYPES
     from parasim.scenario import from_document
     from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks
 
@@ -91,6 +92,12 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         raise ScenarioError(
             f"{source}: execute.compute: 'real' trains the network and needs data: write workload: {{data: {{kind: "
             "digits}}, or execute: {compute: paced}"
+        )
+    elif scenario.workload.dtype not in LEARNING_DTYPES:
+        remedy = " or ".join(f"{{dtype: {dtype}}}" for dtype in LEARNING_DTYPES)
+        raise ScenarioError(
+            f"{source}: execute.compute: 'real' trains the network, and can't in {scenario.workload.dtype}: write "
+            f"workload: {remedy}, or execute: {{compute: paced}}"
         )
 
     def context(rank: int) -> Context:

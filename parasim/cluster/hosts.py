@@ -26,13 +26,20 @@ class Device:
         Peak rate of the memory, bytes/s.
     launch
         Fixed time of every kernel, seconds.
+    efficiency
+        The fraction of the roofline (of both peak rates) that kernels reach.
+    dtype
+        The type of numbers that `flops` is the peak of.
+    source
+        The document that the numbers come from; "" if the user gave them.
     calibrated
         Do the numbers come from measurements? Data sheets and plain numbers are not calibrated.
 
     Raises
     ------
     ScenarioError
-        If a rate or the memory is not above zero, or the launch time is negative or infinite.
+        If a rate or the memory is not above zero, the launch time is negative or infinite, or the efficiency is not
+        above 0 and at most 1.
     """
 
     name: str = setting("a name for reports", file_default="")
@@ -40,6 +47,9 @@ class Device:
     memory: float = quantity("bytes", "size of its memory", math.inf, file_default=MISSING, gt=0)
     memory_bandwidth: float = quantity("bytes/s", "speed of its memory", math.inf, file_default=MISSING, gt=0)
     launch: float = quantity("seconds", "fixed time of every kernel", 0.0, ge=0)
+    efficiency: float = setting("the fraction of these speeds that kernels reach", 1.0, gt=0, le=1)
+    dtype: str = field(default="float32", metadata=INTERNAL)
+    source: str = field(default="", metadata=INTERNAL)
     calibrated: bool = field(default=False, metadata=INTERNAL)
 
     def __post_init__(self) -> None:

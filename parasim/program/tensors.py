@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from parasim.program.draws import Draws
 
-__all__ = ["CountingTensors", "Shape", "Tensor", "Tensors"]
+__all__ = ["ITEMSIZES", "CountingTensors", "Shape", "Tensor", "Tensors"]
 
 Tensor = Any
 """An opaque tensor: of torch, or a `Shape`."""
@@ -91,7 +91,8 @@ class Shape:
         return Shape(max(0, stop - start), self.itemsize)
 
 
-_ITEMSIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+ITEMSIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+"""Bytes per element, by type."""
 
 
 class CountingTensors:
@@ -125,7 +126,7 @@ class CountingTensors:
         return self._count(out, 1, 1, 0)
 
     def cast(self, x: Shape, dtype: str) -> Shape:
-        return self._count(x, 1, 1, 0, Shape(x.elements, _ITEMSIZES[dtype]))
+        return self._count(x, 1, 1, 0, Shape(x.elements, ITEMSIZES[dtype]))
 
     def copy_(self, into: Shape, x: Shape) -> None:
         self._count(into, 1, 1, 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from parasim.cluster.hosts import Device, Host
+from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.scenario.check import Section, shorten
+from parasim.scenario.devices import read_device
 from parasim.scenario.model import ClusterSpec, Overhead
 from parasim.simulation.noise import LAWS
 
@@ -16,7 +17,7 @@ _MIN_SPEED, _MAX_SPEED = 1e-6, 1e6
 CLUSTER_KEYS = {
     "topology": "how hosts are joined",
     "host": "every host",
-    "device": "what the cores of a host compute with",
+    "device": "what the cores of a host compute with: numbers, or a data sheet's name",
     "link": "each link of the topology",
     "loopback": "traffic inside a host (default: the bandwidth of the device's memory, no latency)",
     "noise": "random factors on the time of kernels (default: none)",
@@ -26,13 +27,12 @@ CLUSTER_KEYS = {
 }
 
 
-def read_cluster(section: Section) -> ClusterSpec:
-    """The cluster."""
+def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
+    """The cluster; `dtype` is the workload's, whose peak is taken from data sheets."""
     section.only(CLUSTER_KEYS)
     topology_section = section.section("topology", example="{kind: star, hosts: 8}")
     kind, topology = topology_section.choose(TOPOLOGIES, "topology")
-    example = "{flops: 50 GFLOP/s, memory: 16 GiB, memory_bandwidth: 20 GB/s}"
-    device = section.section("device", example=example).build(Device)
+    device = read_device(section, dtype)
     noise_section = section.section("noise", optional=True)
     noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
     return ClusterSpec(

@@ -120,7 +120,7 @@ def _scenario(tree: Tree, variant: str) -> Scenario:
     run = top.section("run", example="{steps: 100}").build(Run)
     workload = read_workload(top.section("workload", example="{model: {kind: mlp}, batch_size: 64}"))
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
-    cluster = read_cluster(place)
+    cluster = read_cluster(place, workload.dtype)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
     for index in cluster.speeds:
         if index >= scheme.options.workers:
@@ -165,8 +165,12 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     if scenario.run.learn:
         if workload.data is None:
             raise run.error("learn", "needs data: write workload: {data: {kind: digits}}, or learn: false")
+        from parasim.learning.build import LEARNING_DTYPES
         from parasim.workload.models import build_network
 
+        if workload.dtype not in LEARNING_DTYPES:
+            remedy = " or ".join(f"{{dtype: {dtype}}}" for dtype in LEARNING_DTYPES)
+            raise run.error("learn", f"can't train in {workload.dtype}: write workload: {remedy}, or learn: false")
         with top.section("workload").blamed("model"):
             build_network(workload.model_kind, workload.model_options, workload.data)
         copies = workload.model.whole.parameters * len(scenario.placement)

@@ -79,7 +79,7 @@ class Workload:
     batch_size
         Samples per worker (per pipeline) and step.
     dtype
-        "float32" or "float64".
+        "float32", "float64", "float16" or "bfloat16"; the first two can be trained in.
     data, model
         Sizes of the data, and the model as costs.
     """

@@ -9,10 +9,12 @@ from typing import Any
 
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
+from parasim.cluster.sheets import SHEETS
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.fields import default_of, described
 from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
+from parasim.scenario.devices import FromSheet
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
@@ -38,7 +40,7 @@ def schema() -> _Schema:
     cluster = {
         "topology": _kinds(TOPOLOGIES),
         "host": _section(Host),
-        "device": _section(Device),
+        "device": _device(),
         "link": _section(Link),
         "loopback": loopback,
         "noise": _kinds(LAWS),
@@ -86,6 +88,20 @@ def _section(cls: type) -> _Schema:
             entry["default"] = default
         properties[name] = entry
     return _object(properties, required)
+
+
+def _device() -> _Schema:
+    """The name of a data sheet, or a mapping; all numbers without defaults are needed where it names no sheet."""
+    numbers, chosen = _section(Device), _section(FromSheet)
+    names = {"examples": list(SHEETS)}
+    chosen["properties"]["sheet"] |= names
+    return {
+        **_object(numbers["properties"] | chosen["properties"], []),
+        "type": ["string", "object"],
+        **names,
+        "if": {"type": "object", "not": {"required": ["sheet"]}},
+        "then": {"required": numbers["required"]},
+    }
 
 
 def _object(properties: _Schema, required: list[str]) -> _Schema:
