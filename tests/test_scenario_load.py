@@ -13,7 +13,6 @@ from parasim.schemes.allreduce import AllReduce
 from parasim.simulation.noise import LogNormal
 from parasim.workload import MODELS
 
-
 MODEL_KINDS = ", ".join(sorted(MODELS))
 EXAMPLE = """\
 name: eight workers behind one switch
