@@ -23,7 +23,7 @@ from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Mailbox
 from parasim.runtime.port import Port
-from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Lane, Pending, Receipt, Task
+from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Lane, Part, Pending, Receipt, Task
 from parasim.runtime.writer import Writer
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
@@ -302,6 +302,16 @@ class Actor:
             pending, "collective", op.kind, t_start=t_start, t_end=t_end, outcome="native", group=op.group.name,
             buffer=name, nbytes=nbytes,
         )  # fmt: skip
+        self.make_ready(pending.task, result)
+
+    def coupled(
+        self, pending: Pending, part: Part, t_start: float, t_end: float, result: Any, *, quiet: bool = False
+    ) -> None:
+        """A collective done as a whole ended; `quiet`: it stands for a native one, and claims no messages."""
+        if quiet:
+            self.reduced(pending, t_start, t_end, result)
+            return
+        self.rows.coupled(pending, part, t_start, t_end)
         self.make_ready(pending.task, result)
 
     def granted(self, pending: Pending) -> None:

@@ -260,6 +260,10 @@ def _collective(actor: Actor, task: Task, op: Collective) -> Any:
         pending = task.pending = Pending(task, op, now)
         actor.port.native(actor, pending, op)
         return PENDING
+    task.pending = pending = Pending(task, op, now)
+    if actor.port.whole(actor, pending, op):
+        return PENDING
+    task.pending = None
     return _nested(actor, task, expanded(actor, task, op), op)
 
 

@@ -1,7 +1,7 @@
 """What the interpreter asks of a runtime: a clock, and to make operations happen.
 
-A runtime calls back: `Actor.computed`, `Actor.sent`, `Actor.received`, `Actor.slept`, `Actor.reduced`, `Actor.granted`,
-always from the one thread that steps the actor's programs.
+A runtime calls back: `Actor.computed`, `Actor.sent`, `Actor.received`, `Actor.slept`, `Actor.reduced`, `Actor.coupled`,
+`Actor.granted`, always from the one thread that steps the actor's programs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Port(Protocol):
 
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """Run the backend's own collective, then call `actor.reduced`."""
+
+    def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
+        """Do a named collective as a whole, then call `actor.coupled`; False if it is to be expanded into messages."""
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Call `actor.granted` when the actor holds the lock of `op.shared`."""

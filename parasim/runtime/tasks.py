@@ -10,7 +10,7 @@ from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Handle, Header, Op, Program
 
-__all__ = ["NESTED", "PENDING", "Envelope", "Frame", "Lane", "Pending", "Receipt", "Task"]
+__all__ = ["NESTED", "PENDING", "Envelope", "Frame", "Lane", "Part", "Pending", "Receipt", "Task"]
 
 PENDING = object()
 """What a handler replies when the operation is not done yet."""
@@ -61,6 +61,24 @@ class Pending:
     messages: list[tuple[float, float, Envelope, bool, bool]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A member's part in a collective that was done as a whole.
+
+    Attributes
+    ----------
+    computing, flops
+        Seconds and FLOP of its reductions.
+    sent, received
+        Payload bytes, and messages.
+    """
+
+    computing: float
+    flops: float
+    sent: tuple[int, int]
+    received: tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)

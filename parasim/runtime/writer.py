@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from parasim.program.ops import Collective, Event, Exchange
-from parasim.runtime.tasks import Pending, Task
+from parasim.runtime.tasks import Part, Pending, Task
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.rows import Row, Sink
 
@@ -54,7 +54,7 @@ class Writer:
             Row._make((
                 *self._who, task.lane, task.id, "compute", kernel.label, kernel.layer, -1, "", "", "", "", 0, 0,
                 kernel.flops, kernel.step, kernel.micro, -1, -1, "cancelled" if task.cancelled else "", None, 0,
-                pending.t_post, t_start, t_end,
+                pending.t_post, t_start, t_end, 0,
             ))
         )  # fmt: skip
 
@@ -78,9 +78,31 @@ class Writer:
                 Row._make((
                     *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
                     envelope.name, envelope.nbytes, 0 if envelope.has_buffer else HEADER_BYTES, 0.0, -1, -1, -1, -1,
-                    "cancelled" if cancelled else "", None, 0, pending.t_post, t_start, t_end,
+                    "cancelled" if cancelled else "", None, 0, pending.t_post, t_start, t_end, 0,
                 ))
             )  # fmt: skip
+
+    def coupled(self, pending: Pending, part: Part, t_start: float, t_end: float) -> None:
+        """A collective done as a whole: all it sent, all it received, then its reductions, as one row each."""
+        task, op = pending.task, pending.op
+        through = max(t_start, t_end - part.computing)
+        if self._totals is not None:
+            self._totals.sent(task.lane, part.sent[0], 0, t_start, through, part.sent[1])
+            self._totals.received(task.lane, part.received[0], 0, t_start, through, part.received[1])
+            if part.computing:
+                self._totals.computed(task.lane, part.flops, False, through, t_end)
+        else:
+            common: dict[str, Any] = {"group": op.group.name, "buffer": op.buffer.name, "outcome": "coupled"}
+            for name, (nbytes, messages) in (("send", part.sent), ("recv", part.received)):
+                self.write(
+                    pending, name, op.kind, t_start=t_start, t_end=through, nbytes=nbytes, messages=messages, **common
+                )
+            if part.computing:
+                self.write(pending, "compute", "reduce", t_start=through, t_end=t_end, flops=part.flops, **common)
+        self.write(
+            pending, "collective", op.kind, t_start=t_start, t_end=t_end, nbytes=op.buffer.nbytes,
+            group=op.group.name, buffer=op.buffer.name, outcome="coupled",
+        )  # fmt: skip
 
     def write(
         self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any
@@ -104,6 +126,6 @@ class Writer:
             Row._make((
                 *self._who, task.lane, task.id, "log", label, event.layer, event.peer, "", "", "",
                 event.label, 0, 0, 0.0, event.step, event.micro, event.version_read, event.version_applied, "",
-                event.value, held, now, now, now,
+                event.value, held, now, now, now, 0,
             ))
         )  # fmt: skip

@@ -11,24 +11,28 @@ import gc
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import simpy
 from simpy.core import EmptySchedule
 
 from parasim.cluster.cluster import Cluster
+from parasim.cluster.hosts import Device
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast
 from parasim.program.collectives import DEFAULTS
 from parasim.program.context import Context
-from parasim.program.ops import Collective, Locked
+from parasim.program.ops import Collective, Kernel, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import deadlock_error
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
+from parasim.simulation.coupling import Coupling, Fidelity
+from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
@@ -36,6 +40,9 @@ from parasim.simulation.pace import modelled
 from parasim.simulation.processors import Processor
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
+
+if TYPE_CHECKING:
+    from parasim.simulation.plan import Setting
 
 __all__ = ["Engine"]
 
@@ -57,6 +64,8 @@ class Engine:
         Speed of a rank relative to its device (default 1).
     overhead
         Seconds per message and per byte that each end point spends on a message.
+    fidelity
+        Of collectives: every message, or one flow each (parasim/simulation/coupling.py).
     recorders, scripts
         One per rank: to record choices, to replay recorded ones.
 
@@ -79,6 +88,7 @@ class Engine:
         noise: NoiseLaw | None = None,
         speeds: Mapping[int, float] | None = None,
         overhead: tuple[float, float] = (0.0, 0.0),
+        fidelity: Fidelity = "message",
         recorders: Sequence[Recorder] | None = None,
         scripts: Sequence[Script] | None = None,
     ) -> None:
@@ -94,6 +104,15 @@ class Engine:
             modelled(cluster.hosts[host].device, law, context.draws, faster.get(context.rank, 1.0))
             for host, context in zip(placement, contexts, strict=True)
         ]
+        self._seconds = [
+            partial(_modelled_seconds, cluster.hosts[host].device, faster.get(context.rank, 1.0))
+            for host, context in zip(placement, contexts, strict=True)
+        ]
+        self.coupling = None
+        if fidelity != "message":
+            self.coupling = Coupling(
+                self._network, fidelity, self._setting_of, noisy=not isinstance(law, NoNoise), settle=self._settle
+            )
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
         self._vectors: dict[str, SimulatedVector] = {}
@@ -252,7 +271,20 @@ class Engine:
 
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """A named algorithm stands for the backend's own; its messages are not claimed."""
-        actor.expand_native(pending, DEFAULTS[op.kind])
+        named = replace(op, algorithm=DEFAULTS[op.kind])
+        if self.coupling is None or not self.coupling.take(actor, pending, named, quiet=True):
+            actor.expand_native(pending, DEFAULTS[op.kind])
+
+    def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
+        """As its fidelity is."""
+        return self.coupling is not None and self.coupling.take(actor, pending, op)
+
+    def _setting_of(self, ranks: tuple[int, ...]) -> Setting:
+        from parasim.simulation.plan import Setting
+
+        seconds = [self._seconds[rank] for rank in ranks]
+        hosts = tuple([self._placement[rank] for rank in ranks])
+        return Setting(self._cluster, hosts, lambda member, kernel: seconds[member](kernel), *self._overhead)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""
@@ -277,6 +309,11 @@ class Engine:
 
     def finished(self, actor: Actor, task: Task) -> None:
         """Nothing to do: the end is found when the queue is empty."""
+
+
+def _modelled_seconds(device: Device, speed: float, kernel: Kernel) -> float:
+    """Time of a kernel without noise."""
+    return kernel_seconds(device, kernel) / speed
 
 
 _YOUNG = 50_000

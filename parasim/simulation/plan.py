@@ -22,6 +22,7 @@ from parasim.program.collectives.algorithms import ALGORITHMS, cuts_in
 from parasim.program.collectives.expand import join_kernel, mean_kernel, reduce_kernel
 from parasim.program.collectives.together import GroupRound, rounds_together
 from parasim.program.ops import Collective, Kernel
+from parasim.runtime.tasks import Part
 from parasim.simulation.trains import Stretch
 
 __all__ = ["MOST_ROUNDS", "Plan", "Setting", "make_plan"]
@@ -64,6 +65,15 @@ class Plan:
     messages_received: tuple[int, ...]
     flow_over_latency: float
     chain: float
+
+    def part(self, member: int) -> Part:
+        """What it is to one member."""
+        return Part(
+            self.computing[member],
+            self.flops[member],
+            (self.bytes_sent[member], self.messages_sent[member]),
+            (self.bytes_received[member], self.messages_received[member]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,21 +107,21 @@ class ActorTotals:
         self.times.work(lane, start, end, COMPUTE)
         self._ended(lane, end)
 
-    def sent(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float) -> None:
-        """A message that leaves."""
+    def sent(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float, messages: int = 1) -> None:
+        """A message that leaves, or so many at once."""
         if control_bytes and not nbytes:
             self.control_messages += 1
             self.control_bytes += control_bytes
         else:
-            self.messages_sent += 1
+            self.messages_sent += messages
             self.bytes_sent += nbytes
         self.times.work(lane, start, end, TRANSFER)
         self._ended(lane, end)
 
-    def received(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float) -> None:
-        """A message that arrives."""
+    def received(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float, messages: int = 1) -> None:
+        """A message that arrives, or so many at once."""
         if nbytes or not control_bytes:
-            self.messages_received += 1
+            self.messages_received += messages
             self.bytes_received += nbytes
         self.times.work(lane, start, end, TRANSFER)
         self._ended(lane, end)
@@ -140,7 +140,7 @@ class ActorTotals:
 
     def send(self, row: Row) -> None:
         """A message that leaves."""
-        self.sent(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end)
+        self.sent(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end, _messages(row))
 
     def receive(self, row: Row) -> None:
         """A message that arrives; nothing if the receive ended without one."""
@@ -151,7 +151,7 @@ class ActorTotals:
         elif row.outcome == "cancelled" and not row.message:
             self._ended(row.lane, row.t_end)
         else:
-            self.received(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end)
+            self.received(row.lane, row.nbytes, row.control_bytes, row.t_start, row.t_end, _messages(row))
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
@@ -159,8 +159,8 @@ class ActorTotals:
         self._ended(row.lane, row.t_end)
 
     def collective(self, row: Row) -> None:
-        """A collective; an expanded one has rows for its messages."""
-        if row.outcome != "expanded":
+        """A collective; an expanded or coupled one has rows for its messages."""
+        if row.outcome not in {"expanded", "coupled"}:
             self.times.work(row.lane, row.t_start, row.t_end, TRANSFER)
         self._ended(row.lane, row.t_end)
 
@@ -220,6 +220,11 @@ class ActorTotals:
 def _with(mean: tuple[int, float, int] | None, step: int, value: float) -> tuple[int, float, int]:
     """The running mean of a step with one value more; a new one if the step differs."""
     return (step, mean[1] + value, mean[2] + 1) if mean is not None and mean[0] == step else (step, value, 1)
+
+
+def _messages(row: Row) -> int:
+    """How many messages a row stands for."""
+    return row.messages if row.outcome == "coupled" else 1
 
 
 HANDLERS: dict[str, Callable[[ActorTotals, Row], None]] = {

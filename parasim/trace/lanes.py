@@ -8,7 +8,8 @@ The main lane's time is split by three rules.
   the part in which one of them computes is compute. A lane that itself waits for other lanes is seen through.
 
 All other time is waiting: for a peer, a lock, a lane that waits itself, asleep, or finished before the others.
-Containers ("locked", and collectives with outcome "expanded") count nowhere: what they contain has rows of its own.
+Containers ("locked", and collectives with outcome "expanded" or "coupled") count nowhere: what they contain has rows of
+its own.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 `t_post..t_start` is waiting for the other side (or the device, or a lane); `t_start..t_end` is work or transfer. An
 `Exchange` leaves one row per message, all with its `t_post`, one after the other. A collective that was expanded into
 its program leaves the rows of its messages and reductions, and one row of its own with outcome "expanded" that no
-figure counts as time.
+figure counts as time. One that was simulated as a whole (outcome "coupled") leaves a row for all it sent, one for all
+it received and one for its reductions, besides its own.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ class Row(NamedTuple):
     version_read, version_applied
         Of an "applied" event.
     outcome
-        "", "cancelled", "closed", "expanded", "native", "torn" or "lost".
+        "", "cancelled", "closed", "expanded", "coupled", "native", "torn" or "lost".
     value
         Loss, reply of a decision.
     held_bytes
         Change of held memory by an event (negative: released).
+    messages
+        Of a send or receive with outcome "coupled": how many messages it stands for; else 0.
     """
 
     rank: int
@@ -74,6 +77,7 @@ class Row(NamedTuple):
     t_post: float = 0.0
     t_start: float = 0.0
     t_end: float = 0.0
+    messages: int = 0
 
 
 COLUMNS = Row._fields

@@ -1,0 +1,218 @@
+"""Collectives at coupled fidelity: gather the members, send one train through the network, let all go on at its end.
+
+The collective begins when its last member has come and ends for all at once. While it is under way it shares links with
+other traffic as its messages would. What it leaves out: reductions take their modelled time, without noise and without
+sharing cores with what other lanes compute; a member does not go on before the others. So its time lies between that
+of the longest chain of its rounds alone and that of the rounds one after the other under the contention met, each
+ended by its slowest member.
+
+`auto` couples a collective where this is close to the messages: in every round data flow at least ten times as long as
+the latency, the members keep step to 2 %, and reductions that noise or other computes could slow down take no more than
+2 % of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from parasim.errors import ProgramError
+from parasim.program.buffers import Buffer
+from parasim.program.collectives import DEFAULTS
+from parasim.program.collectives.algorithms import ALGORITHMS, check, cuts_in
+from parasim.program.collectives.expand import own_piece
+from parasim.program.collectives.values import do_values
+from parasim.program.ops import Collective
+from parasim.runtime.actor import Actor
+from parasim.runtime.tasks import Pending
+from parasim.simulation.network import Network
+from parasim.trace.lanes import MAIN
+
+if TYPE_CHECKING:
+    from parasim.simulation.plan import Plan, Setting
+
+__all__ = ["LEAST_FLOW_OVER_LATENCY", "Coupling", "Fidelity"]
+
+Fidelity = Literal["message", "coupled", "auto"]
+
+LEAST_FLOW_OVER_LATENCY = 10.0
+_CLOSE = 0.02
+
+
+class _Member(NamedTuple):
+    actor: Actor
+    pending: Pending
+    op: Collective
+    quiet: bool
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """The members of one collective that have come."""
+
+    coupled: bool
+    members: dict[int, _Member] = field(default_factory=dict)
+
+
+class Coupling:
+    """Decides which collectives are simulated as a whole, and does so.
+
+    Parameters
+    ----------
+    network
+        Where their trains run.
+    fidelity
+        "coupled": all but barriers; "auto": those that it fits.
+    setting_of
+        From the ranks of a group to where it sits.
+    noisy
+        Do computes have random times?
+    settle
+        Called after members have been told to go on.
+
+    Attributes
+    ----------
+    coupled, by_message
+        Collectives so far.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        fidelity: Fidelity,
+        setting_of: Callable[[tuple[int, ...]], Setting],
+        *,
+        noisy: bool,
+        settle: Callable[[], None],
+    ) -> None:
+        self.coupled = self.by_message = 0
+        self._network = network
+        self._fidelity = fidelity
+        self._setting_of = setting_of
+        self._noisy = noisy
+        self._settle = settle
+        self._plans: dict[Any, Plan] = {}
+        self._gatherings: dict[tuple[str, int], _Gathering] = {}
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def take(self, actor: Actor, pending: Pending, op: Collective, quiet: bool = False) -> bool:
+        """A member has come to a collective; False if its messages are to be simulated.
+
+        Raises
+        ------
+        ProgramError
+            If the collective does not fit its algorithm, or the members do not agree.
+        """
+        op = op if op.algorithm else replace(op, algorithm=DEFAULTS.get(op.kind, ""))
+        index = op.group.index(actor.rank)
+        check(op, index)
+        if op.buffer is None or op.group.size == 1:
+            return False
+        lane = pending.task.lane
+        tag = f"{op.kind}/{op.group.name}/{lane}"
+        number = self._counts.get((tag, actor.rank), 0)
+        self._counts[tag, actor.rank] = number + 1
+        gathering = self._gatherings.get((tag, number))
+        if gathering is None:
+            gathering = self._gatherings[tag, number] = _Gathering(self._fits(op, lane))
+            self.coupled += gathering.coupled
+            self.by_message += not gathering.coupled
+        gathering.members[index] = _Member(actor, pending, op, quiet)
+        changing = actor.guard.changing(op.buffer) if gathering.coupled else None
+        if changing is not None:
+            raise ProgramError(
+                f"rank {actor.rank}, program {pending.task.id}: {op.kind} of {op.buffer.name!r} while compute "
+                f"{changing.op.kernel.label!r} of program {changing.task.id} changes it; wait for it first"
+            )
+        if len(gathering.members) == op.group.size:
+            del self._gatherings[tag, number]
+            if gathering.coupled:
+                self._start([gathering.members[i] for i in range(op.group.size)])
+        return gathering.coupled
+
+    def _fits(self, op: Collective, lane: str) -> bool:
+        if self._fidelity == "coupled":
+            return True
+        if op.kind == "all_to_all":
+            return False  # what others send is not known yet
+        plan = self._plan([op] * op.group.size)
+        uncertain = self._noisy or lane != MAIN
+        return (
+            plan.flow_over_latency >= LEAST_FLOW_OVER_LATENCY
+            and plan.chain >= 1 - _CLOSE
+            and not (uncertain and max(plan.computing) > _CLOSE * plan.seconds)
+        )
+
+    def _start(self, members: Sequence[_Member]) -> None:
+        ops = [member.op for member in members]
+        _agree(members)
+        plan = self._plan(ops)
+        if plan.stretches:
+            self._network.start_train(plan.stretches, lambda started: self._finish(members, plan, started))
+        else:
+            self._finish(members, plan, members[0].actor.port.now())
+
+    def _finish(self, members: Sequence[_Member], plan: Plan, started: float) -> None:
+        end = members[0].actor.port.now()
+        replies = self._replies(members)
+        for index, member in enumerate(members):
+            member.actor.coupled(member.pending, plan.part(index), started, end, replies[index], quiet=member.quiet)
+        self._settle()
+
+    @staticmethod
+    def _replies(members: Sequence[_Member]) -> list[Any]:
+        ops = [member.op for member in members]
+        tensors = members[0].actor.context.tensors
+        if tensors is not None:
+            return do_values(ops, tensors)
+        if ALGORITHMS[ops[0].kind, ops[0].algorithm].receives == "join":
+            return [_received(ops, index) for index in range(len(ops))]
+        return [own_piece(op, index) for index, op in enumerate(ops)]
+
+    def _plan(self, ops: Sequence[Collective]) -> Plan:
+        from parasim.simulation.plan import make_plan
+
+        first = ops[0]
+        assert first.buffer is not None
+        varying = first.kind == "all_to_all"
+        key = (
+            first.kind, first.algorithm, first.group.ranks, first.root, first.shape, first.chunks, first.reduce,
+            first.buffer.itemsize,
+            tuple((op.counts, op.counts_in, op.buffer and op.buffer.elements) for op in (ops if varying else ops[:1])),
+        )  # fmt: skip
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = make_plan(ops, self._setting_of(first.group.ranks))
+        return plan
+
+
+def _received(ops: Sequence[Collective], index: int) -> Buffer:
+    """What an all-to-all leaves at a member: a buffer of its own."""
+    own = ops[index].buffer
+    assert own is not None
+    return Buffer(own.name, cuts_in(ops[index], index)[-1], own.itemsize)
+
+
+def _agree(members: Sequence[_Member]) -> None:
+    """All members ask for the same."""
+    first = members[0]
+    for member in members[1:]:
+        for name in ("algorithm", "reduce", "root", "shape", "chunks"):
+            own, other = getattr(first.op, name), getattr(member.op, name)
+            if own != other:
+                raise _disagreement(first, member, name, own, other)
+        if first.op.kind != "all_to_all":
+            assert first.op.buffer is not None
+            assert member.op.buffer is not None
+            if first.op.buffer.nbytes != member.op.buffer.nbytes:
+                raise _disagreement(first, member, "bytes", first.op.buffer.nbytes, member.op.buffer.nbytes)
+            if first.op.counts != member.op.counts:
+                raise _disagreement(first, member, "counts", first.op.counts, member.op.counts)
+
+
+def _disagreement(first: _Member, member: _Member, name: str, own: object, other: object) -> ProgramError:
+    return ProgramError(
+        f"{first.op.kind} of group {first.op.group.name!r}: rank {first.actor.rank} gives {name} {own}, rank "
+        f"{member.actor.rank} gives {other}; all members must ask for the same"
+    )
