@@ -59,7 +59,7 @@ def setting(doc: str, default: Any = MISSING, *, file_default: Any = _SAME, **li
     doc
         What it is, in a line.
     default
-        Its value where Python code gives none; without it, the field is required.
+        Its value where Python code gives none; without it, the field is required. Limits do not concern None.
     file_default
         The same for files, where that differs; `dataclasses.MISSING` makes the field required there.
     limits
@@ -79,8 +79,8 @@ def quantity(dimension: str, doc: str, default: Any = MISSING, *, file_default: 
 
 
 def described(cls: type) -> dict[str, Field[Any]]:
-    """Fields of a dataclass that a file may give."""
-    return {entry.name: entry for entry in fields(cls) if entry.init and not entry.metadata.get("internal")}
+    """Fields of a dataclass that a file may give, by their names there: `from_` is "from", which Python keeps."""
+    return {entry.name.rstrip("_"): entry for entry in fields(cls) if entry.init and not entry.metadata.get("internal")}
 
 
 def default_of(entry: Field[Any]) -> Any:
@@ -113,6 +113,8 @@ def check_fields(owner: Any, what: str) -> None:
     cls: type = type(owner)
     for name, least, most in _ranges(cls):
         value = getattr(owner, name)
+        if value is None:
+            continue
         if type(value) is tuple:
             number = next((item for item in value if not least <= item <= most), least)
         else:

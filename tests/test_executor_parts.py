@@ -125,8 +125,8 @@ def test_a_pace_is_roofline_times_noise_over_speed() -> None:
     draws, noise = Draws(3, "worker", 1), LogNormal(0.3)
     pace = modelled(Device("d", flops=100.0, memory_bandwidth=10.0, launch=1.0), noise, draws, speed=2.0)
     first, second = Kernel("a", flops=500.0), Kernel("a", nbytes=20.0)
-    assert pace(first) == pytest.approx((5.0 + 1.0) * noise.factor(draws, first, 0) / 2.0, rel=1e-12)
-    assert pace(second) == pytest.approx((2.0 + 1.0) * noise.factor(draws, second, 1) / 2.0, rel=1e-12)
+    assert pace(first, 0.0) == pytest.approx((5.0 + 1.0) * noise.factor(draws, first, 0) / 2.0, rel=1e-12)
+    assert pace(second, 7.0) == pytest.approx((2.0 + 1.0) * noise.factor(draws, second, 1) / 2.0, rel=1e-12)
 
 
 def test_the_inbox_takes_what_is_done_first_then_timers_in_order_of_time() -> None:

@@ -187,7 +187,7 @@ class Runtime:
         """Run the work; paced, until the modelled time is over, with what it does without values at the end."""
         op = pending.op
         start = self.now()
-        end = None if self._pace is None else start + self._pace(op.kernel)
+        end = None if self._pace is None else start + self._pace(op.kernel, start)
         work = op.work if actor.carries else None
         last = None if actor.carries else op.otherwise
 

@@ -77,17 +77,19 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     from calibration.executor.device import current_device
     from parasim.learning.build import LEARNING_DTYPES
     from parasim.scenario import from_document
-    from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks
+    from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks, stragglers_of_ranks
 
     scenario = from_document(document, source)
     cast = build_cast(scenario)
     pace = None
     if compute == "paced":
-        hosts, speeds = scenario.cluster.build().hosts, speeds_of_ranks(scenario, cast)
+        hosts = scenario.cluster.build().hosts
+        speeds, rules = speeds_of_ranks(scenario, cast), stragglers_of_ranks(scenario, cast)
 
         def pace(me: Context) -> Pace:
             device = hosts[scenario.placement[me.rank]].device
-            return modelled(device, scenario.cluster.noise, me.draws, speeds.get(me.rank, 1.0))
+            speed, slowed = speeds.get(me.rank, 1.0), rules.get(me.rank, ())
+            return modelled(device, scenario.cluster.noise, me.draws, speed, slowed)
     elif scenario.workload.data is None:
         raise ScenarioError(
             f"{source}: execute.compute: 'real' trains the network and needs data: write workload: {{data: {{kind: "

@@ -51,6 +51,13 @@ class Draws:
         self._base = _mix(_mix(_mix(0, seed & _MASK), _word(role)), index & _MASK)
         self._purposes: dict[tuple[str, str], int] = {}
 
+    def branch(self, name: str) -> Draws:
+        """The same actor's draws under another name: the same purposes give independent numbers there."""
+        other = Draws.__new__(Draws)
+        other._base = _mix(self._base, _word(name))
+        other._purposes = {}
+        return other
+
     def key(self, purpose: str, step: int = 0, micro: int = 0, label: str = "") -> int:
         """The 64-bit key of a draw."""
         base = self._purposes.get((purpose, label))

@@ -46,7 +46,7 @@ def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     result: dict[str, TypeAdapter[Any]] = {}
     for name, field in described(cls).items():
-        hint: Any = hints[name]
+        hint: Any = hints[field.name]
         annotations: list[Any] = [Limits(**limits)] if (limits := limits_of(field)) else []
         if dimension := field.metadata.get("dimension"):
             annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
@@ -121,9 +121,9 @@ class Section:
         values = dict(defaults or {})
         for name, adapter in adapters(cls).items():  # type: ignore[arg-type]
             if name in self.data:
-                values[name] = self._value(name, adapter, known[name])
-            elif name not in values:
-                values[name] = self._default(name, known[name])
+                values[known[name].name] = self._value(name, adapter, known[name])
+            elif known[name].name not in values:
+                values[known[name].name] = self._default(name, known[name])
         with self.blamed(None):
             return cls(**values)
 
@@ -131,7 +131,7 @@ class Section:
         """The kind, and all options of its class, defaults included."""
         kind, cls = self.choose(table, what)
         options: Any = self.build(cls, beside=("kind",), of=f" of {what} '{kind}'")
-        return kind, {name: getattr(options, name) for name in described(cls)}
+        return kind, {name: getattr(options, field.name) for name, field in described(cls).items()}
 
     def _default(self, name: str, field: Field[Any]) -> Any:
         default = default_of(field)

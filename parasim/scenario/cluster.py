@@ -8,6 +8,7 @@ from parasim.cluster.topologies import TOPOLOGIES
 from parasim.scenario.check import Section, shorten
 from parasim.scenario.devices import read_device
 from parasim.scenario.model import ClusterSpec, Overhead
+from parasim.scenario.stragglers import read_stragglers
 from parasim.simulation.noise import LAWS
 
 __all__ = ["CLUSTER_KEYS", "read_cluster"]
@@ -22,6 +23,7 @@ CLUSTER_KEYS = {
     "loopback": "traffic inside a host (default: the bandwidth of the device's memory, no latency)",
     "noise": "random factors on the time of kernels (default: none)",
     "overhead": "time that end points spend on messages (default: none)",
+    "stragglers": "rules that slow down some actors for a while: whom, by how much or which law, from when until when",
     "speeds": "worker index -> speed relative to the device; 0.5 takes twice as long",
     "placement": "role -> list of hosts; may stand under scheme instead",
 }
@@ -47,6 +49,7 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
         noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
         overhead=section.section("overhead", optional=True).build(Overhead),
         speeds=_speeds(section.section("speeds", optional=True)),
+        stragglers=read_stragglers(section),
     )
 
 

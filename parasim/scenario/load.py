@@ -13,6 +13,7 @@ from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, apply_variant, read_override, split_variants
 from parasim.scenario.reader import Places, Tree, read_file
 from parasim.scenario.scheme import read_optimizer, read_scheme
+from parasim.scenario.stragglers import check_stragglers
 from parasim.scenario.workload import read_workload
 
 __all__ = ["TOP_LEVEL", "from_document", "load", "load_all"]
@@ -126,6 +127,7 @@ def _scenario(tree: Tree, variant: str) -> Scenario:
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
             raise place.section("speeds").error(index, what, at_key=True)
+    check_stragglers(place, cluster.stragglers, scheme.roles())
     scenario = Scenario(
         name=name,
         source=tree.places.source,

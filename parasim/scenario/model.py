@@ -18,6 +18,7 @@ from parasim.fields import quantity, setting
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
 from parasim.simulation.noise import NoiseLaw
+from parasim.simulation.stragglers import Straggler
 from parasim.workload import DataSpec
 
 __all__ = ["ClusterSpec", "Execute", "Optimizer", "Overhead", "Run", "Scenario", "Workload"]
@@ -43,6 +44,8 @@ class ClusterSpec:
         Each link of the topology and direction; the way between two actors of one host.
     speeds
         Speed of worker i relative to the device (0.5: takes twice as long); 1 where i is not named.
+    stragglers
+        Rules that slow down some actors; where several hold, they multiply.
     """
 
     topology: Topology
@@ -52,6 +55,7 @@ class ClusterSpec:
     noise: NoiseLaw
     overhead: Overhead
     speeds: Mapping[int, float]
+    stragglers: tuple[Straggler, ...] = ()
 
     @property
     def hosts(self) -> int:

@@ -17,9 +17,11 @@ from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.devices import FromSheet
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
+from parasim.scenario.stragglers import RULE_KEYS
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
 from parasim.scenario.workload import Batch
 from parasim.simulation.noise import LAWS
+from parasim.simulation.stragglers import Straggler
 
 __all__ = ["schema", "schema_text"]
 
@@ -50,6 +52,7 @@ def schema() -> _Schema:
             "patternProperties": {"^[0-9]+$": {"type": "number", "exclusiveMinimum": 0}},
             "additionalProperties": False,
         },
+        "stragglers": {"type": "array", "items": _rule()},
         "placement": placement,
     }
     workload = _section(Batch)
@@ -102,6 +105,13 @@ def _device() -> _Schema:
         "if": {"type": "object", "not": {"required": ["sheet"]}},
         "then": {"required": numbers["required"]},
     }
+
+
+def _rule() -> _Schema:
+    """A rule of stragglers."""
+    some: _Schema = {"type": ["array", "string"], "items": {"type": "integer", "minimum": 0}}
+    whom = {"workers": some, "role": {"type": "string"}, "actors": some, "noise": _kinds(LAWS)}
+    return _object(_with_docs(whom, RULE_KEYS) | _section(Straggler)["properties"], [])
 
 
 def _object(properties: _Schema, required: list[str]) -> _Schema:

@@ -38,6 +38,7 @@ from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.pace import modelled
 from parasim.simulation.processors import Processor
+from parasim.simulation.stragglers import Straggler
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
@@ -62,6 +63,8 @@ class Engine:
         Law of the computes' random factors.
     speeds
         Speed of a rank relative to its device (default 1).
+    stragglers
+        Rules that slow down a rank for a while.
     overhead
         Seconds per message and per byte that each end point spends on a message.
     fidelity
@@ -87,6 +90,7 @@ class Engine:
         *,
         noise: NoiseLaw | None = None,
         speeds: Mapping[int, float] | None = None,
+        stragglers: Mapping[int, Sequence[Straggler]] | None = None,
         overhead: tuple[float, float] = (0.0, 0.0),
         fidelity: Fidelity = "message",
         recorders: Sequence[Recorder] | None = None,
@@ -99,10 +103,10 @@ class Engine:
         self._overhead = overhead
         self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
         self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
-        law, faster = noise or NoNoise(), speeds or {}
+        law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
-            modelled(cluster.hosts[host].device, law, context.draws, faster.get(context.rank, 1.0))
-            for host, context in zip(placement, contexts, strict=True)
+            modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
+            for host, me in zip(placement, contexts, strict=True)
         ]
         self._seconds = [
             partial(_modelled_seconds, cluster.hosts[host].device, faster.get(context.rank, 1.0))
@@ -111,7 +115,11 @@ class Engine:
         self.coupling = None
         if fidelity != "message":
             self.coupling = Coupling(
-                self._network, fidelity, self._setting_of, noisy=not isinstance(law, NoNoise), settle=self._settle
+                self._network,
+                fidelity,
+                self._setting_of,
+                noisy=not isinstance(law, NoNoise) or bool(slower),
+                settle=self._settle,
             )
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
@@ -211,7 +219,7 @@ class Engine:
 
     def compute(self, actor: Actor, pending: Pending) -> None:
         """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
-        seconds = self._paces[actor.rank](pending.op.kernel)
+        seconds = self._paces[actor.rank](pending.op.kernel, self.env.now)
         processor = self._processors[self._placement[actor.rank]]
         processor.start(seconds, partial(self._computed, actor, pending, self.env.now))
 

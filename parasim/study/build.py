@@ -12,8 +12,9 @@ from parasim.program.context import Context
 if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
+    from parasim.simulation.stragglers import Straggler
 
-__all__ = ["build_cast", "build_context", "build_learner", "identity", "speeds_of_ranks"]
+__all__ = ["build_cast", "build_context", "build_learner", "identity", "speeds_of_ranks", "stragglers_of_ranks"]
 
 
 def build_cast(scenario: Scenario) -> Cast:
@@ -46,6 +47,15 @@ def speeds_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, float]:
     """The speeds that the scenario gives to workers, by rank."""
     workers = cast.groups["worker"].ranks
     return {workers[index]: speed for index, speed in scenario.cluster.speeds.items()}
+
+
+def stragglers_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, tuple[Straggler, ...]]:
+    """The rules that slow down each rank; none where none does."""
+    rules = scenario.cluster.stragglers
+    if not rules:
+        return {}
+    concerned = {a.rank: tuple(rule for rule in rules if rule.concerns(a.role.name, a.index)) for a in cast}
+    return {rank: own for rank, own in concerned.items() if own}
 
 
 def build_learner(scenario: Scenario, device: str = "cpu") -> Learner:

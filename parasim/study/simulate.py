@@ -13,7 +13,7 @@ from parasim.metrics.summary import summary
 from parasim.program.scheme import ClosedForm, Setting
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
-from parasim.study.build import build_cast, build_context, build_learner, identity, speeds_of_ranks
+from parasim.study.build import build_cast, build_context, build_learner, identity, speeds_of_ranks, stragglers_of_ranks
 from parasim.study.returns import plain
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
@@ -64,6 +64,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         trace,
         noise=cluster.noise,
         speeds=speeds_of_ranks(scenario, cast),
+        stragglers=stragglers_of_ranks(scenario, cast),
         overhead=astuple(cluster.overhead),
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
