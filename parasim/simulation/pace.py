@@ -14,8 +14,8 @@ from parasim.simulation.stragglers import Straggler
 __all__ = ["Pace", "modelled"]
 
 Pace = Callable[[Kernel, float], float]
-"""Seconds that the next compute of an actor takes, which starts at the given second of the run; called once per compute,
-in the order of their starts."""
+"""Seconds that the next compute of an actor takes, if it starts at the given second of the run; called once per
+compute, in the order of their starts."""
 
 
 def modelled(
