@@ -38,7 +38,7 @@ LIBRARIES = {
     "program": {"numpy"},
     "schemes": set(),
     "schedules": set(),
-    "theory": set(),
+    "theory": {"numpy", "scipy"},
     "metrics": set(),
     "runtime": set(),
     "simulation": {"scipy", "simpy"},
