@@ -28,7 +28,7 @@ BELOW = {
     "simulation": {"cluster", "errors", "fields", "program", "runtime", "trace"},
     "scenario": {"cluster", "errors", "fields", "learning", "program", "schemes", "simulation", "units", "workload"},
     "study": {"cluster", "errors", "learning", "metrics", "program", "runtime", "scenario", "simulation", "trace"},
-    "report": {"errors", "metrics", "program", "scenario", "trace", "units"},
+    "report": {"cluster", "errors", "metrics", "program", "scenario", "trace", "units"},
     "arguments": {"errors"},
     "cli": {"arguments", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
 }

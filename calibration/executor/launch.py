@@ -15,7 +15,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
-from parasim.study.build import identity
+from parasim.study.build import device_facts, identity
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -135,7 +135,7 @@ def execute(
         workers=scheme.options.workers,
         batch_size=scenario.workload.batch_size,
         seed=run.seed,
-        calibrated=scenario.cluster.device.calibrated,
+        **device_facts(scenario.cluster.build().hosts, scenario.placement),
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
         batches_per_step=scheme.pipelines(),

@@ -24,6 +24,8 @@ class RunInfo:
         Samples per worker (per pipeline) and step.
     seed, calibrated
         Seed of all draws; do all costs come from a fitted profile?
+    data_sheets
+        Devices whose numbers are those of a data sheet, each with the type it computes in and the document.
     events
         Events that the simulator handled (0 for a real run).
     wall_seconds, simulation_seconds
@@ -42,6 +44,7 @@ class RunInfo:
     batch_size: int
     seed: int = 0
     calibrated: bool = False
+    data_sheets: tuple[str, ...] = ()
     events: int = 0
     wall_seconds: float = 0.0
     simulation_seconds: float = 0.0

@@ -66,6 +66,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "simulation_seconds": info.simulation_seconds,
         "seed": info.seed,
         "calibrated": info.calibrated,
+        "data_sheets": list(info.data_sheets),
     }
 
 

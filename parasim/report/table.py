@@ -67,12 +67,14 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
-    if uncalibrated:
-        which = "" if len(uncalibrated) == len(simulated) else f" ({len(uncalibrated)} of {len(simulated)} rows)"
-        lines.append(
-            f"UNCALIBRATED{which}: the device is described by plain numbers, not by measurements of a machine."
-        )
-    return lines
+    by_sheets = [summary for summary in uncalibrated if summary.get("data_sheets")]
+    by_numbers = [summary for summary in uncalibrated if not summary.get("data_sheets")]
+    for rows, source in ((by_numbers, "plain numbers"), (by_sheets, "data sheet values")):
+        if rows:
+            which = "" if len(rows) == len(simulated) else f" ({len(rows)} of {len(simulated)} rows)"
+            what = f"the device is described by {source}, not by measurements of a machine"
+            lines.append(f"UNCALIBRATED{which}: {what}{':' if rows is by_sheets else '.'}")
+    return lines + [f"  {sheet}" for sheet in dict.fromkeys(sheet for row in by_sheets for sheet in row["data_sheets"])]
 
 
 def _too_large(summary: Summary) -> str:

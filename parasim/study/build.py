@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from parasim.program.cast import Cast
 from parasim.program.context import Context
 
 if TYPE_CHECKING:
+    from parasim.cluster.hosts import Host
     from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
     from parasim.simulation.stragglers import Straggler
 
-__all__ = ["build_cast", "build_context", "build_learner", "identity", "speeds_of_ranks", "stragglers_of_ranks"]
+__all__ = [
+    "DeviceFacts",
+    "build_cast",
+    "build_context",
+    "build_learner",
+    "device_facts",
+    "identity",
+    "speeds_of_ranks",
+    "stragglers_of_ranks",
+]
 
 
 def build_cast(scenario: Scenario) -> Cast:
@@ -47,6 +58,22 @@ def speeds_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, float]:
     """The speeds that the scenario gives to workers, by rank."""
     workers = cast.groups["worker"].ranks
     return {workers[index]: speed for index, speed in scenario.cluster.speeds.items()}
+
+
+class DeviceFacts(TypedDict):
+    """What `RunInfo` says of the devices that a run computes on."""
+
+    calibrated: bool
+    data_sheets: tuple[str, ...]
+
+
+def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts:
+    """Of the devices of the hosts on which somebody is placed."""
+    devices = list(dict.fromkeys(hosts[number].device for number in sorted(set(placement))))
+    return {
+        "calibrated": all(device.calibrated for device in devices),
+        "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in devices if d.source),
+    }
 
 
 def stragglers_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, tuple[Straggler, ...]]:

@@ -13,7 +13,15 @@ from parasim.metrics.summary import summary
 from parasim.program.scheme import ClosedForm, Setting
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
-from parasim.study.build import build_cast, build_context, build_learner, identity, speeds_of_ranks, stragglers_of_ranks
+from parasim.study.build import (
+    build_cast,
+    build_context,
+    build_learner,
+    device_facts,
+    identity,
+    speeds_of_ranks,
+    stragglers_of_ranks,
+)
 from parasim.study.returns import plain
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
@@ -56,8 +64,9 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
     trace: Trace | Aggregates = Trace() if scenario.run.trace == "rows" else Aggregates()
     cluster = scenario.cluster
+    built = cluster.build()
     engine = Engine(
-        cluster.build(),
+        built,
         scenario.placement,
         cast,
         contexts,
@@ -78,7 +87,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         workers=scenario.scheme.options.workers,
         batch_size=scenario.workload.batch_size,
         seed=scenario.run.seed,
-        calibrated=cluster.device.calibrated,
+        **device_facts(built.hosts, scenario.placement),
         events=engine.events,
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
