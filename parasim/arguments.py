@@ -65,6 +65,7 @@ def _scenario_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="scenario file (YAML)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
     parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
+    parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
     parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
 
 

@@ -86,8 +86,8 @@ def _load(arguments: argparse.Namespace) -> list[Scenario]:
     from parasim.scenario import load, load_all
 
     if arguments.variant is not None:
-        return [load(arguments.file, arguments.overrides, arguments.variant)]
-    return load_all(arguments.file, arguments.overrides)
+        return [load(arguments.file, arguments.overrides, arguments.variant, allow_code=arguments.allow_code)]
+    return load_all(arguments.file, arguments.overrides, allow_code=arguments.allow_code)
 
 
 def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:

@@ -14,7 +14,7 @@ from parasim.scenario.overrides import apply_overrides, apply_variant, read_over
 from parasim.scenario.reader import Places, Tree, read_file
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
-from parasim.scenario.workload import read_workload
+from parasim.scenario.workload import read_workload, without_code
 
 __all__ = ["TOP_LEVEL", "from_document", "load", "load_all"]
 
@@ -36,7 +36,9 @@ _MAX_TRAINED = 2**31
 _MAX_FLOPS = 1e30
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = None) -> Scenario:
+def load(
+    path: str | Path, overrides: Sequence[str] = (), variant: str | None = None, *, allow_code: bool = False
+) -> Scenario:
     """Read one scenario.
 
     Parameters
@@ -47,6 +49,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = 
         "key.path=value", applied after the variant's own.
     variant
         Which of the file's variants.
+    allow_code
+        May the factory of a model of kind `module` be run?
 
     Raises
     ------
@@ -59,7 +63,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = 
     if not names:
         if variant is not None:
             raise ScenarioError(f"{tree.places.source}: has no variants, so no '{variant}': leave the variant out")
-        return _scenario(apply_overrides(tree, read), "")
+        return _scenario(apply_overrides(tree, read), "", allow_code)
     listed = ", ".join(map(str, names))
     if variant is None:
         raise tree.places.error(
@@ -72,20 +76,20 @@ def load(path: str | Path, overrides: Sequence[str] = (), variant: str | None = 
         what = f"has no variant {shorten(variant)}{suggestion(variant, names)}"
         raise tree.places.error(("variants",), what, at_key=True)
     rest, parts = split_variants(tree)
-    return _scenario(apply_overrides(apply_variant(rest, parts[chosen], chosen), read), variant)
+    return _scenario(apply_overrides(apply_variant(rest, parts[chosen], chosen), read), variant, allow_code)
 
 
-def load_all(path: str | Path, overrides: Sequence[str] = ()) -> list[Scenario]:
+def load_all(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> list[Scenario]:
     """Read every variant of a file, or its one scenario; raises as :func:`load` does."""
     tree = read_file(path)
     read = [read_override(text) for text in overrides]
     if not _variants(tree):
-        return [_scenario(apply_overrides(tree, read), "")]
+        return [_scenario(apply_overrides(tree, read), "", allow_code)]
     rest, parts = split_variants(tree)
     scenarios: list[Scenario] = []
     actors = layers = 0
     for name, part in parts.items():
-        scenarios.append(_scenario(apply_overrides(apply_variant(rest, part, name), read), str(name)))
+        scenarios.append(_scenario(apply_overrides(apply_variant(rest, part, name), read), str(name), allow_code))
         actors += len(scenarios[-1].placement)
         layers += len(scenarios[-1].workload.model.layers)
         if len(scenarios) > 1 and (actors > _MAX_ALL_ACTORS or layers > _MAX_ALL_LAYERS):
@@ -96,8 +100,11 @@ def load_all(path: str | Path, overrides: Sequence[str] = ()) -> list[Scenario]:
 
 
 def from_document(document: Mapping[str, Any], source: str = "document") -> Scenario:
-    """Check a document given as plain mappings, as `Scenario.document` holds it; raises as :func:`load` does."""
-    return _scenario(Tree(dict(document), Places(source, {}, {})), "")
+    """Check a document given as plain mappings, as `Scenario.document` holds it; raises as :func:`load` does.
+
+    It runs no code: a scenario's document holds the layers of a module that was read, not its factory.
+    """
+    return _scenario(Tree(dict(document), Places(source, {}, {})), "", allow_code=False)
 
 
 def _variants(tree: Tree) -> list[str | int]:
@@ -114,12 +121,13 @@ def _variants(tree: Tree) -> list[str | int]:
     return list(section.data)
 
 
-def _scenario(tree: Tree, variant: str) -> Scenario:
+def _scenario(tree: Tree, variant: str, allow_code: bool) -> Scenario:
     top = Section(tree.data, (), tree.places)
     top.only(TOP_LEVEL)
     name = _name(top, variant)
     run = top.section("run", example="{steps: 100}").build(Run)
-    workload = read_workload(top.section("workload", example="{model: {kind: mlp}, batch_size: 64}"))
+    code = Path(tree.places.source).parent if allow_code else None
+    workload = read_workload(top.section("workload", example="{model: {kind: mlp}, batch_size: 64}"), code)
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
     cluster = read_cluster(place, workload.dtype)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
@@ -139,7 +147,7 @@ def _scenario(tree: Tree, variant: str) -> Scenario:
         optimizer=read_optimizer(top.section("optimizer", optional=True)),
         run=run,
         execute=top.section("execute", optional=True).build(Execute),
-        document={**tree.data, "name": name},
+        document={**without_code(tree.data, workload), "name": name},
     )
     _check_together(top, scenario)
     return scenario

@@ -137,7 +137,8 @@ class Scenario:
     placement
         Host of every rank.
     document
-        The document after overrides, as plain mappings: what `parasim.scenario.from_document` takes.
+        The document after overrides, as plain mappings: what `parasim.scenario.from_document` takes. A model that code
+        has made stands there as its layers.
     """
 
     name: str

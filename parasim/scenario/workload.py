@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from parasim.fields import setting
@@ -15,7 +16,7 @@ from parasim.scenario.tables import data_kinds, model_kinds
 if TYPE_CHECKING:
     from parasim.workload import DataSpec
 
-__all__ = ["MAX_LAYERS", "Batch", "read_workload"]
+__all__ = ["MAX_LAYERS", "Batch", "read_workload", "without_code"]
 
 MAX_LAYERS = 10_000
 
@@ -30,8 +31,8 @@ class Batch:
     )
 
 
-def read_workload(section: Section) -> Workload:
-    """The workload, its model built."""
+def read_workload(section: Section, code: Path | None) -> Workload:
+    """The workload, its model built; `code` is the folder from which code may be run, None if none may."""
     from parasim.workload import build_data, build_model
 
     batch = section.build(Batch, beside=("model", "data"))
@@ -47,7 +48,9 @@ def read_workload(section: Section) -> Workload:
     kind, options = model_section.build_kind(model_kinds(), "model")
     _check_layers(kind, options, model_section)
     with model_section.blamed(None):
-        model = build_model(kind, options, data, ITEMSIZES[batch.dtype])
+        model = build_model(kind, options, data, ITEMSIZES[batch.dtype], code)
+    if len(model.layers) > MAX_LAYERS:
+        raise section.error("model", f"{len(model.layers)} layers are too many; the limit is {MAX_LAYERS}")
     return Workload(
         model_kind=kind,
         model_options=options,
@@ -58,6 +61,16 @@ def read_workload(section: Section) -> Workload:
         data=data,
         model=model,
     )
+
+
+def without_code(document: Mapping[str, Any], workload: Workload) -> dict[str, Any]:
+    """The document, with the layers of a model that code has made in place of the code: reading it again runs none."""
+    if workload.model_kind != "module":
+        return dict(document)
+    from parasim.workload.explicit import as_options
+
+    model = {"kind": "layers", **as_options(workload.model)}
+    return {**document, "workload": {**document["workload"], "model": model}}
 
 
 def _check_layers(kind: str, options: Mapping[str, Any], section: Section) -> None:

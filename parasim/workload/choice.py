@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from parasim.errors import ScenarioError
+from parasim.fields import LIMITS, default_of
 
 __all__ = ["choose", "read_options"]
 
-_LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "ge": ("at least", lambda value, limit: value >= limit),
-    "gt": ("greater than", lambda value, limit: value > limit),
-    "le": ("at most", lambda value, limit: value <= limit),
-    "lt": ("less than", lambda value, limit: value < limit),
-}
 _PLAIN: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 
 
@@ -52,6 +47,9 @@ def read_options(what: str, cls: type, options: Mapping[str, Any]) -> Any:
         if name not in fields:
             raise ScenarioError(_unknown(f"option of {what}", name, fields))
         _check(f"{what}: {name}", hints[name], fields[name].metadata, value)
+    for name, field in fields.items():
+        if name not in options and default_of(field) is dataclasses.MISSING:
+            raise ScenarioError(f"{what}: {name} is missing ({field.metadata['doc']})")
     return cls(**options)
 
 
@@ -63,9 +61,10 @@ def _check(where: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> No
         accepted = _PLAIN[hint]
         if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
             raise ScenarioError(f"{where}: {value!r} is no {hint.__name__}; give a value of that type")
-    for key, (words, holds) in _LIMITS.items():
-        if key in metadata and not holds(value, metadata[key]):
-            raise ScenarioError(f"{where}: {value!r} is out of range; give a value {words} {metadata[key]}")
+    for key, (words, holds) in LIMITS.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if key in metadata and not holds(number, metadata[key]):
+                raise ScenarioError(f"{where}: {number!r} is out of range; give a value {words} {metadata[key]}")
 
 
 def _unknown(what: str, name: object, known: Mapping[str, Any]) -> str:

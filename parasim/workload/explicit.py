@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from parasim.errors import ScenarioError
-from parasim.program.model import Layer
+from parasim.program.model import Layer, Model
 from parasim.workload.choice import read_options
 from parasim.workload.data import DataSpec
 from parasim.workload.model_options import LayerCost, Layers
 
-__all__ = ["explicit_layers"]
+__all__ = ["as_options", "explicit_layers"]
 
 
 def explicit_layers(options: Layers, data: DataSpec | None) -> tuple[Layer, ...]:
@@ -36,6 +37,26 @@ def explicit_layers(options: Layers, data: DataSpec | None) -> tuple[Layer, ...]
             layers.append(_layer(cost, name if cost.repeat == 1 else f"{name}.{copy}", entering))
     _check_chain(layers, data)
     return tuple(layers)
+
+
+def as_options(model: Model) -> dict[str, Any]:
+    """The same model as options of kind `layers`, ready for a document."""
+    return {
+        "layers": [
+            {
+                "name": layer.name,
+                "parameters": layer.parameters,
+                "forward_flops": layer.forward_flops,
+                "input_flops": layer.input_flops,
+                "weight_flops": layer.weight_flops,
+                "input_elements": layer.input_elements,
+                "output_elements": layer.output_elements,
+                "stored_elements": layer.stored_elements,
+            }
+            for layer in model.layers
+        ],
+        "needs_input_gradient": model.needs_input_gradient,
+    }
 
 
 def _layer(cost: LayerCost, name: str, entering: int) -> Layer:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from parasim.fields import setting
 from parasim.program.scheme import option
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LayerCost",
     "Layers",
     "Mlp",
+    "Module",
     "Quadratic",
 ]
 
@@ -71,3 +73,13 @@ class Layers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quadratic:
     """One layer whose parameters are the point w of a quadratic function; needs data of kind quadratic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """Any torch.nn.Module, read on the meta device; such a model can be simulated but not trained."""
+
+    factory: str = setting('function "package.module:name" beside the scenario file or installed; needs --allow-code')
+    arguments: Mapping[str, Any] = field(default_factory=dict, metadata={"doc": "arguments of the function, by name"})
+    input: tuple[int, ...] = option((), "shape of one sample, as in [3, 224, 224] (default: the data's)", ge=1)
+    input_dtype: Literal["float32", "int64"] = option("float32", "type of the input; int64: token numbers")

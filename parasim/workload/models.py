@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from parasim.errors import ScenarioError
@@ -11,7 +12,8 @@ from parasim.workload.blocks import Network
 from parasim.workload.choice import choose
 from parasim.workload.data import DataSpec
 from parasim.workload.explicit import explicit_layers
-from parasim.workload.model_options import Layers
+from parasim.workload.factory import factory_layers
+from parasim.workload.model_options import Layers, Module
 from parasim.workload.operators import Operator, TiedLinear
 from parasim.workload.unit import Unit
 from parasim.workload.zoo import ALIASES, ZOO
@@ -20,13 +22,16 @@ __all__ = ["MODELS", "build_model", "build_network"]
 
 MODELS: dict[str, type] = {
     "layers": Layers,
+    "module": Module,
     **{kind: entry.options for kind, entry in ZOO.items()},
     **{alias: ZOO[kind].options for alias, kind in ALIASES.items()},
 }
 """Kinds of models and their options."""
 
 
-def build_model(kind: str, options: Mapping[str, Any], data: DataSpec | None, itemsize: int) -> Model:
+def build_model(
+    kind: str, options: Mapping[str, Any], data: DataSpec | None, itemsize: int, code: Path | None = None
+) -> Model:
     """Costs of the model of this kind with these options (`MODELS`).
 
     Parameters
@@ -37,6 +42,8 @@ def build_model(kind: str, options: Mapping[str, Any], data: DataSpec | None, it
         and the others those of their papers.
     itemsize
         Bytes per element.
+    code
+        Folder from which code may be run (kind `module`); None: no code is run.
 
     Raises
     ------
@@ -46,6 +53,8 @@ def build_model(kind: str, options: Mapping[str, Any], data: DataSpec | None, it
     chosen = choose("model", MODELS, kind, options)
     if isinstance(chosen, Layers):
         return Model(kind, explicit_layers(chosen, data), itemsize, chosen.needs_input_gradient)
+    if isinstance(chosen, Module):
+        return Model(kind, factory_layers(chosen, data, code), itemsize)
     network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
     return Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp" and data is None)
 
@@ -59,7 +68,7 @@ def build_network(kind: str, options: Mapping[str, Any], data: DataSpec) -> Netw
         As :func:`build_model`, and for kinds that are costs only.
     """
     chosen = choose("model", MODELS, kind, options)
-    if isinstance(chosen, Layers):
+    if isinstance(chosen, (Layers, Module)):
         known = ", ".join(sorted(ZOO))
         raise ScenarioError(f"model {kind} has costs but no network and can't be trained; use one of {known}")
     network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
