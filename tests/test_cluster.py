@@ -10,7 +10,7 @@ from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.star import Star, star
-from parasim.cluster.topologies import TOPOLOGIES
+from parasim.cluster.topology import build
 from parasim.errors import ScenarioError
 from parasim.program.ops import Kernel
 from parasim.simulation.devices import kernel_seconds
@@ -44,13 +44,15 @@ def test_default_routes_have_the_fewest_links_and_follow_directions() -> None:
     assert ring.path(1, 0) == ((1, 2, 3), 3.0, 11.0)
 
 
-def test_first_link_wins_among_equal_routes() -> None:
-    links = {(0, 3): LINK, (0, 2): LINK, (2, 1): LINK, (3, 1): LINK}
-    assert Cluster(hosts(2), links).route(0, 1) == (0, 3)
+def test_destinations_are_dealt_over_equal_routes_in_the_order_of_links() -> None:
+    links = {(0, 4): LINK, (0, 3): LINK, (3, 1): LINK, (4, 1): LINK, (3, 2): LINK, (4, 2): LINK}
+    cluster = Cluster(hosts(3), links)
+    assert cluster.route(0, 2) == (0, 5)  # 2 mod 2: the first link
+    assert cluster.route(0, 1) == (1, 2)
 
 
 def test_a_router_is_asked_once_for_each_pair() -> None:
-    asked = []
+    asked: list[tuple[int, int]] = []
 
     def router(source: int, destination: int) -> tuple[int, ...]:
         asked.append((source, destination))
@@ -65,8 +67,8 @@ def test_a_router_is_asked_once_for_each_pair() -> None:
     ("pair", "message"),
     [
         ((0, 2), "no host 2: the cluster has hosts 0 to 1"),
-        ((1, 0), "no route from host 1 to host 0"),
-        ((0, 0), "no link from node 0 to node 0"),
+        ((1, 0), "no route from host 1 .host1. to host 0 .host0."),
+        ((0, 0), "no link from host 0 to itself"),
     ],
 )
 def test_what_does_not_exist_is_named(pair: tuple[int, int], message: str) -> None:
@@ -98,12 +100,8 @@ def test_memory_has_no_limit_unless_it_is_given() -> None:
     assert (Device("fast", 1e9).memory, Device("fast", 1e9).memory_bandwidth) == (math.inf, math.inf)
 
 
-@pytest.mark.parametrize("kind", TOPOLOGIES)
-def test_a_topology_joins_as_many_hosts_as_it_says(kind: str) -> None:
-    topology = TOPOLOGIES[kind](**{"star": {"hosts": 3}}[kind])
-    cluster = topology.build(Host("host", 4, DEVICE), LINK, Link("memory", 1e9))
-    assert topology.kind == kind
-    assert len(cluster.hosts) == topology.hosts == 3
+def test_equal_hosts_and_links_make_a_cluster() -> None:
+    cluster = build(Star(3), Host("host", 4, DEVICE), LINK, Link("memory", 1e9))
     assert len({host.name for host in cluster.hosts}) == 3
     assert {(host.cores, host.device) for host in cluster.hosts} == {(4, DEVICE)}
     for source, destination in itertools.product(range(3), repeat=2):
@@ -111,10 +109,31 @@ def test_a_topology_joins_as_many_hosts_as_it_says(kind: str) -> None:
         assert cluster.route_bandwidth(source, destination) == expected
 
 
+def test_a_route_that_lost_a_link_goes_another_way() -> None:
+    links = {(0, 9): LINK, (9, 1): LINK, (1, 9): LINK, (9, 0): LINK, (0, 1): LINK}
+
+    def router(source: int, destination: int) -> tuple[int, ...]:
+        return (source, destination)
+
+    cluster = Cluster(hosts(2), links, router)
+    assert cluster.route(0, 1) == (4,)
+    assert cluster.route(1, 0) == (2, 3)
+
+
+def test_names_of_nodes_and_links() -> None:
+    cluster = build(Star(2), Host("host", 4, DEVICE), LINK, Link("memory", 1e9))
+    assert [link.name for link in cluster.links] == [
+        *("host0->switch", "switch->host0", "host1->switch", "switch->host1", "host0->host0", "host1->host1")
+    ]
+    assert [cluster.ends(number) for number in range(6)] == [(0, 2), (2, 0), (1, 2), (2, 1), (0, 0), (1, 1)]
+    assert cluster.bandwidths == [link.bandwidth for link in cluster.links]
+    assert Cluster(hosts(1), {(0, 5): LINK}).node_name(5) == "node5"
+
+
 def test_star_of_so_many_hosts_is_a_star() -> None:
     function = star(2, LINK, LINK, 4, DEVICE)
-    method = Star(2).build(Host("host", 4, DEVICE), LINK, LINK)
-    assert (function.hosts, function.links) == (method.hosts, method.links)
+    built = build(Star(2), Host("host", 4, DEVICE), LINK, LINK)
+    assert (function.hosts, [*function.links]) == (built.hosts, [*built.links])
 
 
 def test_a_kernel_is_bound_by_arithmetic_or_by_memory() -> None:

@@ -7,12 +7,13 @@ traffic that stays on the host. A route is found when it is first asked for and 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
+from parasim.cluster.routing import MinimalRoutes, Routing, Shortest
 from parasim.errors import ScenarioError
 
 __all__ = ["Cluster", "Path", "Router"]
@@ -39,26 +40,43 @@ class Cluster:
     links
         The directed graph: from (node, node) to the link between them. Ids of links follow this order.
     router
-        The static routes; by default those with the fewest links, the link that comes first in `links` winning ties.
+        The static routes of the whole topology; a pair whose route needs a link that is not there (a cable was cut)
+        goes by `routing`. None: every pair does.
+    routing
+        Which of the routes with the fewest links is taken.
+    switches
+        Names of the nodes that are no hosts, in the order of their numbers. With it links are called after their ends
+        ("host3->switch"), and those given are patterns; without it links are called what they say.
 
     Attributes
     ----------
-    hosts, links
-        Tuples, by number of host and id of link.
+    hosts
+        By number.
+    links
+        By id.
+    bandwidths
+        Of the links by id, bytes/s.
     """
 
     def __init__(
-        self, hosts: Sequence[Host], links: Mapping[tuple[int, int], Link], router: Router | None = None
+        self,
+        hosts: Sequence[Host],
+        links: Mapping[tuple[int, int], Link],
+        router: Router | None = None,
+        *,
+        routing: Routing | None = None,
+        switches: Sequence[str] | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
-        self.links = tuple(links.values())
-        self._ids = {ends: number for number, ends in enumerate(links)}
-        self._router = self._fewest_links if router is None else router
+        self._ends = tuple(links)
+        self._patterns = tuple(links.values())
+        self._ids = {ends: number for number, ends in enumerate(self._ends)}
+        self._switches = None if switches is None else tuple(switches)
+        self.links: Sequence[Link] = self._patterns if switches is None else _NamedLinks(self)
+        self.bandwidths = [link.bandwidth for link in self._patterns]
+        self._router = router
+        self._minimal = MinimalRoutes(len(self.hosts), self._ends, routing or Shortest())
         self._paths: dict[tuple[int, int], Path] = {}
-        self._successors: dict[int, list[int]] = {}
-        for start, end in links:
-            self._successors.setdefault(start, []).append(end)
-        self._trees: dict[int, dict[int, int]] = {}
 
     def path(self, source: int, destination: int) -> Path:
         """Find the route between two hosts, with its latency and bandwidth.
@@ -85,41 +103,54 @@ class Cluster:
         """Smallest bandwidth of the route's links, in bytes/s; raises as :meth:`path` does."""
         return self.path(source, destination).bandwidth
 
+    def node_name(self, node: int) -> str:
+        """Name of a host or switch."""
+        if node < len(self.hosts):
+            return self.hosts[node].name
+        return f"node{node}" if self._switches is None else self._switches[node - len(self.hosts)]
+
+    def ends(self, link: int) -> tuple[int, int]:
+        """The nodes from which and to which a link goes, by its id."""
+        return self._ends[link]
+
     def _find(self, source: int, destination: int) -> Path:
         for host in (source, destination):
             if not 0 <= host < len(self.hosts):
                 raise ScenarioError(f"no host {host}: the cluster has hosts 0 to {len(self.hosts) - 1}")
-        nodes = (source, source) if source == destination else self._router(source, destination)
-        ids = []
-        for ends in itertools.pairwise(nodes):
-            if ends not in self._ids:
-                raise ScenarioError(
-                    f"no link from node {ends[0]} to node {ends[1]}, which the route from host {source} to host"
-                    f" {destination} needs: add it to the topology"
-                )
-            ids.append(self._ids[ends])
-        links = [self.links[number] for number in ids]
+        ids = self._links_between(source, destination)
+        links = [self._patterns[number] for number in ids]
         return Path(tuple(ids), sum(link.latency for link in links), min(link.bandwidth for link in links))
 
-    def _fewest_links(self, source: int, destination: int) -> Sequence[int]:
-        before = self._trees.get(source)
-        if before is None:
-            before = self._trees[source] = self._tree(source)
-        if destination not in before:
-            raise ScenarioError(f"no route from host {source} to host {destination}: join them by links")
-        nodes = [destination]
-        while nodes[-1] != source:
-            nodes.append(before[nodes[-1]])
-        return nodes[::-1]
+    def _links_between(self, source: int, destination: int) -> list[int]:
+        if source == destination:
+            if (source, source) not in self._ids:
+                raise ScenarioError(f"no link from host {source} to itself: add it for traffic that stays there")
+            return [self._ids[source, source]]
+        if self._router is not None:
+            ids = [self._ids.get(ends, -1) for ends in itertools.pairwise(self._router(source, destination))]
+            if -1 not in ids:
+                return ids
+        nodes = self._minimal.nodes(source, destination)
+        if nodes is None:
+            first, second = self.node_name(source), self.node_name(destination)
+            raise ScenarioError(
+                f"no route from host {source} ({first}) to host {destination} ({second}): join them by links, mend a"
+                " cable that is cut, or place no actors that talk to each other on these two"
+            )
+        return [self._ids[ends] for ends in itertools.pairwise(nodes)]
 
-    def _tree(self, source: int) -> dict[int, int]:
-        """Breadth first: the node before each node on its route from `source`."""
-        before = {source: source}
-        queue = deque([source])
-        while queue:
-            node = queue.popleft()
-            for successor in self._successors.get(node, ()):
-                if successor not in before:
-                    before[successor] = node
-                    queue.append(successor)
-        return before
+
+class _NamedLinks(Sequence[Link]):
+    """Links called after their ends; the objects are made when asked for, as there may be millions."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._name = cluster.node_name
+        self._ends = cluster._ends
+        self._patterns = cluster._patterns
+
+    def __len__(self) -> int:
+        return len(self._patterns)
+
+    def __getitem__(self, number: int) -> Link:  # type: ignore[override] # no slices
+        start, end = self._ends[number]
+        return replace(self._patterns[number], name=f"{self._name(start)}->{self._name(end)}")

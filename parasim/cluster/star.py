@@ -10,13 +10,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
-from parasim.cluster.topology import MAX_HOSTS
+from parasim.cluster.places import on_circle
+from parasim.cluster.topology import MAX_HOSTS, Facts, Place, Wiring, build, cables, named
 from parasim.fields import check_fields, setting
 
 __all__ = ["Star", "star"]
@@ -35,27 +36,36 @@ class Star:
     """
 
     kind: ClassVar[str] = "star"
+    facts: ClassVar[Facts] = Facts("hosts", "1", "N", "2", "floor(N/2) B")
     hosts: int = setting("number of hosts", ge=1, le=MAX_HOSTS)
 
     def __post_init__(self) -> None:
         check_fields(self, "star")
 
-    def build(self, host: Host, link: Link, loopback: Link) -> Cluster:
-        """Join equal hosts through one switch; the patterns are those of `parasim.cluster.topology.Topology.build`."""
+    @property
+    def diameter(self) -> int:
+        """Two links join any two hosts."""
+        return 2 if self.hosts > 1 else 0
+
+    def bisection(self, link: Link) -> float:
+        """Half of the hosts send at full speed."""
+        return self.hosts // 2 * link.bandwidth
+
+    def wiring(self, host: Host, link: Link) -> Wiring:
+        """Host h, and the switch after the last host."""
         switch = self.hosts
-        names = [f"host{number}" for number in range(self.hosts)]
-        links: dict[tuple[int, int], Link] = {}
-        for number, name in enumerate(names):
-            links[number, switch] = replace(link, name=f"{name}->switch")
-            links[switch, number] = replace(link, name=f"switch->{name}")
-            links[number, number] = replace(loopback, name=f"{name}->{name}")
-        return Cluster(
-            [replace(host, name=name) for name in names],
-            links,
+        return Wiring(
+            named(host, switch),
+            ("switch",),
+            cables(((number, switch) for number in range(switch)), link),
             lambda source, destination: (source, switch, destination),
         )
+
+    def places(self) -> list[Place]:
+        """The switch in the middle."""
+        return [*on_circle(self.hosts), (0.0, 0.0)]
 
 
 def star(hosts: int, link: Link, loopback: Link, cores: int, device: Device) -> Cluster:
     """Join `hosts` hosts of `cores` cores and this device by a `Star`."""
-    return Star(hosts).build(Host("host", cores, device), link, loopback)
+    return build(Star(hosts), Host("host", cores, device), link, loopback)

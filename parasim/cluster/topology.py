@@ -1,36 +1,120 @@
-"""What a topology is. One topology, one file in parasim/cluster, and its line in parasim/cluster/topologies.py."""
+"""What a topology is. One topology, one file in parasim/cluster, and its line in parasim/cluster/topologies.py.
+
+In direct topologies (line, ring, torus, full, hypercube) hosts are the nodes of the graph and forward what is not for
+them; in the others they are joined by switches, which have names and no cores. A cable is two links, one in each
+direction, each of the scenario's bandwidth and latency unless the topology says otherwise.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple, Protocol
 
-from parasim.cluster.cluster import Cluster
+from parasim.cluster.cluster import Cluster, Router
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
+from parasim.cluster.routing import Ecmp, Routing, Shortest
 
-__all__ = ["MAX_HOSTS", "Topology"]
+__all__ = ["MAX_HOSTS", "Facts", "Place", "Topology", "Wiring", "build", "cables", "join", "named"]
 
 MAX_HOSTS = 1_000_000
+
+Place = tuple[float, float]
+"""Where a node stands in a drawing: to the right, and up."""
+
+
+class Facts(NamedTuple):
+    """Closed formulas of a kind, in words, by the names of its options; N is the number of hosts, B the bandwidth."""
+
+    hosts: str
+    switches: str
+    cables: str
+    diameter: str
+    bisection: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """A topology in full.
+
+    Attributes
+    ----------
+    hosts
+        Nodes 0, 1 ...
+    switches
+        Names of the nodes after them.
+    links
+        From (node, node) to the pattern of that link; its name is not used.
+    router
+        The topology's own routes with the fewest links; None: those of `parasim.cluster.routing`.
+    """
+
+    hosts: tuple[Host, ...]
+    switches: tuple[str, ...]
+    links: Mapping[tuple[int, int], Link]
+    router: Router | None = None
+
+    def name(self, node: int) -> str:
+        """Name of a host or switch."""
+        hosts = len(self.hosts)
+        return self.hosts[node].name if node < hosts else self.switches[node - hosts]
 
 
 class Topology(Protocol):
     """How hosts are joined: a frozen dataclass whose fields (`parasim.fields`) are what a file may say of it.
 
-    `kind` is its name in files.
+    `kind` is its name in files, `facts` are its formulas.
     """
 
     kind: ClassVar[str]
+    facts: ClassVar[Facts]
 
     @property
     def hosts(self) -> int:
         """How many hosts it joins: a field, or what follows from the fields."""
 
-    def build(self, host: Host, link: Link, loopback: Link) -> Cluster:
-        """Join equal hosts by equal links.
+    @property
+    def diameter(self) -> int:
+        """Links on the longest of the shortest routes between two hosts."""
 
-        Parameters
-        ----------
-        host, link, loopback
-            Patterns of each host, of each link and direction, and of the link from each host to itself; all but their
-            names is taken.
+    def bisection(self, link: Link) -> float | None:
+        """Bisection bandwidth in bytes/s, where cables have the bandwidth of `link`.
+
+        The least bandwidth, in one direction, of links whose removal parts the hosts into two halves (of sizes that
+        differ by one at most): what all hosts of one half together can send to the other in the worst case. None where
+        no closed formula is known.
         """
+
+    def wiring(self, host: Host, link: Link) -> Wiring:
+        """Hosts, switches and links; all but the names of the two patterns is taken."""
+
+    def places(self) -> list[Place] | None:
+        """Where each node stands in a drawing; None: the structure says nothing of it."""
+
+
+def build(topology: Topology, host: Host, link: Link, loopback: Link) -> Cluster:
+    """Join equal hosts by equal links, `loopback` leading from each host to itself, by the shortest routes."""
+    return join(topology.wiring(host, link), lambda _: loopback, Shortest())
+
+
+def join(wiring: Wiring, loopback: Callable[[Host], Link], routing: Routing) -> Cluster:
+    """Make the cluster of a wiring, with a loopback for every host that has none in it."""
+    links = dict(wiring.links)
+    for number, host in enumerate(wiring.hosts):
+        links.setdefault((number, number), loopback(host))
+    router = None if isinstance(routing, Ecmp) else wiring.router
+    return Cluster(wiring.hosts, links, router, routing=routing, switches=wiring.switches)
+
+
+def named(host: Host, count: int) -> tuple[Host, ...]:
+    """So many hosts called host0, host1 ..."""
+    return tuple(replace(host, name=f"host{number}") for number in range(count))
+
+
+def cables(ends: Iterable[tuple[int, int]], link: Link) -> dict[tuple[int, int], Link]:
+    """Both directions of each cable."""
+    links: dict[tuple[int, int], Link] = {}
+    for first, second in ends:
+        links[first, second] = links[second, first] = link
+    return links

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass
-from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import GenericAlias, NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from parasim.errors import ProgramError, ScenarioError
 from parasim.fields import LIMITS, default_of, described, limits_of
@@ -46,7 +46,7 @@ def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     hints = get_type_hints(cls, include_extras=True)
     result: dict[str, TypeAdapter[Any]] = {}
     for name, field in described(cls).items():
-        hint: Any = hints[field.name]
+        hint: Any = _not_none(hints[field.name])
         annotations: list[Any] = [Limits(**limits)] if (limits := limits_of(field)) else []
         if dimension := field.metadata.get("dimension"):
             annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
@@ -56,9 +56,18 @@ def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
             item, *_ = get_args(hint)
             item = Annotated[(item, *annotations)] if annotations else item
             hint, annotations = GenericAlias(tuple, (item, ...)), [BeforeValidator(_tuples)]
+        elif any(get_origin(kind) is tuple for kind in get_args(hint)):  # a value, or a list of them
+            annotations.append(BeforeValidator(_tuples))
         whole: Any = Annotated[(hint, *annotations)] if annotations else hint
         result[name] = TypeAdapter(whole, config=ConfigDict(strict=True, allow_inf_nan=False))
     return result
+
+
+def _not_none(hint: Any) -> Any:
+    """The type less None: that is what a field has which a file leaves out."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    return Union[tuple(inner for inner in get_args(hint) if inner is not NoneType)]  # noqa: UP007 # of a list
 
 
 def _tuples(value: Any) -> Any:
@@ -91,7 +100,7 @@ class Section:
             if key not in known:
                 raise self.error(key, f"unknown key{of}{suggestion(key, known)}", at_key=True)
 
-    def section(self, key: str, *, optional: bool = False, example: str = "") -> Section:
+    def section(self, key: str | int, *, optional: bool = False, example: str = "") -> Section:
         """The section under a key; an optional one may be absent (then it is empty)."""
         if key not in self.data:
             if optional:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from parasim.cluster.graph import Graph
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
+from parasim.cluster.routing import ROUTINGS, Routing, Shortest
 from parasim.cluster.topologies import TOPOLOGIES
+from parasim.scenario.changes import read_changes
 from parasim.scenario.check import Section, shorten
 from parasim.scenario.devices import read_device
 from parasim.scenario.model import ClusterSpec, Overhead
@@ -20,6 +26,9 @@ CLUSTER_KEYS = {
     "host": "every host",
     "device": "what the cores of a host compute with: numbers, or a data sheet's name",
     "link": "each link of the topology",
+    "routing": "which of the routes with the fewest links is taken (default: shortest)",
+    "hosts": "host or range of hosts -> cores and device, where these differ from host and device",
+    "links": "name of a link (a->b) or cable (a<->b) -> its bandwidth and latency, or cut",
     "loopback": "traffic inside a host (default: the bandwidth of the device's memory, no latency)",
     "noise": "random factors on the time of kernels (default: none)",
     "overhead": "time that end points spend on messages (default: none)",
@@ -37,20 +46,32 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
     device = read_device(section, dtype)
     noise_section = section.section("noise", optional=True)
     noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
-    return ClusterSpec(
-        topology=topology_section.build(topology, beside=("kind",), of=f" of topology '{kind}'"),
+    loopback_section = section.section("loopback", optional=True)
+    folder = {"folder": str(Path(section.places.source).parent)} if topology is Graph else {}
+    cluster = ClusterSpec(
+        topology=topology_section.build(topology, beside=("kind",), defaults=folder, of=f" of topology '{kind}'"),
         host=section.section("host", optional=True).build(Host, defaults={"name": "host", "device": device}),
         link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(
             Link, defaults={"name": "link"}
         ),
-        loopback=section.section("loopback", optional=True).build(
-            Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}
-        ),
+        loopback=loopback_section.build(Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}),
+        loopback_is_memory="bandwidth" not in loopback_section.data,
+        routing=_routing(section.section("routing", optional=True)),
         noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
         overhead=section.section("overhead", optional=True).build(Overhead),
         speeds=_speeds(section.section("speeds", optional=True)),
         stragglers=read_stragglers(section),
     )
+    if "hosts" not in section.data and "links" not in section.data:
+        return cluster
+    return replace(cluster, changes=read_changes(section, cluster.wiring(), cluster.loopback_of, dtype))
+
+
+def _routing(section: Section) -> Routing:
+    if not section.data:
+        return Shortest()
+    kind, routing = section.choose(ROUTINGS, "routing")
+    return section.build(routing, beside=("kind",), of=f" of routing '{kind}'")
 
 
 def _speeds(section: Section) -> dict[int, float]:

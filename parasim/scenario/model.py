@@ -7,13 +7,15 @@ are those of their owners (parasim/cluster, parasim/simulation/noise.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from parasim.cluster.changes import Changes
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
-from parasim.cluster.topology import Topology
+from parasim.cluster.routing import Routing, Shortest
+from parasim.cluster.topology import Topology, Wiring, join
 from parasim.fields import quantity, setting
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
@@ -39,9 +41,15 @@ class ClusterSpec:
     Attributes
     ----------
     host
-        Every host.
+        Every host that nothing else is said of.
     link, loopback
         Each link of the topology and direction; the way between two actors of one host.
+    loopback_is_memory
+        The way inside each host has the bandwidth of its own device's memory, whatever `loopback` says.
+    routing
+        The choice among routes with the fewest links.
+    changes
+        Hosts and links that differ from the rest.
     speeds
         Speed of worker i relative to the device (0.5: takes twice as long); 1 where i is not named.
     stragglers
@@ -56,6 +64,9 @@ class ClusterSpec:
     overhead: Overhead
     speeds: Mapping[int, float]
     stragglers: tuple[Straggler, ...] = ()
+    loopback_is_memory: bool = False
+    routing: Routing = field(default_factory=Shortest)
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def hosts(self) -> int:
@@ -64,12 +75,22 @@ class ClusterSpec:
 
     @property
     def device(self) -> Device:
-        """Device of every host."""
+        """Device of every host that nothing else is said of."""
         return self.host.device
+
+    def wiring(self) -> Wiring:
+        """Hosts, switches and links, loopbacks left out."""
+        return self.changes.apply(self.topology.wiring(self.host, self.link))
+
+    def loopback_of(self, host: Host) -> Link:
+        """The way from a host to itself."""
+        return (
+            replace(self.loopback, bandwidth=host.device.memory_bandwidth) if self.loopback_is_memory else self.loopback
+        )
 
     def build(self) -> Cluster:
         """Hosts, links and routes."""
-        return self.topology.build(self.host, self.link, self.loopback)
+        return join(self.wiring(), self.loopback_of, self.routing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ from typing import Any
 
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
+from parasim.cluster.routing import ROUTINGS
 from parasim.cluster.sheets import SHEETS
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.fields import default_of, described
+from parasim.scenario.changes import CUT, HOST_KEYS, LINK_KEYS
 from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.devices import FromSheet
@@ -44,6 +46,9 @@ def schema() -> _Schema:
         "host": _section(Host),
         "device": _device(),
         "link": _section(Link),
+        "routing": _kinds(ROUTINGS),
+        "hosts": _hosts(),
+        "links": {"type": "object", "additionalProperties": _link()},
         "loopback": loopback,
         "noise": _kinds(LAWS),
         "overhead": _section(Overhead),
@@ -105,6 +110,20 @@ def _device() -> _Schema:
         "if": {"type": "object", "not": {"required": ["sheet"]}},
         "then": {"required": numbers["required"]},
     }
+
+
+def _hosts() -> _Schema:
+    """Hosts and ranges of hosts, and what differs there."""
+    keys = {"cores": _section(Host)["properties"]["cores"], "device": _device()}
+    del keys["cores"]["default"]
+    host = _object(_with_docs(keys, HOST_KEYS), [])
+    return {"type": "object", "patternProperties": {"^[0-9]+(-[0-9]+)?$": host}, "additionalProperties": False}
+
+
+def _link() -> _Schema:
+    """The word for a cut cable, or what differs."""
+    keys = {**_section(Link)["properties"], CUT: {"type": "boolean"}}
+    return {**_object(_with_docs(keys, LINK_KEYS), []), "type": ["string", "object"], "pattern": f"^{CUT}$"}
 
 
 def _rule() -> _Schema:

@@ -1,0 +1,138 @@
+"""The dragonfly: groups of switches all joined inside, and a global cable between any two groups.
+
+::
+
+    group 0: router0 == router1        groups: 3, routers: 2, hosts_per_router: 1
+                |          |
+                |          +----- group 2, router 0
+                +---------------- group 1, router 1       (and group 1, router 0 <-> group 2, router 1)
+
+References
+----------
+J. Kim, W. J. Dally, S. Scott, D. Abts, "Technology-driven, highly-scalable dragonfly topology", ISCA 2008.
+E. Hastings et al., "Comparing global link arrangements for dragonfly networks", CLUSTER 2015.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from parasim.cluster.hosts import Host
+from parasim.cluster.links import Link
+from parasim.cluster.places import on_circle
+from parasim.cluster.routing import distances
+from parasim.cluster.topology import MAX_HOSTS, Facts, Place, Wiring, cables, named
+from parasim.errors import ScenarioError
+from parasim.fields import check_fields, setting
+
+__all__ = ["Dragonfly"]
+
+_MAX_CABLES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dragonfly:
+    """`groups` groups of `routers` switches with `hosts_per_router` hosts each.
+
+    Inside a group any two routers are joined; between any two groups there is one global cable. They are spread over
+    the routers in the relative arrangement: the cable from a group to the one that comes o groups later (modulo
+    `groups`, 1 <= o < `groups`) starts at router floor((o - 1) routers / (groups - 1)). With groups = routers x h + 1
+    every router has h of them. Hosts are numbered group by group, router by router.
+
+    Routes have the fewest links: host, at most one link inside the group, a global one, at most one inside the other
+    group, host; over a third group only where that is shorter (two global links beside each other).
+
+    Raises
+    ------
+    ScenarioError
+        If a number is below its limit, or there are too many hosts or cables.
+    """
+
+    kind: ClassVar[str] = "dragonfly"
+    facts: ClassVar[Facts] = Facts(
+        "groups routers hosts_per_router",
+        "groups routers",
+        "N + groups routers (routers-1)/2 + groups (groups-1)/2",
+        "5",
+        "min(N/2, (groups/2)^2) global B (groups even)",
+    )
+    groups: int = setting("number of groups", ge=1, le=2048)
+    routers: int = setting("switches of each group", ge=1, le=2048)
+    hosts_per_router: int = setting("hosts of each switch", ge=1, le=MAX_HOSTS)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "dragonfly")
+        joined = self.hosts + self.groups * math.comb(self.routers, 2) + math.comb(self.groups, 2)
+        if joined > _MAX_CABLES:
+            raise ScenarioError(f"dragonfly: {self.hosts} hosts and {joined} cables; the limit is {_MAX_CABLES}")
+
+    @property
+    def hosts(self) -> int:
+        """All hosts of all routers."""
+        return self.groups * self.routers * self.hosts_per_router
+
+    @property
+    def diameter(self) -> int:
+        """Measured from the routers of one group: the arrangement is the same seen from any."""
+        if self.hosts == 1:
+            return 0
+        neighbours: list[list[int]] = [[] for _ in range(self.groups * self.routers)]
+        for first, second in itertools.chain(self._local(), self._global()):
+            neighbours[first].append(second)
+            neighbours[second].append(first)
+        return 2 + max(max(distances([router], neighbours)) for router in range(self.routers))
+
+    def bisection(self, link: Link) -> float:
+        """Cables between two halves made of whole groups, times their bandwidth; no more than half of the hosts send.
+
+        Of an odd number of groups, the one in the middle is parted between two of its routers (or within one), which
+        cuts its local cables. Where groups have very few routers, halves that part every group may be joined by less.
+        """
+        half, rest = divmod(self.groups, 2)
+        crossing = half * half
+        if rest:
+            middle, inside = divmod(self.routers, 2)
+            crossing += middle * (middle + inside)
+            if inside:
+                crossing += self.hosts_per_router // 2
+                crossing += sum(self._router(offset) == middle for offset in range(1, half + 1))
+        return min(crossing, self.hosts // 2) * link.bandwidth
+
+    def wiring(self, host: Host, link: Link) -> Wiring:
+        """Cables of the hosts, then inside groups, then between them (among equal routes the earlier cable wins)."""
+        first = self.hosts
+        hosts = ((number, first + number // self.hosts_per_router) for number in range(first))
+        routers = ((first + a, first + b) for a, b in itertools.chain(self._local(), self._global()))
+        names = [f"group{group}.router{router}" for group in range(self.groups) for router in range(self.routers)]
+        return Wiring(named(host, first), tuple(names), cables(itertools.chain(hosts, routers), link))
+
+    def places(self) -> list[Place]:
+        """Groups on a circle, the routers of each on a small one, their hosts around it."""
+        hosts: list[Place] = []
+        routers: list[Place] = []
+        size = math.pi / max(self.groups, 4) * 0.85
+        for centre in on_circle(self.groups) if self.groups > 1 else [(0.0, 0.0)]:
+            routers += on_circle(self.routers, size * 0.6, centre)
+            hosts += on_circle(self.routers * self.hosts_per_router, size, centre)
+        return hosts + routers
+
+    def _router(self, offset: int) -> int:
+        """Number in its group of the router from which the cable to the group `offset` later starts."""
+        return (offset - 1) * self.routers // (self.groups - 1)
+
+    def _local(self) -> Iterator[tuple[int, int]]:
+        for group in range(self.groups):
+            routers = range(group * self.routers, (group + 1) * self.routers)
+            yield from itertools.combinations(routers, 2)
+
+    def _global(self) -> Iterator[tuple[int, int]]:
+        for group, other in itertools.combinations(range(self.groups), 2):
+            offset = other - group
+            yield (
+                group * self.routers + self._router(offset),
+                other * self.routers + self._router(self.groups - offset),
+            )

@@ -1,0 +1,15 @@
+"""Where nodes stand in drawings of topologies."""
+
+from __future__ import annotations
+
+import math
+
+from parasim.cluster.topology import Place
+
+__all__ = ["on_circle"]
+
+
+def on_circle(count: int, radius: float = 1.0, centre: Place = (0.0, 0.0)) -> list[Place]:
+    """So many places on a circle, the first at the top, then clockwise."""
+    turns = [2 * math.pi * number / count for number in range(count)]
+    return [(centre[0] + radius * math.sin(turn), centre[1] + radius * math.cos(turn)) for turn in turns]

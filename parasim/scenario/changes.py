@@ -1,0 +1,142 @@
+"""The sections `hosts` and `links` of a cluster: single hosts and links that differ from the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from parasim.cluster.changes import Changes
+from parasim.cluster.hosts import Host
+from parasim.cluster.links import Link
+from parasim.cluster.topology import Wiring
+from parasim.scenario.check import Section, shorten, suggestion
+from parasim.scenario.devices import read_device
+
+__all__ = ["CUT", "HOST_KEYS", "LINK_KEYS", "read_changes"]
+
+HOST_KEYS = {"cores": "number of cores", "device": "what they compute with"}
+LINK_KEYS = {
+    "bandwidth": "of each direction",
+    "latency": "of each direction",
+    "cut": "true: the cable is not there, and routes go around it",
+}
+CUT = "cut"
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_MAX_NAMES = 5_000
+
+
+def read_changes(cluster: Section, wiring: Wiring, loopback: Callable[[Host], Link], dtype: str) -> Changes:
+    """What `hosts` and `links` of the cluster say.
+
+    Parameters
+    ----------
+    cluster
+        The section `cluster`.
+    wiring
+        The cluster without these changes.
+    loopback
+        The link from a host to itself.
+    dtype
+        The workload's, for data sheets.
+
+    Raises
+    ------
+    ScenarioError
+        If a host or link does not exist or is named twice, or a value is wrong.
+    """
+    hosts = _hosts(cluster.section("hosts", optional=True), wiring, dtype)
+    links = _links(cluster.section("links", optional=True), Changes(hosts).apply(wiring), loopback)
+    return Changes(hosts, links)
+
+
+def _hosts(section: Section, wiring: Wiring, dtype: str) -> dict[int, Host]:
+    changed: dict[int, Host] = {}
+    said: dict[int, str | int] = {}
+    last = len(wiring.hosts) - 1
+    for key in section.data:
+        found = _RANGE.fullmatch(str(key)) if not isinstance(key, bool) else None
+        if found is None:
+            what = 'is no host: write {3: {cores: 2}}, or {"4-7": {cores: 2}} for hosts 4 to 7'
+            raise section.error(key, what, at_key=True)
+        first, end = int(found[1]), int(found[2] or found[1])
+        if not first <= end <= last:
+            raise section.error(key, f"there are no such hosts (hosts: 0..{last})", at_key=True)
+        inner = section.section(key, example="{cores: 2}")
+        inner.only(HOST_KEYS)
+        if not inner.data:
+            raise section.error(key, "says nothing: give cores or device, or leave it out")
+        device = read_device(inner, dtype) if "device" in inner.data else None
+        for number in range(first, end + 1):
+            if number in said:
+                raise section.error(key, f"host {number} is named under {said[number]!r} already", at_key=True)
+            said[number] = key
+            host = wiring.hosts[number]
+            defaults = {"name": host.name, "cores": host.cores, "device": device or host.device}
+            changed[number] = inner.build(Host, beside=("device",), defaults=defaults)
+    return changed
+
+
+def _links(section: Section, wiring: Wiring, loopback: Callable[[Host], Link]) -> dict[tuple[int, int], Link | None]:
+    if not section.data:
+        return {}
+    count = len(wiring.hosts) + len(wiring.switches)
+    numbers = {wiring.name(node): node for node in range(count)}
+    changed: dict[tuple[int, int], Link | None] = {}
+    for key, value in section.data.items():
+        for ends in _ends(section, key, wiring, numbers):
+            if ends in changed:
+                first, second = map(wiring.name, ends)
+                raise section.error(key, f"link {first}->{second} is named twice", at_key=True)
+            link = wiring.links.get(ends) or loopback(wiring.hosts[ends[0]])
+            changed[ends] = _link(section, key, value, link, inside=ends[0] == ends[1])
+    return changed
+
+
+def _link(section: Section, key: str | int, value: object, link: Link, *, inside: bool) -> Link | None:
+    """The link with what the value says of it; None if it is cut."""
+    if value == CUT:
+        cut = True
+    elif isinstance(value, dict):
+        inner = section.section(key)
+        inner.only(LINK_KEYS)
+        cut = inner.data.get(CUT, False)
+        if not isinstance(cut, bool):
+            raise inner.error(CUT, f"{shorten(cut)} must be true or false")
+        if cut and len(inner.data) > 1:
+            raise inner.error(CUT, "leaves nothing of the link: take bandwidth and latency out", at_key=True)
+        if not inner.data:
+            raise section.error(key, "says nothing: give bandwidth, latency or cut, or leave it out")
+    else:
+        raise section.error(key, f"is {shorten(value)}: write {{bandwidth: 1 Gbit/s}}, or cut")
+    if cut and inside:
+        raise section.error(key, "is inside a host and can't be cut", at_key=True)
+    if cut:
+        return None
+    return inner.build(
+        Link, beside=(CUT,), defaults={"name": link.name, "bandwidth": link.bandwidth, "latency": link.latency}
+    )
+
+
+def _ends(section: Section, key: str | int, wiring: Wiring, numbers: dict[str, int]) -> Iterator[tuple[int, int]]:
+    """Nodes at the ends of the link, or of both links of the cable, that a key names."""
+    text = str(key)
+    arrow = "<->" if "<->" in text else "->"
+    names = [name.strip() for name in text.split(arrow)]
+    if len(names) != 2:
+        what = 'is no link: write "host0->host1" for one direction, "host0<->host1" for both'
+        raise section.error(key, what, at_key=True)
+    for name in names:
+        if name not in numbers:
+            hint = suggestion(name, numbers) if len(numbers) <= _MAX_NAMES else ""
+            raise section.error(key, f"no host or switch is called {shorten(name)}{hint}", at_key=True)
+    first, second = (numbers[name] for name in names)
+    for ends in ((first, second), (second, first))[: 2 if arrow == "<->" and first != second else 1]:
+        if ends not in wiring.links and first != second:
+            raise section.error(key, _no_link(wiring, *ends), at_key=True)
+        yield ends
+
+
+def _no_link(wiring: Wiring, start: int, end: int) -> str:
+    after = [wiring.name(other) for node, other in wiring.links if node == start]
+    listed = ", ".join(after[:8]) + (", ..." if len(after) > 8 else "")
+    return f"no link leads from {wiring.name(start)} to {wiring.name(end)} (from there: {listed or 'none'})"
