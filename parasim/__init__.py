@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from parasim.scenario.load import load, load_all
     from parasim.scenario.model import Scenario
     from parasim.schemes import SCHEMES
-    from parasim.study.simulate import closed_form, simulate
+    from parasim.study.simulate import simulate
+    from parasim.study.theory import closed_form
     from parasim.trace.record import Record
 
 __all__ = [
@@ -64,7 +65,7 @@ _HOMES = {
     "Result": "parasim.metrics.result",
     "Scenario": "parasim.scenario.model",
     "Scheme": "parasim.program.scheme",
-    "closed_form": "parasim.study.simulate",
+    "closed_form": "parasim.study.theory",
     "load": "parasim.scenario.load",
     "load_all": "parasim.scenario.load",
     "simulate": "parasim.study.simulate",

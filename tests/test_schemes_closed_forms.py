@@ -80,7 +80,7 @@ def test_allreduce_is_exact_for_random_clusters_and_models(data):
 def test_overlapped_buckets_are_exact_with_a_core_for_reductions(algorithm, workers):
     """With one core, reductions slow the backward pass down, by as much as they take at most."""
     options = {"model": LAYERS, "algorithm": algorithm, "bucket_bytes": 4 * 2520}
-    assert ratio("allreduce", workers, steps=1, cores=2, **options) == pytest.approx(1, rel=1e-9)
+    meets("allreduce", workers, cores=2, **options)
     assert 1 < ratio("allreduce", workers, steps=1, cores=1, **options) < 1.05
 
 

@@ -33,7 +33,8 @@ from parasim.program.ops import (
     Wait,
     WaitAny,
 )
-from parasim.program.scheme import ClosedForm, Options, Scheme, Setting, Taxonomy, option
+from parasim.program.scheme import Options, Scheme, Taxonomy, option
+from parasim.program.setting import ClosedForm, NoClosedForm, Route, Setting
 from parasim.program.shared import Shared, Snapshot
 from parasim.program.tensors import Tensor, Tensors
 
@@ -61,6 +62,7 @@ __all__ = [
     "Log",
     "Message",
     "Model",
+    "NoClosedForm",
     "Op",
     "Options",
     "Part",
@@ -72,6 +74,7 @@ __all__ = [
     "Recv",
     "Replica",
     "Role",
+    "Route",
     "Scheme",
     "Send",
     "Setting",

@@ -11,6 +11,7 @@ nothing, both have the mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,7 +90,7 @@ class AdPsgd(Scheme):
 
     def _average(self, me: Context, replica: Replica, step: int) -> Program[None]:
         """Ask a random passive neighbour; subtract what it added."""
-        passive = self._neighbours(me)
+        passive = self._partners(me.index, me.ranks("worker"))
         partner = passive[me.draws.integer(len(passive), "partner", step)]
         yield from Send(partner, replica.parameters, "ask")
         moved = yield from Recv(partner, "moved")
@@ -111,12 +112,11 @@ class AdPsgd(Scheme):
         replica.version += 1
         yield from Log(Event("note", "averaged", peer=peer, version_applied=replica.version))
 
-    def _neighbours(self, me: Context) -> list[int]:
-        """Ranks of the passive workers that this active one may ask."""
-        workers = me.ranks("worker")
+    def _partners(self, index: int, workers: Sequence[int]) -> list[int]:
+        """Ranks of the passive workers that the active one of this index may ask."""
         if self.options.graph == "complete":
             return list(workers[1::2])
-        return [workers[(me.index + side) % len(workers)] for side in (-1, 1)]
+        return [workers[(index + side) % len(workers)] for side in (-1, 1)]
 
     def check(self, model: Model, batch_size: int) -> None:
         """Two workers at least; on a ring an even number, or it is not bipartite."""
@@ -130,17 +130,25 @@ class AdPsgd(Scheme):
         """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5).
 
         Asking and answering follow each other here, so an exchange costs 2 (alpha + P beta) and not alpha + 2 P beta.
-        A passive worker serves one after the other, with an odd number of workers more than one active worker. More
-        when it is asked by several at once, or when averaging shares a core with the gradient.
+        A passive worker serves one after the other, with an odd number of workers more than one active worker.
         """
-        nbytes, workers = setting.model.whole.nbytes, self.options.workers
+        nbytes, workers, place = setting.model.whole.nbytes, self.options.workers, setting.place
         active, passive = (workers + 1) // 2, workers // 2
-        compute = setting.gradient_seconds() + setting.update_seconds() + setting.math_seconds(_copy)
-        served = 2 * (setting.alpha + nbytes * setting.beta) + setting.math_seconds(move_half, 2)
-        exchange = served + setting.math_seconds(subtract, 2)
+        asked = [(rank, partner) for rank in range(0, workers, 2) for partner in self._partners(rank, range(workers))]
+        route = setting.worst_between(pair for a, b in asked for pair in ((a, b), (b, a)))
+        own = [setting.update_kernel(), setting.math_kernel(_copy)]
+        compute = setting.gradient_seconds() + sum(place.seconds(kernel) for kernel in own)
+        served = 2 * (route.alpha + nbytes * route.beta) + place.seconds(setting.math_kernel(move_half, 2))
+        exchange = served + place.seconds(setting.math_kernel(subtract, 2))
         sent = 2 * active / workers
-        seconds = max(compute, exchange, served * active / passive)
-        return ClosedForm(seconds, sent * nbytes, sent, float("nan"), exact=False)
+        return ClosedForm(
+            max(compute, exchange, served * active / passive),
+            sent * nbytes,
+            sent,
+            float("nan"),
+            "lower bound",
+            note="longer where several ask one worker at once, or averaging shares a core with the gradient",
+        )
 
 
 def move_half(xp: Tensors, mine: Tensor, theirs: Tensor) -> Tensor:

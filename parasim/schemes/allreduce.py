@@ -18,11 +18,13 @@ from parasim.program import (
     Context,
     Kernel,
     Model,
+    NoClosedForm,
     Options,
     Part,
     Post,
     Program,
     Role,
+    Route,
     Scheme,
     Setting,
     Taxonomy,
@@ -31,7 +33,10 @@ from parasim.program import (
     forward_kernel,
     option,
 )
+from parasim.program.collectives.torus import most_square
 from parasim.theory.collectives import cost
+from parasim.theory.overlap import overlap
+from parasim.theory.patterns import patterns
 
 __all__ = ["AllReduce"]
 
@@ -103,9 +108,7 @@ class AllReduce(Scheme):
         return model.buckets(self.options.bucket_bytes) if self.options.overlap else (model.whole,)
 
     def _reduce(self, me: Context, bucket: Buffer) -> Collective:
-        rows, workers = self.options.rows, self.options.workers
-        shape = (rows, workers // rows) if rows else None
-        return Collective("all_reduce", me.group("worker"), bucket, self.options.algorithm, shape=shape)
+        return Collective("all_reduce", me.group("worker"), bucket, self.options.algorithm, shape=self._shape())
 
     def check(self, model: Model, batch_size: int) -> None:
         """The torus must be full; the hierarchy needs its nodes."""
@@ -115,36 +118,69 @@ class AllReduce(Scheme):
         if rows and workers % rows:
             raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
 
-    def closed_form(self, setting: Setting) -> ClosedForm | None:
+    def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """Buckets end at ``end_j = max(t_j, end_{j-1}) + C(s_j)``; then the update (SCHEMES S3.5).
 
-        Exact with one bucket that every algorithm cuts evenly, on a device that starts kernels at no cost; several
-        buckets' reductions share the device with the backward pass.
+        t_j is that of the slowest worker, whose update of the step before is counted with it. Exact if every algorithm
+        cuts the buckets evenly, on a device that starts kernels at no cost, with one bucket, or where reductions do
+        not slow the backward pass down: they cost nothing or have a core of their own.
         """
-        options = self.options
+        options, place, model = self.options, setting.place, setting.model
         if options.algorithm == "native":
-            return None
-        shape = (options.rows, options.workers // options.rows) if options.rows else None
-        parts = self._parts(setting.model)
-        ready = sum(setting.seconds(forward_kernel(part, setting.batch_size)) for part in parts)
-        pieces = math.lcm(options.workers, 1 << (options.workers.bit_length() - 1))
-        even = setting.model.whole.parameters % pieces == 0
-        exact = len(parts) == 1 and even and setting.seconds(Kernel("reduce", "reduce")) == 0
-        end, nbytes, messages = 0.0, 0.0, 0.0
+            return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
+        workers, shape = options.workers, self._shape()
+        parts = self._parts(model)
+        inner, outer = self._routes(setting)
+        kernels = [setting.update_kernel(scale=1 / workers)]
+        kernels += [forward_kernel(part, setting.batch_size) for part in parts]
+        ready, reductions = [], []
         for part in reversed(parts):
-            ready += setting.seconds(backward_kernel(part, setting.batch_size))
-            reduction = cost(
-                "all_reduce",
-                options.algorithm,
-                options.workers,
-                part.nbytes,
-                setting.alpha,
-                setting.beta,
-                setting.gamma(),
-                shape=shape,
+            kernels.append(backward_kernel(part, setting.batch_size))
+            ready.append(place.longest(kernels))
+            reductions.append(
+                cost(
+                    "all_reduce",
+                    options.algorithm,
+                    workers,
+                    part.nbytes,
+                    *inner,
+                    setting.gamma(),
+                    shape=shape,
+                    outer=outer,
+                )
             )
-            end = max(ready, end) + reduction.seconds
-            nbytes += reduction.bytes_sent_mean
-            messages += reduction.messages_sent_mean
-            exact = exact and reduction.exact
-        return ClosedForm(end + setting.update_seconds(scale=1 / options.workers), nbytes, messages, 0.0, exact)
+        pieces = math.lcm(workers, 1 << (workers.bit_length() - 1))
+        even = all(part.parameters % pieces == 0 for part in parts)
+        alone = len(parts) == 1 or setting.gamma() == 0 or place.cores >= 2
+        simple = even and alone and place.seconds(Kernel("reduce", "reduce")) == 0
+        slower = "uneven pieces, launches of reductions, or reductions beside the backward pass take longer"
+        known = all(reduction.exact for reduction in reductions)
+        return ClosedForm(
+            overlap(ready, [reduction.seconds for reduction in reductions]).seconds,
+            sum(reduction.bytes_sent_mean for reduction in reductions),
+            sum(reduction.messages_sent_mean for reduction in reductions),
+            0.0,
+            "estimate" if not known else "exact" if simple else "lower bound",
+            note="" if simple and known else slower if known else "the first and last rounds of its pipeline are thin",
+        )
+
+    def _shape(self) -> tuple[int, int] | None:
+        """Rows and columns, if they are given."""
+        rows = self.options.rows
+        return (rows, self.options.workers // rows) if rows else None
+
+    def _routes(self, setting: Setting) -> tuple[Route, Route]:
+        """The slowest route of a round; of a torus or hierarchy: along rows (in nodes), and across."""
+        place, workers, shape = setting.place, self.options.workers, self._shape()
+        rounds = patterns("all_reduce", self.options.algorithm, workers, shape)
+        if self.options.algorithm == "double_tree":  # its form counts what members send and receive at once
+            route = setting.worst_between({pair for pattern in rounds for pair in pattern})
+            return route, route
+        if self.options.algorithm not in ("torus", "hierarchical"):
+            route = setting.worst(place.together(pattern) for pattern in rounds)
+            return route, route
+        columns = (shape or most_square(workers))[1]
+        inside = [pattern for pattern in rounds if all(i // columns == j // columns for i, j in pattern)]
+        across = [pattern for pattern in rounds if pattern not in inside]
+        inner, outer = ([place.together(pattern) for pattern in some] for some in (inside, across))
+        return setting.worst(inner), setting.worst(outer)

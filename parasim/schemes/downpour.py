@@ -35,6 +35,7 @@ from parasim.program import (
     bounds,
     option,
 )
+from parasim.theory.staleness import asynchronous_mean
 
 __all__ = ["Downpour"]
 
@@ -158,31 +159,43 @@ class Downpour(Scheme):
 
         A worker waits for its update only where it fetches with the push. Exact for one worker that never fetches
         alone: its first fetch and its missing last one make up for each other. Servers of serial service all serve the
-        same worker at a time, as fast as its link allows; sharding them gains nothing.
+        same worker at a time, as fast as its link allows; sharding them gains nothing. At most, everyone waits for all
+        others at all links and updates.
         """
-        options = self.options
-        workers, servers = options.workers, options.servers
+        options, place = self.options, setting.place
+        workers, servers, nbytes = options.workers, options.servers, setting.model.whole.nbytes
         pushes, fetches, both = 1 / options.n_push, 1 / options.n_fetch, 1 / math.lcm(options.n_push, options.n_fetch)
-        exchange = setting.alpha + setting.model.whole.nbytes * setting.beta
-        apply = setting.update_seconds(1 / servers, copy=options.service == "concurrent")
-        compute = setting.gradient_seconds()
-        alone = compute + exchange * (pushes + fetches) + apply * both
+        route = setting.worst_between(
+            pair for i in range(workers) for j in range(workers, workers + servers) for pair in ((i, j), (j, i))
+        )
+        exchange = route.alpha + nbytes * route.beta
+        concurrent = options.service == "concurrent"
+        apply = place.seconds(setting.update_kernel(1 / servers, copy=concurrent), workers)
+        gradient = compute = setting.gradient_seconds()
         if options.n_push > 1:
-            alone += setting.math_seconds(_add, 2) + pushes * setting.math_seconds(_clear)
+            compute += place.seconds(setting.math_kernel(_add, 2))
+            compute += pushes * place.seconds(setting.math_kernel(_clear))
         if options.n_fetch > 1:
-            alone += (1 - fetches) * setting.update_seconds()
-        if options.service == "serial":
-            busy = exchange * (pushes + fetches) + apply * pushes
+            compute += (1 - fetches) * place.seconds(setting.update_kernel())
+        alone = compute + exchange * (pushes + fetches) + apply * both
+        if concurrent:
+            busy = max(nbytes / servers * route.beta * max(pushes, fetches), apply * pushes)
+            crowd = max(1.0, workers / servers) * nbytes * route.beta
+            worst = compute + pushes * (2 * (route.alpha + crowd) + workers * apply)
         else:
-            busy = max(setting.model.whole.nbytes / servers * setting.beta * max(pushes, fetches), apply * pushes)
+            busy = exchange * (pushes + fetches) + apply * pushes
+            worst = compute + workers * busy
         even = setting.model.whole.parameters % servers == 0
-        hidden = options.n_fetch == options.n_push or apply <= compute
+        in_step = options.n_fetch == options.n_push
+        exact = workers == 1 and even and (in_step or apply <= gradient) and options.n_fetch % options.n_push == 0
         return ClosedForm(
             max(alone, workers * busy),
-            setting.model.whole.nbytes * pushes,
+            nbytes * pushes,
             servers * pushes,
-            float(workers - 1) if options.n_push == options.n_fetch == 1 else float("nan"),
-            exact=workers == 1 and even and hidden and options.n_fetch % options.n_push == 0,
+            asynchronous_mean(workers) if in_step else float("nan"),
+            "exact" if exact else "lower bound",
+            at_most=worst if in_step and even else None,
+            note="" if exact else "workers may wait for each other at the servers; start and end of the run aside",
         )
 
 

@@ -33,6 +33,7 @@ from parasim.program import (
     option,
 )
 from parasim.schedules.gpipe import gpipe
+from parasim.theory.pipelines import flow_line_seconds
 
 __all__ = ["GPipe"]
 
@@ -132,20 +133,32 @@ class GPipe(Scheme):
         Either way takes one micro-batch through all stages and links, and M - 1 times the slowest of these. Exact if
         all stages but the last repeat their first forward pass, and all make the update, before anyone waits for it.
         """
-        stages, micros, model = self.options.workers, self.options.micro_batches, setting.model
+        stages, micros, model, place = self.options.workers, self.options.micro_batches, setting.model, setting.place
         parts = model.stages(stages)
         samples = setting.batch_size // micros
-        forward = [setting.seconds(forward_kernel(part, samples)) for part in parts]
-        backward = [setting.seconds(backward_kernel(part, samples)) for part in parts]
+        forward = [place.seconds(forward_kernel(part, samples), k) for k, part in enumerate(parts)]
+        backward = [place.seconds(backward_kernel(part, samples), k) for k, part in enumerate(parts)]
         again = forward if self.options.recompute else [0.0] * stages
         both = [a + b for a, b in zip(again, backward, strict=True)]
         sizes = [part.output_elements * samples * model.itemsize for part in parts[:-1]]
-        links = [setting.alpha + size * setting.beta for size in sizes]
+        up = [place.route(k, k + 1) for k in range(stages - 1)]
+        down = [place.route(k + 1, k) for k in range(stages - 1)]
+        up_links, down_links = (
+            [route.alpha + size * route.beta for route, size in zip(routes, sizes, strict=True)]
+            for routes in (up, down)
+        )
         shares = [part.parameters / max(1, model.whole.parameters) for part in parts]
-        updates = [setting.update_seconds(share, scale=1 / micros) for share in shares]
-        seconds = sum(forward) + sum(links) + (micros - 1) * max(forward + links)
-        seconds += again[-1] + sum(backward) + sum(links) + (micros - 1) * max(both + links) + updates[0]
+        updates = [place.seconds(setting.update_kernel(share, scale=1 / micros), k) for k, share in enumerate(shares)]
+        seconds = flow_line_seconds(forward + up_links, micros) + updates[0]
+        seconds += again[-1] + sum(backward) + sum(down_links) + (micros - 1) * max(both + down_links)
         repeated = all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))
         updated = all(updates[k] <= updates[0] + sum(forward[:k]) + sum(backward[:k]) for k in range(stages))
-        nbytes = 2.0 * sum(sizes) * micros / stages
-        return ClosedForm(seconds, nbytes, 2.0 * (stages - 1) * micros / stages, 0.0, exact=repeated and updated)
+        simple = repeated and updated
+        return ClosedForm(
+            seconds,
+            2.0 * sum(sizes) * micros / stages,
+            2.0 * (stages - 1) * micros / stages,
+            0.0,
+            "exact" if simple and not place.noisy else "lower bound",
+            note="" if simple else "a stage is late with its update or its first repeated forward pass",
+        )

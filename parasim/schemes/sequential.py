@@ -46,5 +46,5 @@ class Sequential(Scheme):
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``T_c(b)`` and the update (SCHEMES S1.5)."""
-        seconds = setting.gradient_seconds() + setting.update_seconds()
-        return ClosedForm(seconds, 0.0, 0.0, 0.0, exact=True)
+        seconds = setting.place.longest([*setting.gradient_kernels(), setting.update_kernel()])
+        return ClosedForm(seconds, 0.0, 0.0, 0.0, "exact")

@@ -10,8 +10,6 @@ from parasim.errors import ScenarioError
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
-from parasim.program.scheme import ClosedForm, Setting
-from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.engine import Engine
 from parasim.study.build import (
     build_cast,
@@ -30,7 +28,7 @@ from parasim.trace.table import Trace
 if TYPE_CHECKING:
     from parasim.scenario.model import Scenario
 
-__all__ = ["closed_form", "simulate"]
+__all__ = ["simulate"]
 
 
 def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
@@ -106,23 +104,3 @@ def _check_record(scenario: Scenario, record: Record) -> None:
                 f"{scenario.source}: the record is of {key} {recorded!r}, the scenario has {value!r}; "
                 "replay the scenario that was recorded"
             )
-
-
-def closed_form(scenario: Scenario) -> ClosedForm | None:
-    """What theory says of one step of the scenario's scheme, on its cluster without noise and contention."""
-    from parasim.learning.build import make_optimizer
-
-    cluster = scenario.cluster.build()
-    first, second = (0, 1) if len(cluster.hosts) > 1 else (0, 0)
-    path = cluster.path(first, second)
-    device = cluster.hosts[0].device
-    return scenario.scheme.closed_form(
-        Setting(
-            model=scenario.workload.model,
-            batch_size=scenario.workload.batch_size,
-            alpha=path.latency,
-            beta=1.0 / path.bandwidth,
-            seconds=lambda kernel: kernel_seconds(device, kernel),
-            optimizer=make_optimizer(*scenario.optimizer),
-        )
-    )

@@ -1,0 +1,80 @@
+"""What theory says of a scenario, and how a simulated run compares with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from parasim.program.setting import ClosedForm, NoClosedForm, Setting
+from parasim.study.place import ScenarioPlace
+
+if TYPE_CHECKING:
+    from parasim.scenario.model import Scenario
+
+__all__ = ["beside_theory", "closed_form"]
+
+QUANTITIES = (
+    "seconds_per_step",
+    "bytes_sent_per_worker_per_step",
+    "messages_sent_per_worker_per_step",
+    "staleness_mean",
+)
+
+
+def closed_form(scenario: Scenario) -> ClosedForm | None:
+    """What theory says of one step of the scenario's scheme where its actors sit; None if it says nothing.
+
+    With noise, the time of a synchronous step is that of the expected slowest worker.
+    """
+    form, _ = _ask(scenario)
+    return form if isinstance(form, ClosedForm) else None
+
+
+def beside_theory(scenario: Scenario, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's figures beside those of theory, ready for JSON.
+
+    Parameters
+    ----------
+    scenario
+        What was run.
+    summary
+        `Result.summary` of the run.
+
+    Returns
+    -------
+    dict
+        `meaning` of the time ("exact", "lower bound", "estimate"; None without closed form), `note` (what the form
+        leaves out, or why there is none), `broken` (lines on what the form assumes and the scenario does not keep),
+        and `quantities`: of each its `simulated` and `theory` value and their `ratio` (None where there is none);
+        `at_most`, of the time per step, is an upper bound, if there is one.
+    """
+    form, place = _ask(scenario)
+    if isinstance(form, NoClosedForm):
+        return {"meaning": None, "note": f"no closed form: {form.reason}", "broken": [], "quantities": {}}
+    broken = place.broken()
+    meaning: str = form.meaning
+    if broken and (meaning == "exact" or place.slowest_taken):
+        meaning = "estimate"
+    simulated = {**summary, "staleness_mean": (summary["staleness"] or {}).get("mean")}
+    quantities = {name: _compared(simulated[name], getattr(form, name)) for name in QUANTITIES}
+    quantities["seconds_per_step"]["at_most"] = None if broken else form.at_most
+    return {"meaning": meaning, "note": form.note, "broken": broken, "quantities": quantities}
+
+
+def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
+    from parasim.learning.build import make_optimizer
+
+    place = ScenarioPlace(scenario)
+    setting = Setting(scenario.workload.model, scenario.workload.batch_size, make_optimizer(*scenario.optimizer), place)
+    return scenario.scheme.closed_form(setting), place
+
+
+def _compared(simulated: float | None, theory: float) -> dict[str, float | None]:
+    """The ratio of nothing to nothing is one."""
+    if math.isnan(theory):
+        return {"simulated": simulated, "theory": None, "ratio": None}
+    ratio = None
+    if simulated is not None and (theory or not simulated):
+        ratio = simulated / theory if theory else 1.0
+    return {"simulated": simulated, "theory": theory, "ratio": ratio}
