@@ -58,3 +58,18 @@ def test_limits_hold(values: dict, message: str) -> None:
 
 def test_schemes_describe_their_options_so() -> None:
     assert scheme.option is option
+
+
+def test_a_name_that_python_keeps_has_a_line_below_it_and_none_is_in_no_range() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Window:
+        from_: float = quantity("seconds", "when it opens", 0.0, ge=0)
+        until: float | None = setting("when it closes", None, gt=0)
+
+        def __post_init__(self) -> None:
+            check_fields(self, "window")
+
+    assert {name: entry.name for name, entry in described(Window).items()} == {"from": "from_", "until": "until"}
+    assert Window().until is None
+    with pytest.raises(ScenarioError, match="window: until must be greater than 0, got 0"):
+        Window(until=0)
