@@ -71,6 +71,7 @@ def _scenario_file(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
+    parser.add_argument("--theory", action="store_true", help="show closed forms beside the simulated figures")
 
 
 def _execute(parser: argparse.ArgumentParser) -> None:

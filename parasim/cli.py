@@ -33,7 +33,16 @@ def run(arguments: argparse.Namespace) -> None:
         from parasim.trace.record import Record
 
         options["replay"] = Record.load(arguments.replay)
-    _each(arguments, "simulating", lambda scenario: [parasim.simulate(scenario, **options)])
+
+    def runs(scenario: Scenario) -> list[Result]:
+        result = parasim.simulate(scenario, **options)
+        if arguments.theory:
+            from parasim.study.theory import with_theory
+
+            result = with_theory(scenario, result)
+        return [result]
+
+    _each(arguments, "simulating", runs)
 
 
 def execute(arguments: argparse.Namespace) -> None:

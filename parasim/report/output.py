@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ScenarioError
 from parasim.report.table import results_table
+from parasim.report.theory import theory_table
 from parasim.trace.files import write_atomic
 
 if TYPE_CHECKING:
@@ -25,9 +26,13 @@ Runs = Sequence[tuple["Scenario", "Result"]]
 
 
 def results_text(runs: Runs) -> str:
-    """The table, a row per run."""
+    """The table, a row per run; and what theory says, where it was asked."""
     labels = [scenario.variant or scenario.name for scenario, _ in runs]
-    return results_table([result.summary for _, result in runs], labels)
+    summaries = [result.summary for _, result in runs]
+    lines = results_table(summaries, labels)
+    if not all("theory" in summary for summary in summaries):
+        return lines
+    return f"{lines}\n\n{theory_table([summary['theory'] for summary in summaries], labels)}"
 
 
 def results_json(runs: Runs) -> Any:

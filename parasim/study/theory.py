@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parasim.program.setting import ClosedForm, NoClosedForm, Setting
 from parasim.study.place import ScenarioPlace
 
 if TYPE_CHECKING:
+    from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["beside_theory", "closed_form"]
+__all__ = ["beside_theory", "closed_form", "with_theory"]
 
 QUANTITIES = (
     "seconds_per_step",
@@ -60,6 +62,11 @@ def beside_theory(scenario: Scenario, summary: Mapping[str, Any]) -> dict[str, A
     quantities = {name: _compared(simulated[name], getattr(form, name)) for name in QUANTITIES}
     quantities["seconds_per_step"]["at_most"] = None if broken else form.at_most
     return {"meaning": meaning, "note": form.note, "broken": broken, "quantities": quantities}
+
+
+def with_theory(scenario: Scenario, result: Result) -> Result:
+    """The result with `beside_theory` under the key "theory" of its summary."""
+    return replace(result, summary={**result.summary, "theory": beside_theory(scenario, result.summary)})
 
 
 def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
