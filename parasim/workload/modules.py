@@ -41,12 +41,19 @@ _BATCH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """What a run on a batch showed; FLOP backward are to inputs and parameters, to parameters, and to inputs alone."""
+class _Pass:
+    """A forward pass on a batch: who did what, the inputs, the outputs with gradients, elements kept by layer."""
 
     watch: Watch
-    outputs: int
+    x: torch.Tensor
+    outputs: list[torch.Tensor]
     kept: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Flops:
+    """FLOP of the batch by layer; backward to inputs and parameters, to parameters alone, and to inputs alone."""
+
     forward: Counts
     both: Counts
     training: Counts
@@ -73,71 +80,84 @@ def read_module(make: Callable[[], object], shape: Sequence[int], dtype: InputTy
         Whatever the module's own code raises.
     """
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         module = make()
         if not isinstance(module, torch.nn.Module):
             raise ScenarioError(f"gives {type(module).__name__}, no torch.nn.Module; return the module")
         module = module.to("meta").float().train()
-        reading = _read(module, shape, dtype, _BATCH)
-        doubled = _read(module, shape, dtype, 2 * _BATCH).kept
-    kept = {name: max(0, elements - reading.kept[name]) // _BATCH for name, elements in doubled.items()}
-    return _layers(module, reading, kept, [1, *shape])
+        with ExitStack() as stack:
+            counter = stack.enter_context(FlopCounterMode(display=False))
+            passed = _forward(module, _inputs(shape, dtype, _BATCH), counter.get_total_flops, stack)
+            flops = _flops(module, passed)
+        with ExitStack() as stack:
+            doubled = _forward(module, _inputs(shape, dtype, 2 * _BATCH), lambda: 0, stack)
+    kept = {name: max(0, size - passed.kept.get(name, 0)) // _BATCH for name, size in doubled.kept.items()}
+    return _layers(module, passed, flops, kept)
 
 
-def _read(module: torch.nn.Module, shape: Sequence[int], dtype: InputType, batch: int) -> _Reading:
-    """One forward pass, and three backward passes over its graph."""
+def _inputs(shape: Sequence[int], dtype: InputType, batch: int) -> torch.Tensor:
+    """A batch; no leaf of the graph, since hooks of FlopCounterMode refuse those."""
+    import torch
+
+    return torch.empty((batch, *shape), dtype=getattr(torch, dtype), requires_grad=dtype == "float32").clone()
+
+
+def _forward(module: torch.nn.Module, x: torch.Tensor, total: Callable[[], int], stack: ExitStack) -> _Pass:
+    import torch
+
+    watch = Watch(module, len(x), total, stack)
+    with torch.autograd.graph.saved_tensors_hooks(watch.save, lambda saved: saved):
+        outputs = [tensor for tensor in tensors_in(module(x)) if tensor.requires_grad]
+    watch.settle()
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        raise ScenarioError(f"freezes {frozen[0]} ({len(frozen)} in all), but all parameters are trained; unfreeze")
+    parameters = list(module.parameters())
+    if not outputs or not parameters:
+        raise ScenarioError("gives no output that depends on a parameter; return what the loss is computed from")
+    return _Pass(watch, x, outputs, watch.kept(besides=[*parameters, *module.buffers()]))
+
+
+def _flops(module: torch.nn.Module, passed: _Pass) -> _Flops:
+    """FLOP of the forward pass that was, and of three backward passes over its graph."""
     import torch
     from torch.autograd.graph import get_gradient_edge
-    from torch.utils.flop_counter import FlopCounterMode
 
-    x = torch.empty((batch, *shape), dtype=getattr(torch, dtype), requires_grad=dtype == "float32").clone()
-    with ExitStack() as stack:
-        counter = stack.enter_context(FlopCounterMode(display=False))
-        watch = Watch(module, batch, counter.get_total_flops, stack)
-        forward = watch.count()
-        with torch.autograd.graph.saved_tensors_hooks(watch.save, lambda saved: saved):
-            outputs = [tensor for tensor in tensors_in(module(x)) if tensor.requires_grad]
+    watch = passed.watch
+    watch.name_nodes(passed.outputs)
+    weights = [get_gradient_edge(parameter) for parameter in module.parameters()]
+    ends = [get_gradient_edge(passed.x)] if passed.x.requires_grad else watch.embedded()
+    counts = [watch.counts]
+    for targets in ([*ends, *weights], weights, ends):
+        watch.start_counts()
+        if targets:
+            seeds = [torch.empty_like(tensor) for tensor in passed.outputs]
+            torch.autograd.grad(passed.outputs, targets, seeds, retain_graph=True, allow_unused=True)
         watch.settle()
-        parameters = list(module.parameters())
-        frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
-        if frozen:
-            raise ScenarioError(f"freezes {frozen[0]} ({len(frozen)} in all), but all parameters are trained; unfreeze")
-        if not outputs or not parameters:
-            raise ScenarioError("gives no output that depends on a parameter; return what the loss is computed from")
-        watch.name_nodes(outputs)
-        kept = watch.kept(besides=[*parameters, *module.buffers()])
-        weights = [get_gradient_edge(parameter) for parameter in parameters]
-        ends = [get_gradient_edge(x)] if x.requires_grad else watch.embedded()
-        backward = []
-        for targets in ([*ends, *weights], weights, ends):
-            backward.append(watch.count())
-            if targets:
-                seeds = [torch.empty_like(tensor) for tensor in outputs]
-                torch.autograd.grad(outputs, targets, seeds, retain_graph=True, allow_unused=True)
-            watch.settle()
-    return _Reading(watch, sum(tensor.numel() for tensor in outputs) // batch, kept, forward, *backward)
+        counts.append(watch.counts)
+    return _Flops(*counts)
 
 
-def _layers(module: torch.nn.Module, reading: _Reading, kept: Counts, shape: Sequence[int]) -> tuple[Layer, ...]:
+def _layers(module: torch.nn.Module, passed: _Pass, flops: _Flops, kept: Counts) -> tuple[Layer, ...]:
     """Layers in order; the first one's FLOP to inputs are exactly those that training leaves out."""
-    import math
-
-    owned = _parameters(module, reading.watch.order)
-    order = list(dict.fromkeys([*(name for name in owned if name not in reading.watch.order), *reading.watch.order]))
+    watch = passed.watch
+    owned = _parameters(module, watch.order)
+    order = [*(name for name in owned if name not in watch.order), *watch.order]
     layers: list[Layer] = []
-    entering = math.prod(shape)
+    entering = passed.x.numel() // _BATCH
     for place, name in enumerate(order):
         last = place == len(order) - 1
-        leaving = reading.outputs if last else _leaving(reading.watch, order, place, entering)
-        both, training, inputs = (counts.get(name, 0) for counts in (reading.both, reading.training, reading.inputs))
+        leaving = sum(t.numel() for t in passed.outputs) // _BATCH if last else _leaving(watch, order, place, entering)
+        both, training, inputs = (counts.get(name, 0) for counts in (flops.both, flops.training, flops.inputs))
         spared = both - training
         to_inputs, to_weights = (inputs - spared, both - inputs) if place else (spared, training)
         layers.append(
             Layer(
                 name,
                 owned.get(name, 0),
-                reading.forward.get(name, 0) / _BATCH,
+                flops.forward.get(name, 0) / _BATCH,
                 to_inputs / _BATCH,
                 to_weights / _BATCH,
                 entering,

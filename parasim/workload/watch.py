@@ -79,18 +79,20 @@ class Watch:
     ----------
     order
         Layers in the order in which they first ran or did something.
+    counts
+        FLOP of each layer since the counts began; complete after :meth:`settle`.
     entering, leaving
         Elements per sample that enter and leave the whole layers.
     """
 
     def __init__(self, module: torch.nn.Module, batch: int, total: Callable[[], int], stack: ExitStack) -> None:
         self.order: list[str] = []
+        self.counts: Counts = {}
         self.entering: Counts = {}
         self.leaving: Counts = {}
         self._batch = batch
         self._total = total
-        self._seen = 0
-        self._counts: Counts = {}
+        self._seen = total()
         self._names, self._whole = layer_names(module)
         self._root = self._names[module]
         self._at_work = [self._root]
@@ -101,19 +103,18 @@ class Watch:
             stack.callback(part.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
             stack.callback(part.register_forward_hook(self._leave).remove)
 
-    def count(self) -> Counts:
-        """Where FLOP go from now on, by layer."""
+    def start_counts(self) -> None:
+        """Count FLOP anew, in new `counts`."""
         self.settle()
-        self._counts = {}
+        self.counts = {}
         self._at_work = [self._root]
-        return self._counts
 
     def settle(self) -> None:
         """Give what was done since the last time to the layer at work."""
         done = self._total() - self._seen
         if done:
             name = self._at_work[-1]
-            self._counts[name] = self._counts.get(name, 0) + done
+            self.counts[name] = self.counts.get(name, 0) + done
             self._place(name)
         self._seen += done
 
