@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.test_scenario_schema import accepts
 NUMBERS = {"flops": "50 GFLOP/s", "memory": "16 GiB", "memory_bandwidth": "20 GB/s"}
 
 
-def scenario(device: Any, dtype: str = "float32", **sections: Any) -> Scenario:
+def scenario(device: Any, dtype: str = "float32", cluster: dict[str, Any] | None = None) -> Scenario:
     """Two workers that all-reduce 1000 parameters; a sample is 1 MFLOP forward, 2 MFLOP backward."""
     layer = {"parameters": 1000, "forward_flops": 1e6}
     model = {"kind": "layers", "layers": [layer], "needs_input_gradient": True}
@@ -35,17 +36,17 @@ def scenario(device: Any, dtype: str = "float32", **sections: Any) -> Scenario:
                 "topology": {"kind": "star", "hosts": 2},
                 "device": device,
                 "link": {"bandwidth": "10 Gbit/s"},
+                **(cluster or {}),
             },
             "scheme": {"kind": "allreduce"},
             "run": {"steps": 2},
-            **sections,
         }
     )
 
 
-def error(device: Any, dtype: str = "float32", **sections: Any) -> str:
+def error(device: Any, dtype: str = "float32") -> str:
     with pytest.raises(ScenarioError) as caught:
-        scenario(device, dtype, **sections)
+        scenario(device, dtype)
     text = str(caught.value)
     assert "\n" not in text
     return text.removeprefix("document: ")
@@ -296,9 +297,26 @@ def test_tables_and_summaries_name_the_sheets() -> None:
 def test_only_devices_that_somebody_computes_on_count() -> None:
     measured = Device("measured", 1e9, calibrated=True)
     hosts = [Host("a", 1, measured), Host("b", 1, SHEETS["K80"].device()), Host("c", 1, measured)]
-    assert device_facts(hosts, (0, 2, 0)) == {"calibrated": True, "data_sheets": ()}
-    facts = device_facts(hosts, (2, 1, 1))
-    assert facts == {"calibrated": False, "data_sheets": (f"K80 in float32: {SHEETS['K80'].source}",)}
+    assert device_facts(hosts, (0, 2, 0)) == {
+        "calibrated": True,
+        "data_sheets": (),
+        "device_memory_bytes": (math.inf,) * 3,
+    }
+    assert device_facts(hosts, (2, 1, 1)) == {
+        "calibrated": False,
+        "data_sheets": (f"K80 in float32: {SHEETS['K80'].source}",),
+        "device_memory_bytes": (math.inf, 12e9, 12e9),
+    }
+
+
+def test_every_actor_is_held_against_its_own_device() -> None:
+    """A worker holds 4 kB of weights, as much of a gradient, and what 1000 samples leave."""
+    small = {"hosts": {1: {"device": {**NUMBERS, "memory": "11 kB"}}}}
+    fits, exceeds = scenario({**NUMBERS, "memory": "12 kB"}), scenario({**NUMBERS, "memory": "1 GB"}, cluster=small)
+    assert simulate(fits).summary["does_not_fit"] is None
+    summary = simulate(exceeds).summary
+    assert summary["does_not_fit"] == {"actor": "worker 1", "held_bytes": 12000, "device_bytes": 11000}
+    assert summary["device_memory_bytes"] == 11000
 
 
 def test_the_table_of_sheets_shows_every_one() -> None:

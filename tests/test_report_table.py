@@ -63,17 +63,10 @@ def test_loss_and_clock_columns_appear_when_they_say_something() -> None:
 
 
 def test_what_does_not_fit_the_device_is_named() -> None:
-    large = summary(
-        scenario="x",
-        device_memory_bytes=1e6,
-        max={"memory_bytes_per_worker": 3e6},
-        roles={"server": {"max": {"memory_bytes": 2e6}}},
-    )
-    assert "DOES NOT FIT" not in results_table([summary()], ["x"])
+    large = summary(scenario="x", does_not_fit={"actor": "server 1", "held_bytes": 3e6, "device_bytes": 1e6})
+    assert "DOES NOT FIT" not in results_table([summary(does_not_fit=None)], ["x"])
     (line,) = [line for line in results_table([large], ["x"]).splitlines() if line.startswith("DOES NOT FIT")]
-    assert line.endswith("an actor holds 3 MB, its device has 1 MB.")
-    roles = {"server": {"max": {"memory_bytes": 4e6}}}
-    assert "holds 4 MB" in results_table([{**large, "roles": roles}], ["x"])
+    assert line == "DOES NOT FIT: in x server 1 holds 3 MB, its device has 1 MB."
 
 
 def test_missing_figures_are_dashes() -> None:

@@ -31,7 +31,7 @@ class RunInfo:
     wall_seconds, simulation_seconds
         Wall time of all, and without start-up.
     device_memory_bytes
-        What an actor's device holds; None if it is not known.
+        What the device of each rank holds; empty if it is not known.
     batches_per_step
         How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
         of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
@@ -49,4 +49,4 @@ class RunInfo:
     wall_seconds: float = 0.0
     simulation_seconds: float = 0.0
     batches_per_step: int | None = None
-    device_memory_bytes: float | None = None
+    device_memory_bytes: tuple[float, ...] = ()

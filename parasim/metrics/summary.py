@@ -8,12 +8,14 @@
 * `updates`: by gradients, of the parameter copy that had most; gradients applied at one version are one update.
 * Bytes and messages are payload; header-only messages are the `control_` figures. Native collectives claim none.
 * `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
+* `device_memory_bytes`: of the smallest device; `does_not_fit`: the actor that exceeds its own device most, or None.
 * `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.
 * `lost_updates`, `torn_reads`: of shared memory, in the whole run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from parasim.metrics.figures import figures
@@ -60,7 +62,8 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "lost_updates": sum(actor.lost_updates for actor in actors),
         "torn_reads": sum(actor.torn_reads for actor in actors),
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
-        "device_memory_bytes": info.device_memory_bytes,
+        "device_memory_bytes": min(info.device_memory_bytes, default=None),
+        "does_not_fit": _does_not_fit(actors, info.device_memory_bytes),
         "events": info.events,
         "wall_seconds": info.wall_seconds,
         "simulation_seconds": info.simulation_seconds,
@@ -68,6 +71,15 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "calibrated": info.calibrated,
         "data_sheets": list(info.data_sheets),
     }
+
+
+def _does_not_fit(actors: Sequence[ActorTotals], sizes: Sequence[float]) -> dict[str, Any] | None:
+    """The actor that holds most beyond what its device does (`sizes` by rank), as a multiple of that."""
+    if not sizes or not actors:
+        return None
+    worst = max(actors, key=lambda actor: actor.peak_bytes / sizes[actor.rank])
+    held, size = worst.peak_bytes, sizes[worst.rank]
+    return None if held <= size else {"actor": f"{worst.role} {worst.index}", "held_bytes": held, "device_bytes": size}
 
 
 def _role(actors: list[ActorTotals], steps: int, seconds: float) -> dict[str, Any]:

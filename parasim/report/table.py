@@ -79,14 +79,11 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
 
 def _too_large(summary: Summary) -> str:
     """A line if an actor holds more than its device does."""
-    size = summary.get("device_memory_bytes")
-    if size is None:
+    found = summary.get("does_not_fit")
+    if found is None:
         return ""
-    held = [summary["max"]["memory_bytes_per_worker"], *(r["max"]["memory_bytes"] for r in summary["roles"].values())]
-    if max(held) <= size:
-        return ""
-    most, limit = format_quantity(max(held), "bytes"), format_quantity(size, "bytes")
-    return f"DOES NOT FIT: in {summary['scenario']} an actor holds {most}, its device has {limit}."
+    most, limit = (format_quantity(found[which], "bytes") for which in ("held_bytes", "device_bytes"))
+    return f"DOES NOT FIT: in {summary['scenario']} {found['actor']} holds {most}, its device has {limit}."
 
 
 def _quantity(value: float | None, dimension: str) -> str:

@@ -65,6 +65,7 @@ class DeviceFacts(TypedDict):
 
     calibrated: bool
     data_sheets: tuple[str, ...]
+    device_memory_bytes: tuple[float, ...]
 
 
 def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts:
@@ -73,6 +74,7 @@ def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts
     return {
         "calibrated": all(device.calibrated for device in devices),
         "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in devices if d.source),
+        "device_memory_bytes": tuple(hosts[number].device.memory for number in placement),
     }
 
 

@@ -90,7 +90,6 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
         batches_per_step=scenario.scheme.pipelines(),
-        device_memory_bytes=scenario.cluster.device.memory,
     )
     return Result(summary(trace, info), trace, tuple(plain(value) for value in engine.returns))
 
