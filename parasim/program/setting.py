@@ -135,6 +135,8 @@ class ClosedForm:
         "lower bound" on it; or an "estimate".
     at_most
         An upper bound on the time, if there is one.
+    about
+        An estimate between the two bounds, if there is one.
     note
         What the form leaves out, if it is not exact.
     """
@@ -145,6 +147,7 @@ class ClosedForm:
     staleness_mean: float
     meaning: Literal["exact", "lower bound", "estimate"]
     at_most: float | None = None
+    about: float | None = None
     note: str = ""
 
     @property

@@ -63,8 +63,9 @@ def _row(name: str, values: Compared, meaning: str) -> tuple[str, str, str, str,
     worth = ""
     if values["theory"] is not None:
         worth = meaning if name == "seconds_per_step" else ""
-        if values.get("at_most") is not None:
-            worth += f", at most {_shown(values['at_most'], dimension)}"
+        for bound, name_of_bound in (("about", "about"), ("at_most", "at most")):
+            if values.get(bound) is not None:
+                worth += f", {name_of_bound} {_shown(values[bound], dimension)}"
     return (
         words,
         _shown(values["simulated"], dimension),

@@ -35,6 +35,7 @@ from parasim.program import (
     bounds,
     option,
 )
+from parasim.theory.queueing import mean_value_analysis
 from parasim.theory.staleness import asynchronous_mean
 
 __all__ = ["Downpour"]
@@ -160,7 +161,7 @@ class Downpour(Scheme):
         A worker waits for its update only where it fetches with the push. Exact for one worker that never fetches
         alone: its first fetch and its missing last one make up for each other. Servers of serial service all serve the
         same worker at a time, as fast as its link allows; sharding them gains nothing. At most, everyone waits for all
-        others at all links and updates.
+        others at all links and updates; in between, mean value analysis takes the servers as queues.
         """
         options, place = self.options, setting.place
         workers, servers, nbytes = options.workers, options.servers, setting.model.whole.nbytes
@@ -179,23 +180,28 @@ class Downpour(Scheme):
             compute += (1 - fetches) * place.seconds(setting.update_kernel())
         alone = compute + exchange * (pushes + fetches) + apply * both
         if concurrent:
-            busy = max(nbytes / servers * route.beta * max(pushes, fetches), apply * pushes)
+            wire = nbytes / servers * route.beta
+            demands = [wire * pushes, wire * fetches, apply * pushes]
             crowd = max(1.0, workers / servers) * nbytes * route.beta
             worst = compute + pushes * (2 * (route.alpha + crowd) + workers * apply)
         else:
-            busy = exchange * (pushes + fetches) + apply * pushes
-            worst = compute + workers * busy
+            demands = [exchange * (pushes + fetches) + apply * pushes]
+            worst = compute + workers * demands[0]
+        lower = max(alone, workers * max(demands))
         even = setting.model.whole.parameters % servers == 0
         in_step = options.n_fetch == options.n_push
         exact = workers == 1 and even and (in_step or apply <= gradient) and options.n_fetch % options.n_push == 0
+        bracketed = in_step and even and not exact
+        queued = workers / mean_value_analysis(workers, alone - sum(demands), demands) if bracketed else lower
         return ClosedForm(
-            max(alone, workers * busy),
+            lower,
             nbytes * pushes,
             servers * pushes,
             asynchronous_mean(workers) if in_step else float("nan"),
             "exact" if exact else "lower bound",
-            at_most=worst if in_step and even else None,
-            note="" if exact else "workers may wait for each other at the servers; start and end of the run aside",
+            at_most=worst if bracketed else None,
+            about=min(max(lower, queued), worst) if bracketed else None,
+            note="" if exact else "workers wait for each other at the servers (about: as in random order)",
         )
 
 

@@ -49,7 +49,7 @@ def beside_theory(scenario: Scenario, summary: Mapping[str, Any]) -> dict[str, A
         `meaning` of the time ("exact", "lower bound", "estimate"; None without closed form), `note` (what the form
         leaves out, or why there is none), `broken` (lines on what the form assumes and the scenario does not keep),
         and `quantities`: of each its `simulated` and `theory` value and their `ratio` (None where there is none);
-        `at_most`, of the time per step, is an upper bound, if there is one.
+        of the time per step also `about`, an estimate above a lower bound, and `at_most`, an upper bound.
     """
     form, place = _ask(scenario)
     if isinstance(form, NoClosedForm):
@@ -60,7 +60,7 @@ def beside_theory(scenario: Scenario, summary: Mapping[str, Any]) -> dict[str, A
         meaning = "estimate"
     simulated = {**summary, "staleness_mean": (summary["staleness"] or {}).get("mean")}
     quantities = {name: _compared(simulated[name], getattr(form, name)) for name in QUANTITIES}
-    quantities["seconds_per_step"]["at_most"] = None if broken else form.at_most
+    quantities["seconds_per_step"] |= {"about": form.about, "at_most": None if broken else form.at_most}
     return {"meaning": meaning, "note": form.note, "broken": broken, "quantities": quantities}
 
 
