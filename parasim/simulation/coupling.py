@@ -26,7 +26,7 @@ from parasim.program.collectives.values import do_values
 from parasim.program.ops import Collective
 from parasim.runtime.actor import Actor
 from parasim.runtime.tasks import Pending
-from parasim.simulation.network import Network
+from parasim.simulation.conductor import Conductor
 from parasim.trace.lanes import MAIN
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Coupling:
 
     Parameters
     ----------
-    network
-        Where their trains run.
+    conductor
+        Leads them through the network.
     fidelity
         "coupled": all but barriers; "auto": those that it fits.
     setting_of
@@ -79,7 +79,7 @@ class Coupling:
 
     def __init__(
         self,
-        network: Network,
+        conductor: Conductor,
         fidelity: Fidelity,
         setting_of: Callable[[tuple[int, ...]], Setting],
         *,
@@ -87,7 +87,7 @@ class Coupling:
         settle: Callable[[], None],
     ) -> None:
         self.coupled = self.by_message = 0
-        self._network = network
+        self._conductor = conductor
         self._fidelity = fidelity
         self._setting_of = setting_of
         self._noisy = noisy
@@ -148,8 +148,8 @@ class Coupling:
         ops = [member.op for member in members]
         _agree(members)
         plan = self._plan(ops)
-        if plan.stretches:
-            self._network.start_train(plan.stretches, lambda started: self._finish(members, plan, started))
+        if plan.seconds:
+            self._conductor.start(plan, lambda started: self._finish(members, plan, started))
         else:
             self._finish(members, plan, members[0].actor.port.now())
 

@@ -31,6 +31,7 @@ from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import deadlock_error
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
+from parasim.simulation.conductor import Conductor
 from parasim.simulation.coupling import Coupling, Fidelity
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.memory import SimulatedVector
@@ -114,8 +115,9 @@ class Engine:
         ]
         self.coupling = None
         if fidelity != "message":
+            conductor = Conductor(self.env, self._network)
             self.coupling = Coupling(
-                self._network,
+                conductor,
                 fidelity,
                 self._setting_of,
                 noisy=not isinstance(law, NoNoise) or bool(slower),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parasim.simulation.sharing import EqualShares
-from parasim.simulation.trains import Train
 
 __all__ = ["Component", "Flow", "Hub"]
 
@@ -23,7 +22,7 @@ class Flow:
 
     Outside hubs it ends at `end` if its `rate` (bytes/s) stays: that is all the state there is. The round of a coupled
     collective is one flow too: of all its messages, which have one rate; `weights` says how many there are on each
-    link. `express` is the train that goes on to its end as long as nobody else uses its links.
+    link. A flow with `met` has its links for itself, to its end; if others come, it is taken away and `met` is called.
     """
 
     __slots__ = (
@@ -31,8 +30,8 @@ class Flow:
         "component",
         "done",
         "end",
-        "express",
         "links",
+        "met",
         "nbytes",
         "number",
         "rate",
@@ -54,7 +53,7 @@ class Flow:
         self.number = number
         self.links = links
         self.weights = weights
-        self.express: Train | None = None
+        self.met: Callable[[], None] | None = None
         self.bandwidth = bandwidth
         self.nbytes = nbytes
         self.started = started

@@ -3,13 +3,12 @@
 A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
 smallest bandwidth of the route. What starts and ends at one instant is gathered, and then the shares are
 solved once, for the connected components of flows that the changes touch: flows are connected when they have a link in
-common. Flows that only join or leave a hub need no solving. Coupled collectives are trains (trains.py) of such flows.
+common. Flows that only join or leave a hub need no solving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
 
@@ -20,7 +19,6 @@ from parasim.cluster.cluster import Cluster
 from parasim.simulation.alarm import Alarm, due
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Component, Flow, Hub
-from parasim.simulation.trains import Stretch, Train
 
 __all__ = ["Network"]
 
@@ -67,21 +65,28 @@ class Network:
         self._message_overhead = message_overhead
         self._byte_overhead = byte_overhead
         self._alarm = Alarm(env, self._ring)
-        self._capacities = [link.bandwidth for link in cluster.links]
-        self._users: list[dict[Flow, None]] = [{} for _ in cluster.links]  # flows on each link, in order of arrival
+        self._cores = len(cluster.links)
+        self._capacities = [link.bandwidth for link in cluster.links] + [float(host.cores) for host in cluster.hosts]
+        self._users: list[dict[Flow, None]] = [{} for _ in self._capacities]  # flows on each link, in order of arrival
         self._arrivals: list[tuple[float, int, Flow]] = []  # end of the latencies, number of the flow
         self._ends: list[tuple[float, int, Component | Hub]] = []  # deadlines as they were noted; stale if changed
         self._expected = 0
-        self._hubs: list[Hub | None] = [None for _ in cluster.links]
+        self._hubs: list[Hub | None] = [None for _ in self._capacities]
         self._touched: list[int] = []  # links whose flows have changed at this instant
         self._gathering = False
-        self._trains: dict[Train, None] = {}
-        self._expresses: dict[Flow, None] = {}
+        self._expresses = 0
         self._sweep = 0
-        self._seen = [0] * len(cluster.links)  # the last sweep that came by
-        self._numbers = [0] * len(cluster.links)  # number of a link in that sweep's component
+        self._seen = [0] * len(self._capacities)  # the last sweep that came by
+        self._numbers = [0] * len(self._capacities)  # number of a link in that sweep's component
 
-    def start(self, source: int, destination: int, nbytes: float, done: Callable[[float], None]) -> None:
+    def start(
+        self,
+        source: int,
+        destination: int,
+        nbytes: float,
+        done: Callable[[float], None],
+        latency: float | None = None,
+    ) -> float:
         """Start a message now; `done` is called at its delivery, with the time of this call.
 
         Deliveries at one instant are made in the order of the starts, and never before this returns.
@@ -94,6 +99,13 @@ class Network:
             Size; zero bytes take the latencies only.
         done
             Receives the time at which the message started, in seconds.
+        latency
+            Seconds before it flows, if not those of route and overheads.
+
+        Returns
+        -------
+        float
+            When it begins to flow.
 
         Raises
         ------
@@ -104,92 +116,77 @@ class Network:
         """
         if nbytes < 0:
             raise ValueError(f"a message must have 0 bytes or more, got {nbytes}")
-        links, latency, bandwidth = self._path(source, destination)
+        links, route_latency, bandwidth = self._path(source, destination)
+        now = self._env.now
+        if latency is None:
+            latency = route_latency + self._message_overhead + self._byte_overhead * nbytes
+        number = self.flows_started
+        self.flows_started = number + 1
+        arrival = now + latency
+        heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
+        self._alarm.at(arrival)
+        return arrival
+
+    def idle(self, links: Sequence[int]) -> bool:
+        """Does nobody use any of these links now?"""
+        return not any(self._users[link] for link in links)
+
+    def core(self, host: int) -> int:
+        """The link that stands for the cores of a host, for reductions that are part of collectives.
+
+        It has their number as capacity; a flow of s seconds of work takes s seconds on a core of its own.
+        """
+        return self._cores + host
+
+    def flow(
+        self,
+        links: tuple[int, ...],
+        weights: tuple[float, ...],
+        amount: float,
+        rate: float,
+        pause: float,
+        done: Callable[[float], None],
+    ) -> None:
+        """Start many messages of one rate as one flow: `amount` each, at `rate` when alone, after `pause` seconds.
+
+        `weights` says how many there are on each of `links`; the rest is as in :meth:`start`.
+        """
         now = self._env.now
         number = self.flows_started
         self.flows_started = number + 1
-        arrival = now + (latency + self._message_overhead + self._byte_overhead * nbytes)
-        heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
-        self._alarm.at(arrival)
+        heappush(self._arrivals, (now + pause, number, Flow(number, links, rate, amount, now, done, weights)))
+        self._alarm.at(now + pause)
 
-    def start_train(self, stretches: Sequence[Stretch], done: Callable[[float], None]) -> None:
-        """Start a coupled collective now; `done` is called at its end, with the time of this call.
+    def express(
+        self, links: tuple[int, ...], seconds: float, done: Callable[[float], None], met: Callable[[], None]
+    ) -> None:
+        """Take all of some idle links for so long, as whoever does so alone on them; then call `done`.
 
-        Parameters
-        ----------
-        stretches
-            Its rounds, in order; one stretch or more, each of one round or more.
-        done
-            As of :meth:`start`.
+        When another flow comes to one of them, call `met` instead: the links are free then, and it starts what it still
+        has to do.
         """
-        train = Train(self.flows_started, stretches, self._env.now, done)
+        now = self._env.now
+        flow = Flow(self.flows_started, links, 0.0, 0.0, now, done)
         self.flows_started += 1
-        links = set(train.links)
-        for other in self._trains:
-            if not links.isdisjoint(other.links):
-                train.rivals.add(other)
-                other.rivals.add(train)
-        self._trains[train] = None
-        self._next_round(train, self._env.now)
-        self._set_alarm()
+        flow.end, flow.met = now + seconds, met
+        for link in links:
+            self._users[link][flow] = None
+        self._expresses += 1
+        self._expect(Component([flow]))
+        self._alarm.at(flow.end)
 
-    def _next_round(self, train: Train, _: float) -> None:
-        """Go on with a train: express if it is alone, else with its next round; or end it."""
-        now, users = self._env.now, self._users
-        stretch = train.stretch
-        if stretch is None:
-            self._finish_train(train)
-        elif not train.rivals and not any(users[link] for link in train.links):
-            flow = Flow(train.number, train.links, 0.0, 0.0, now, lambda _: self._finish_train(train))
-            flow.end, flow.express = train.depart(now), train
-            for link in train.links:
-                users[link][flow] = None
-            self._expresses[flow] = None
-            self._expect(Component([flow]))
-        else:
-            flow = self._round_flow(train, stretch, now)
-            heappush(self._arrivals, (now + stretch.pause, train.number, flow))
-
-    def _round_flow(self, train: Train, stretch: Stretch, started: float) -> Flow:
-        done = partial(self._round_over, train)
-        return Flow(train.number, stretch.links, stretch.bandwidth, stretch.nbytes, started, done, stretch.weights)
-
-    def _round_over(self, train: Train, started: float) -> None:
-        train.round_over()
-        self._next_round(train, started)
-
-    def _finish_train(self, train: Train) -> None:
-        del self._trains[train]
-        for rival in train.rivals:
-            rival.rivals.discard(train)
-        train.done(train.started)
-
-    def _stop_expresses(self, arrived: Sequence[Flow], now: float) -> None:
-        """Others come to the links of trains that went express: these go on round by round."""
-        users, touched = self._users, self._touched
-        met = {other: None for flow in arrived for link in flow.links for other in users[link] if other.express}
-        for express in met:
-            assert express.express is not None
+    def _end_expresses(self, arrived: Sequence[Flow]) -> None:
+        """Others have come to links that were taken."""
+        users = self._users
+        ended = {other: None for flow in arrived for link in flow.links for other in users[link] if other.met}
+        for express in ended:
+            assert express.met is not None
             assert express.component is not None
-            train = express.express
-            del self._expresses[express]
+            self._expresses -= 1
             express.component.dissolve()
             for link in express.links:
                 del users[link][express]
-            stretch, began = train.stop(now)
-            flow = self._round_flow(train, stretch, began)
-            departs = began + stretch.pause
-            if departs > now or not stretch.nbytes:
-                heappush(self._arrivals, (max(now, departs), train.number, flow))
-                continue
-            flow.rate = stretch.bandwidth
-            flow.end = departs + stretch.nbytes / stretch.bandwidth
-            for link in flow.links:
-                users[link][flow] = None
-            shared = [link for link in flow.links if len(users[link]) > 1]
-            touched += shared
-            if not shared:
-                self._expect(Component([flow]))
+            express.met()
 
     def _ring(self) -> None:
         """Take out the flows that end, let in those whose latencies are over, deliver, and share anew."""
@@ -230,7 +227,7 @@ class Network:
                 component.dissolve()
                 leaving = [flow for flow in component.flows if flow.end <= latest]
                 for flow in leaving:
-                    self._expresses.pop(flow, None)
+                    self._expresses -= flow.met is not None
                     for link in flow.links:
                         on_link = self._users[link]
                         del on_link[flow]
@@ -252,7 +249,7 @@ class Network:
             else:
                 empty.append(flow)
         if self._expresses and arrived:
-            self._stop_expresses(arrived, now)
+            self._end_expresses(arrived)
         for flow in arrived:
             shared = [link for link in flow.links if len(users[link]) > 1]
             hub = self._hub_for(flow, shared) if shared and flow.weights is None else None

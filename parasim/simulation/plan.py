@@ -2,10 +2,13 @@
 
 In a round all messages start together. A link is busy for the bytes that the round puts on it over its bandwidth, a
 message takes its latencies and the time of its busiest link, and then its receiver adds what it got. The train's round
-ends when the last member is through. Members of a real collective do not wait for each other so: each goes on as soon
-as its own exchange is done. Where that makes a difference (rounds whose slowest members are not the same), the longest
-chain of exchanges is shorter than the sum of the rounds, and all rounds are shortened in that proportion, so that a
-collective alone takes the time of its longest chain.
+ends when the last member is through.
+
+Members of a real collective do not wait for each other so: each goes on as soon as its own exchange is done. In a ring
+that comes to the same. Where it does not (trees, folded pairs, slow links that other members need not wait for), the
+collective is rehearsed, message by message, once per plan: that is the time it takes alone, and where it meets other
+traffic it goes on message by message. Where that would be too many messages, the longest chain of exchanges is
+followed instead, with the links' load of the whole round, and all rounds are shortened in proportion.
 """
 
 from __future__ import annotations
@@ -23,13 +26,19 @@ from parasim.program.collectives.expand import join_kernel, mean_kernel, reduce_
 from parasim.program.collectives.together import GroupRound, rounds_together
 from parasim.program.ops import Collective, Kernel
 from parasim.runtime.tasks import Part
-from parasim.simulation.trains import Stretch
+from parasim.simulation.play import Rehearsal, Step, rehearse
+from parasim.simulation.trains import Leg, Stretch
 
 __all__ = ["MOST_ROUNDS", "Plan", "Setting", "make_plan"]
 
 MOST_ROUNDS = 256
 """More rounds are gathered into as many: a train that shares links costs a bounded number of events."""
 
+_REHEARSED = 8_192
+"""A collective of more messages is not rehearsed."""
+
+_IN_STEP = 1e-3
+"""Members whose rounds differ by less (their pieces, by an element) keep step."""
 _UNIFORM = 1e-12
 
 
@@ -40,7 +49,13 @@ class Plan:
     Attributes
     ----------
     stretches
-        Its rounds; none if it takes no time.
+        Its rounds, for a train; none if it takes no time.
+    steps, rehearsal
+        Its rounds message by message, and what happened when they were rehearsed (None: members keep step).
+    hosts
+        Of the members.
+    links
+        All that it uses; cores of host h are link h after the cluster's own.
     seconds
         Of the whole, alone.
     computing
@@ -52,10 +67,14 @@ class Plan:
     flow_over_latency
         The least ratio, over the rounds that carry something, of the time of flow to the latency.
     chain
-        The longest chain of exchanges over the sum of the rounds: 1 where all members keep step.
+        The longest chain of exchanges over the sum of the rounds: 1 where that is no estimate.
     """
 
     stretches: tuple[Stretch, ...]
+    steps: tuple[Step, ...]
+    rehearsal: Rehearsal | None
+    hosts: tuple[int, ...]
+    links: tuple[int, ...]
     seconds: float
     computing: tuple[float, ...]
     flops: tuple[float, ...]
@@ -126,22 +145,29 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
     rounds = [chain.follow(pattern) for pattern in patterns]
     rounds += chain.at_the_end()
     lockstep = sum(stretch.rounds * stretch.period for stretch in rounds)
-    seconds = float(chain.reached.max())
+    rehearsal = None
+    if not chain.in_step and traffic[1].sum() <= _REHEARSED:
+        rehearsal = chain.rehearsed()
+    seconds = float(chain.reached.max()) if rehearsal is None else rehearsal.seconds
     shrink = seconds / lockstep if lockstep else 1.0
     every = math.ceil(sum(stretch.rounds for stretch in rounds) / MOST_ROUNDS)
     itemsize = 0 if ops[0].buffer is None else ops[0].buffer.itemsize
     sent, messages, received, incoming = (tuple(int(value) for value in row) for row in traffic)
     return Plan(
-        tuple(_gathered(stretch, every, shrink) for stretch in rounds if stretch.period > 0),
-        seconds,
-        tuple(map(float, chain.computing)),
-        tuple(map(float, chain.flops)),
-        tuple(itemsize * value for value in sent),
-        messages,
-        tuple(itemsize * value for value in received),
-        incoming,
-        chain.flow_over_latency,
-        shrink,
+        stretches=tuple(_gathered(stretch, every, shrink) for stretch in rounds if stretch.period > 0),
+        steps=() if rehearsal is None else tuple(chain.steps),
+        rehearsal=rehearsal,
+        hosts=setting.hosts,
+        links=tuple(dict.fromkeys(link for stretch in rounds for leg in stretch.legs for link in leg.links)),
+        seconds=seconds,
+        computing=tuple(map(float, chain.computing)),
+        flops=tuple(map(float, chain.flops)),
+        bytes_sent=tuple(itemsize * value for value in sent),
+        messages_sent=messages,
+        bytes_received=tuple(itemsize * value for value in received),
+        messages_received=incoming,
+        flow_over_latency=chain.flow_over_latency,
+        chain=1.0 if rehearsal is not None else shrink,
     )
 
 
@@ -168,7 +194,8 @@ def _gathered(stretch: Stretch, every: int, shrink: float) -> Stretch:
     """The same in fewer, larger rounds, and shorter by `shrink`."""
     rounds = math.ceil(stretch.rounds / every)
     scale = shrink * stretch.rounds / rounds
-    return stretch._replace(rounds=rounds, pause=stretch.pause * scale, nbytes=stretch.nbytes * scale)
+    legs = [leg._replace(pause=leg.pause * scale, amount=leg.amount * scale) for leg in stretch.legs]
+    return Stretch(rounds, tuple(legs))
 
 
 class _Chain:
@@ -185,6 +212,8 @@ class _Chain:
         self.computing = np.zeros(size)
         self.flops = np.zeros(size)
         self.flow_over_latency = math.inf
+        self.in_step = True
+        self.steps: list[Step] = []
         hosts = np.asarray(setting.hosts)
         self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
         self._host_of = np.unique(hosts, return_inverse=True)[1]
@@ -194,23 +223,33 @@ class _Chain:
         group_round = pattern.round
         computing = self._computing(group_round, pattern.count)
         busy = self._shared(computing)
+        legs = self._reductions(computing)
         if not group_round.senders.size:
-            length = float(busy.max())
             self.reached += pattern.count * busy
-            return Stretch(pattern.count, length, 0.0, 1.0, (), ())
-        links, weights, bandwidth, nbytes, times = self._messages(group_round, pattern.longest)
+            self.steps += pattern.count * [Step((), computing.tolist())]
+            self.in_step = self.in_step and bool(busy.max() - busy.min() <= _IN_STEP * busy.max())
+            return Stretch(pattern.count, legs)
+        messages, times = self._messages(group_round, pattern.longest)
         done = 0
         while done < pattern.count:
             before = self.reached
             self.reached = self._after(before, group_round, times, busy)
             done += 1
             gain = self.reached - before
-            if gain.max() - gain.min() <= _UNIFORM * gain.max():
+            spread = gain.max() - gain.min()
+            self.in_step = self.in_step and bool(spread <= _IN_STEP * gain.max())
+            if spread <= _UNIFORM * gain.max():
                 self.reached = self.reached + (pattern.count - done) * gain
                 break
-        length = float(self._after(np.zeros_like(busy), group_round, times, busy).max())
-        flowing = nbytes / bandwidth
-        return Stretch(pattern.count, max(0.0, length - flowing), nbytes, bandwidth, links, weights)
+        nbytes = (group_round.elements * self._itemsize).tolist()
+        sent = tuple(zip(group_round.senders.tolist(), group_round.receivers.tolist(), nbytes, strict=True))
+        self.steps += pattern.count * [Step(sent, computing.tolist())]
+        return Stretch(pattern.count, (messages, *legs))
+
+    def rehearsed(self) -> Rehearsal:
+        """The whole, message by message."""
+        setting = self._setting
+        return rehearse(self.steps, setting.hosts, setting.cluster, setting.message_overhead, setting.byte_overhead)
 
     def at_the_end(self) -> list[Stretch]:
         """Reductions after the last round, where what is received is kept until then."""
@@ -230,7 +269,8 @@ class _Chain:
         self.computing += computing
         busy = self._shared(computing)
         self.reached = self.reached + busy
-        return [Stretch(1, float(busy.max()), 0.0, 1.0, (), ())]
+        self.steps.append(Step((), computing.tolist()))
+        return [Stretch(1, self._reductions(computing))]
 
     @staticmethod
     def _after(reached: Any, group_round: GroupRound, times: Any, busy: Any) -> Any:
@@ -242,10 +282,8 @@ class _Chain:
         np.maximum.at(through, receivers, ends)
         return through + busy
 
-    def _messages(
-        self, group_round: GroupRound, longest: int
-    ) -> tuple[tuple[int, ...], tuple[float, ...], float, float, Any]:
-        """Links, weights, bandwidth and length of the round's flow, and the time of each message."""
+    def _messages(self, group_round: GroupRound, longest: int) -> tuple[Leg, Any]:
+        """The round's messages as a leg, and the time of each."""
         setting = self._setting
         paths = [
             setting.cluster.path(setting.hosts[sender], setting.hosts[receiver])
@@ -266,7 +304,22 @@ class _Chain:
         most = float(latency.max())
         if most > 0:
             self.flow_over_latency = min(self.flow_over_latency, largest / bandwidth / most)
-        return tuple(ids.tolist()), tuple(weights.tolist()), bandwidth, largest, latency + busiest
+        times = latency + busiest
+        pause = max(0.0, float(times.max()) - largest / bandwidth)
+        return Leg(pause, largest, bandwidth, tuple(ids.tolist()), tuple(weights.tolist())), times
+
+    def _reductions(self, computing: Any) -> tuple[Leg, ...]:
+        """The members' reductions as a leg, if there are any: of the longest, on all cores that compute."""
+        longest = float(computing.max())
+        if not longest:
+            return ()
+        setting = self._setting
+        work = np.bincount(np.asarray(setting.hosts), computing / longest)
+        hosts = np.flatnonzero(work)
+        cores = np.array([setting.cluster.hosts[host].cores for host in hosts.tolist()])
+        rate = min(1.0, float((cores / work[hosts]).min()))
+        first = len(setting.cluster.links)
+        return (Leg(0.0, longest, rate, tuple((first + hosts).tolist()), tuple(work[hosts].tolist())),)
 
     def _computing(self, group_round: GroupRound, rounds: int) -> Any:
         """Seconds that each member then adds and scales, alone; counts them for so many rounds."""

@@ -1,107 +1,109 @@
-"""Trains: collectives that cross the network as one flow, round after round.
+"""Trains: collectives whose members keep step cross the network as one flow, round after round.
 
-All members do a round together: it begins with a pause that holds no bandwidth (latencies, overheads, the reductions
-of the round before), and then all its messages flow with one rate, that of the slowest. While nobody else uses
-any link of the whole train it goes *express*: its end is known at once, and costs one event. When other traffic comes
-to one of its links, the round under way is found, and the train goes on round by round, sharing links as its messages
-would, until it is alone again. So two trains on one link take turns in each other's pauses, or wait for each other in
-step, just as the messages do.
+All members do a round together, in *legs*. First come the messages: a pause that holds no bandwidth (latencies,
+overheads), then all of them flow at one rate, that of the slowest. Then come the reductions: these flow too, through
+the cores of the members' hosts. While nobody else uses any link or core of the whole train it goes *express*: its end
+is known at once, and costs one event. When others come to one of its links, the leg under way is found, and the train
+goes on leg by leg, sharing links as its messages would, until it is alone again. So two trains on one link take turns
+in each other's pauses, or wait for each other in step, just as the messages do.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-__all__ = ["Stretch", "Train"]
+__all__ = ["Leg", "Stretch", "Train"]
 
 
-class Stretch(NamedTuple):
-    """So many equal rounds.
+class Leg(NamedTuple):
+    """A part of a round in which all members do the same kind of thing.
 
     Attributes
     ----------
-    rounds
-        How many.
     pause
-        Seconds of each round that hold no bandwidth.
-    nbytes
-        Length of the round's longest message.
-    bandwidth
-        Bytes/s of that message, when the train is alone.
+        Seconds before it, that hold nothing.
+    amount
+        Length of the longest message (bytes), or of the longest reduction (seconds).
+    rate
+        Of that message or reduction when the train is alone: bytes/s, or 1 if no core is shared.
     links, weights
-        Links that the round uses, and how many messages of that length are on each.
+        What it uses, and how many such messages or reductions each carries.
     """
 
-    rounds: int
     pause: float
-    nbytes: float
-    bandwidth: float
+    amount: float
+    rate: float
     links: tuple[int, ...]
     weights: tuple[float, ...]
 
     @property
+    def seconds(self) -> float:
+        """Of the leg, when the train is alone."""
+        return self.pause + self.amount / self.rate
+
+
+class Stretch(NamedTuple):
+    """So many equal rounds, of these legs."""
+
+    rounds: int
+    legs: tuple[Leg, ...]
+
+    @property
     def period(self) -> float:
         """Seconds of a round, when the train is alone."""
-        return self.pause + self.nbytes / self.bandwidth
+        return sum([leg.seconds for leg in self.legs])
 
 
 class Train:
-    """A collective under way.
+    """Where a collective is in its rounds."""
 
-    Attributes
-    ----------
-    number, started, done
-        As of a flow; `done` is called at the end of the last round.
-    rivals
-        Trains under way that use links of this one.
-    """
+    __slots__ = ("_ends", "_leg", "_round", "_stretch", "_stretches")
 
-    __slots__ = ("_ends", "_round", "_stretch", "done", "left_at", "links", "number", "rivals", "started", "stretches")
-
-    def __init__(
-        self, number: int, stretches: Sequence[Stretch], started: float, done: Callable[[float], None]
-    ) -> None:
-        self.number = number
-        self.stretches = stretches
-        self.started = started
-        self.done = done
-        self.links = tuple(dict.fromkeys(link for stretch in stretches for link in stretch.links))
-        self.rivals: set[Train] = set()
-        self.left_at = started
-        self._stretch = 0
-        self._round = 0
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self._stretches = stretches
+        self._stretch = self._round = self._leg = 0
         self._ends: list[float] = []
 
     @property
-    def stretch(self) -> Stretch | None:
-        """Of the next round; None when there is none."""
-        return self.stretches[self._stretch] if self._stretch < len(self.stretches) else None
+    def leg(self) -> Leg | None:
+        """The next; None when there is none."""
+        return self._stretches[self._stretch].legs[self._leg] if self._stretch < len(self._stretches) else None
 
-    def round_over(self) -> None:
-        """Go to the next round."""
-        self._round += 1
-        if self._round == self.stretches[self._stretch].rounds:
-            self._stretch, self._round = self._stretch + 1, 0
+    @property
+    def between_rounds(self) -> bool:
+        """Is the next leg the first of its round?"""
+        return self._leg == 0
 
-    def depart(self, now: float) -> float:
-        """Go express from `now`; returns when the last round ends."""
-        self.left_at = now
-        rest = [stretch.rounds * stretch.period for stretch in self.stretches[self._stretch :]]
-        rest[0] -= self._round * self.stretches[self._stretch].period
+    def leg_over(self) -> None:
+        """Go to the next leg."""
+        stretch = self._stretches[self._stretch]
+        self._leg += 1
+        if self._leg == len(stretch.legs):
+            self._round, self._leg = self._round + 1, 0
+            if self._round == stretch.rounds:
+                self._stretch, self._round = self._stretch + 1, 0
+
+    def depart(self) -> float:
+        """Go express, between two rounds; returns the seconds to the end of the last."""
+        rest = [stretch.rounds * stretch.period for stretch in self._stretches[self._stretch :]]
+        rest[0] -= self._round * self._stretches[self._stretch].period
         self._ends = list(accumulate(rest))
-        return now + self._ends[-1]
+        return self._ends[-1]
 
-    def stop(self, now: float) -> tuple[Stretch, float]:
-        """Go express no more: the stretch of the round under way, and when that round began."""
-        elapsed = now - self.left_at
+    def stop(self, elapsed: float) -> tuple[Leg, float]:
+        """Go express no more, so many seconds later: the leg under way, and how long it has been."""
         passed = min(bisect_right(self._ends, elapsed), len(self._ends) - 1)
         if passed:
             self._stretch, self._round = self._stretch + passed, 0
-        stretch = self.stretches[self._stretch]
-        since = self._ends[passed - 1] if passed else 0.0
-        rounds = min(int((elapsed - since) / stretch.period), stretch.rounds - 1 - self._round)
+        stretch = self._stretches[self._stretch]
+        since = elapsed - (self._ends[passed - 1] if passed else 0.0)
+        rounds = min(int(since / stretch.period), stretch.rounds - 1 - self._round)
         self._round += rounds
-        return stretch, self.left_at + since + rounds * stretch.period
+        since -= rounds * stretch.period
+        while self._leg < len(stretch.legs) - 1 and stretch.legs[self._leg].seconds <= since:
+            since -= stretch.legs[self._leg].seconds
+            self._leg += 1
+        return stretch.legs[self._leg], since
