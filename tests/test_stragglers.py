@@ -234,6 +234,7 @@ def test_coupled_collectives_are_not_chosen_where_reductions_may_straggle(tmp_pa
         ("[{workers: all, slowdown: 0.9}]", "cluster.stragglers.0.slowdown: 0.9 must be at least 1"),
         ("[{workers: all, slowdown: 2, from: 2 s, until: 2 s}]", "holds never: from 2 s, until 2 s"),
         ("[{workers: all, slowdown: 2, from_step: 5, until_step: 5}]", "holds never: from_step 5, until_step 5"),
+        ("[{workers: all, slowdown: 2, from_step: 4}]", "0.from_step: 4 is never reached (steps of the run: 0..3)"),
         ("[{workers: all, slowdown: 2, from: -1 s}]", "cluster.stragglers.0.from: '-1 s' is negative"),
         ("[{workers: all, slowdown: 2, from: 3}]", "cluster.stragglers.0.from: 3 has no unit"),
         ("[{workers: all, slowdown: 2, form: 3 s}]", "cluster.stragglers.0.form: unknown key (did you mean 'from'?)"),
@@ -283,6 +284,7 @@ def test_the_schema_takes_what_the_loader_takes() -> None:
     window = {"from": "10 s", "until": "20 s", "from_step": 1, "until_step": 3}
     assert accepts(rule, [{"workers": [3], "slowdown": 2, **window}])
     assert accepts(rule, [{"role": "server", "actors": "all", "noise": {"kind": "gamma", "shape": 2}}])
+    assert not accepts(rule, [{"workers": "some", "slowdown": 2}])
     for bad in ({"workers": [-1]}, {"slowdown": 0.5}, {"noise": {"kind": "gama"}}, {"from_": "1 s"}, {"until_step": 0}):
         assert not accepts(rule, [bad]), bad
 

@@ -135,7 +135,7 @@ def _scenario(tree: Tree, variant: str, allow_code: bool) -> Scenario:
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
             raise place.section("speeds").error(index, what, at_key=True)
-    check_stragglers(place, cluster.stragglers, scheme.roles())
+    check_stragglers(place, cluster.stragglers, scheme.roles(), run.steps)
     scenario = Scenario(
         name=name,
         source=tree.places.source,

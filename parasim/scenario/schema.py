@@ -128,7 +128,8 @@ def _link() -> _Schema:
 
 def _rule() -> _Schema:
     """A rule of stragglers."""
-    some: _Schema = {"type": ["array", "string"], "items": {"type": "integer", "minimum": 0}}
+    all_of_them = {"if": {"type": "string"}, "then": {"const": "all"}}
+    some: _Schema = {"type": ["array", "string"], "items": {"type": "integer", "minimum": 0}, **all_of_them}
     whom = {"workers": some, "role": {"type": "string"}, "actors": some, "noise": _kinds(LAWS)}
     return _object(_with_docs(whom, RULE_KEYS) | _section(Straggler)["properties"], [])
 

@@ -44,13 +44,13 @@ def read_stragglers(cluster: Section) -> tuple[Straggler, ...]:
     return tuple(rules)
 
 
-def check_stragglers(cluster: Section, rules: Sequence[Straggler], roles: Sequence[Role]) -> None:
-    """Hold the rules against the roles of the scheme.
+def check_stragglers(cluster: Section, rules: Sequence[Straggler], roles: Sequence[Role], steps: int) -> None:
+    """Hold the rules against the roles of the scheme and the length of the run.
 
     Raises
     ------
     ScenarioError
-        If a rule slows an actor that the scheme does not have.
+        If a rule slows an actor that the scheme does not have, or waits for a step that the run does not have.
     """
     counts = {role.name: role.count for role in roles}
     for number, rule in enumerate(rules):
@@ -58,6 +58,8 @@ def check_stragglers(cluster: Section, rules: Sequence[Straggler], roles: Sequen
         if rule.role not in counts:
             key = "role" if "role" in section.data else "workers"
             raise section.error(key, f"no role '{rule.role}' in this scheme{suggestion(rule.role, counts)}")
+        if rule.from_step >= steps:
+            raise section.error("from_step", f"{rule.from_step} is never reached (steps of the run: 0..{steps - 1})")
         for place, index in enumerate(rule.actors or ()):
             if index >= counts[rule.role]:
                 listed = Section(
