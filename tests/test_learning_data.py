@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from parasim.learning.build import make_learner, pin_threads
-from parasim.learning.data import Sampler, load_data
+from parasim.learning.data import load_data
+from parasim.learning.dataset import Sampler
 from parasim.workload import build_data
 
 

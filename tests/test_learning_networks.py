@@ -117,7 +117,7 @@ def test_costs_equal_those_torch_counts(case):
         _, saved = learner.forward(whole, learner.initial(whole), learner.inputs(ids), ids)
         learner.backward(whole, saved, None)
     assert ours.get_total_flops() == batch * (whole.forward_flops + whole.backward_flops)
-    kept = [*saved.inputs, saved.residual]
+    kept = [*saved.kept.inputs, saved.residual]
     assert sum(tensor.numel() for tensor in kept) == batch * whole.stored_elements
 
 

@@ -53,7 +53,7 @@ LIBRARIES = {
     "metrics": set(),
     "runtime": set(),
     "simulation": {"scipy", "simpy"},
-    "learning": {"numpy", "sklearn", "torch"},
+    "learning": {"PIL", "numpy", "sklearn", "torch"},
     "trace": {"pandas"},
 }
 """Libraries beyond the standard one that a room may import, where it matters."""

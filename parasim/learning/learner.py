@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from parasim.errors import ProgramError
-from parasim.learning.data import DataSet, Sampler
-from parasim.learning.networks import ACTIVATIONS, LOSSES, block_math, initial_weights
+from parasim.learning.chains import chain_of
+from parasim.learning.dataset import DataSet, Sampler
+from parasim.learning.initial import initial_weights
+from parasim.learning.networks import LOSSES
 from parasim.learning.tensors import TorchTensors, aligned
 from parasim.program.model import Model, Part
 from parasim.program.tensors import Tensors
@@ -16,13 +20,14 @@ from parasim.workload.blocks import Network
 
 __all__ = ["Saved", "TorchLearner"]
 
+_EVALUATED_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Saved:
-    """What a part's backward pass needs: activated inputs and weights of each block; of the last, the residual."""
+    """What a part's backward pass needs: what its chain kept, and of the last part the gradient of the loss."""
 
-    inputs: list[torch.Tensor]
-    weights: list[torch.Tensor]
+    kept: Any
     residual: torch.Tensor | None
 
 
@@ -61,8 +66,7 @@ class TorchLearner:
         self._device = namespace.device
         self._network = network
         self._seed = seed
-        self._blocks = [block_math(block, data.hessian, data.optimum) for block in network.blocks]
-        self._activation = ACTIVATIONS[network.activation]
+        self._chain = chain_of(network, data.hessian, data.optimum)
         self._loss = LOSSES[data.spec.kind]
         self._sampler = Sampler(data.spec.samples, seed, namespace.device)
 
@@ -89,19 +93,19 @@ class TorchLearner:
         return self._sampler.take(step, start, stop, batch)
 
     def inputs(self, samples: torch.Tensor) -> torch.Tensor:
-        """Input vectors of these samples, flat."""
-        return torch.index_select(self.data.inputs, 0, samples).view(-1)
+        """Inputs of these samples, flat: numbers, or tokens (int64)."""
+        return self.data.ready(torch.index_select(self.data.inputs, 0, samples)).view(-1)
 
     def forward(
         self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, samples: torch.Tensor
     ) -> tuple[torch.Tensor, Saved]:
         """Outputs (flat; of the last part: the mean loss) and what backward needs, all of it copied."""
         rows = inputs.view(samples.numel(), part.input_elements)
-        outputs, kept, weights = self._run(part, parameters, rows)
+        outputs, kept = self._chain.forward(part, parameters, rows)
         if not part.is_last:
-            return outputs.reshape(-1), Saved(kept, weights, None)
+            return outputs.reshape(-1), Saved(kept, None)
         loss, residual = self._loss(outputs, torch.index_select(self.data.targets, 0, samples))
-        return loss.reshape(1), Saved(kept, weights, residual)
+        return loss.reshape(1), Saved(kept, residual)
 
     def backward(
         self, part: Part, saved: Saved, gradient: torch.Tensor | None
@@ -121,46 +125,35 @@ class TorchLearner:
             flow = saved.residual
         else:
             flow = aligned(gradient).view(-1, part.output_elements)
-        result = torch.empty(part.parameters, dtype=self._dtype, device=self._device)
-        offsets = self.model.offsets
-        for i in reversed(range(part.start, part.stop)):
-            kept, weights = saved.inputs[i - part.start], saved.weights[i - part.start]
-            downstream, steepest = self._blocks[i].backward(flow, kept, weights, i > 0)
-            result[offsets[i] - part.offset : offsets[i + 1] - part.offset] = steepest.view(-1)
-            if downstream is not None:
-                flow = self._activation.backward(downstream, kept)
-        return None if part.is_first else flow.reshape(-1), result
+        flow, gradients = self._chain.backward(part, saved.kept, flow)
+        return None if part.is_first else flow.reshape(-1), torch.cat(gradients)
 
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""
-        outputs, _, _ = self._run(self.model.whole, parameters, self.data.held_out_inputs)
-        return float(self._loss(outputs, self.data.held_out_targets)[0])
+        return self._evaluate(parameters, lambda outputs, targets: float(self._loss(outputs, targets)[0]))
 
     def accuracy(self, parameters: torch.Tensor) -> float:
-        """Share of the evaluation set that is classified rightly.
+        """Share of the evaluation set (of its tokens) that is classified rightly.
 
         Raises
         ------
         ProgramError
             If the data have no classes.
         """
-        if self.data.spec.kind != "classification":
+        if self.data.spec.kind not in ("classification", "tokens"):
             raise ProgramError(f"data {self.data.spec.name} have no classes, so there is no accuracy; use the loss")
-        outputs, _, _ = self._run(self.model.whole, parameters, self.data.held_out_inputs)
-        return float((outputs.argmax(1) == self.data.held_out_targets).double().mean())
 
-    def _run(
-        self, part: Part, parameters: torch.Tensor, x: torch.Tensor
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-        """Outputs of a part's blocks, and copies of their activated inputs and weights."""
-        kept: list[torch.Tensor] = []
-        weights: list[torch.Tensor] = []
-        offsets = self.model.offsets
-        for i in range(part.start, part.stop):
-            block = self._blocks[i]
-            w = parameters[offsets[i] - part.offset : offsets[i + 1] - part.offset].clone().view(block.shape)
-            h = x.clone() if i == 0 else self._activation.apply(x)
-            x = block.forward(h, w)
-            kept.append(h)
-            weights.append(w)
-        return x, kept, weights
+        def share(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+            found = outputs.view(targets.numel(), -1).argmax(1)
+            return float((found == targets.view(-1)).double().mean())
+
+        return self._evaluate(parameters, share)
+
+    def _evaluate(self, parameters: torch.Tensor, figure: Callable[[torch.Tensor, torch.Tensor], float]) -> float:
+        """Mean of a figure over the evaluation set, by pieces; `BatchNorm` takes the statistics of each piece."""
+        data, total = self.data, 0.0
+        pieces = (torch.split(values, _EVALUATED_AT_ONCE) for values in (data.held_out_inputs, data.held_out_targets))
+        for inputs, targets in zip(*pieces, strict=True):
+            outputs, _ = self._chain.forward(self.model.whole, parameters, data.ready(inputs), record=False)
+            total += figure(outputs, targets) * len(inputs)
+        return total / len(data.held_out_inputs)

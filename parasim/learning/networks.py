@@ -1,4 +1,4 @@
-"""The mathematics of blocks, activation functions and losses: forward and backward as plain functions on torch.
+"""The mathematics of written-out blocks, activation functions and losses: forward and backward as plain functions.
 
 Backward passes are written out, not recorded: a block needs its activated inputs, its weights and the gradient of its
 outputs, and gives the gradients of both. So a stage is a slice of the list, and cutting changes no bit.
@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-from parasim.program.draws import Draws
-from parasim.workload.blocks import Block, Convolution, Dense, Network, Point
+from parasim.workload.blocks import Block, Convolution, Dense, Point
 
-__all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math", "initial_weights"]
+__all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math"]
 
 _aten: Any = torch.ops.aten
 
@@ -157,33 +155,15 @@ def _mean(y: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return y.mean(), torch.full_like(y, 1.0 / y.shape[0])
 
 
-LOSSES: dict[str, Loss] = {"classification": _cross_entropy, "quadratic": _mean, "regression": _squared}
+def _next_token(y: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    loss, residual = _cross_entropy(y.view(tokens.numel(), -1), tokens)
+    return loss, residual.view_as(y)
+
+
+LOSSES: dict[str, Loss] = {
+    "classification": _cross_entropy,
+    "quadratic": _mean,
+    "regression": _squared,
+    "tokens": _next_token,
+}
 """Losses by kind of data."""
-
-
-def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
-    """Initial weights of block `index`, flat; drawn under the block's name, so no cut of the network changes them.
-
-    "uniform": bounds of Glorot and Bengio (2010), or of He et al. (2015) after a rectifier. "exact": -1, 0 or 1. The
-    point of a quadratic function starts at zero.
-
-    Notes
-    -----
-    With "exact" weights, integer data, float64, and powers of two as learning rate and batch size, sums come out the
-    same in any order (SCHEMES 0.5) as long as 53 bits hold all of a number. A step of a quadratic or of one linear
-    layer adds some 7 bits, so that half a dozen steps are exact; with two layers the bits multiply, and two steps are.
-    """
-    block = network.blocks[index]
-    count = int(np.prod(block.shape))
-    if isinstance(block, Point):
-        return torch.zeros(count, dtype=dtype)
-    generator = Draws(seed).generator("weights", label=block.name)
-    if network.initial == "exact":
-        return torch.from_numpy(generator.integers(-1, 2, count)).to(dtype)
-    field = block.shape[2:]  # rows and columns of a filter
-    fan_in, fan_out = (int(np.prod((channels, *field))) for channels in (block.shape[1], block.shape[0]))
-    if network.activation == "relu":
-        bound = np.sqrt(6.0 / fan_in)
-    else:
-        bound = np.sqrt(6.0 / (fan_in + fan_out))
-    return torch.from_numpy(generator.uniform(-bound, bound, count)).to(dtype)

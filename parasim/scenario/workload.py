@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from parasim.fields import setting
+from parasim.fields import described, setting
 from parasim.program.tensors import ITEMSIZES
 from parasim.scenario.check import Section
 from parasim.scenario.model import Workload
+from parasim.scenario.overrides import apply_overrides, read_override
+from parasim.scenario.reader import Places, Tree
 from parasim.scenario.tables import data_kinds, model_kinds
 
 if TYPE_CHECKING:
     from parasim.workload import DataSpec
 
-__all__ = ["MAX_LAYERS", "Batch", "read_workload", "without_code"]
+__all__ = ["MAX_LAYERS", "Batch", "read_workload", "without_code", "workload_of_kind"]
 
 MAX_LAYERS = 10_000
 
@@ -42,6 +44,8 @@ def read_workload(section: Section, code: Path | None) -> Workload:
     if "data" in section.data:
         chosen = section.section("data", example="{kind: digits}")
         data_kind, data_options = chosen.build_kind(data_kinds(), "data")
+        if data_options.get("path"):
+            data_options["path"] = str(Path(section.places.source).parent / data_options["path"])
         with chosen.blamed(None):
             data = build_data(data_kind, data_options)
     model_section = section.section("model", example="{kind: mlp, width: 1024, depth: 4}")
@@ -61,6 +65,30 @@ def read_workload(section: Section, code: Path | None) -> Workload:
         data=data,
         model=model,
     )
+
+
+def workload_of_kind(kind: str, overrides: Sequence[str], code: Path | None) -> Workload:
+    """A workload with no scenario around it, as `parasim models` shows it.
+
+    Parameters
+    ----------
+    kind
+        Of model.
+    overrides
+        "key=value": options of the model, or `batch_size` (default 1), `dtype`, `data`.
+    code
+        As in :func:`read_workload`.
+
+    Raises
+    ------
+    ScenarioError
+        If anything in it is wrong.
+    """
+    read = [read_override(text) for text in overrides]
+    beside = ("model", "data", *described(Batch))
+    placed = [entry if entry.path[0] in beside else entry._replace(path=("model", *entry.path)) for entry in read]
+    tree = apply_overrides(Tree({"model": {"kind": kind}, "batch_size": 1}, Places("models", {}, {})), placed)
+    return read_workload(Section(tree.data, (), tree.places), code)
 
 
 def without_code(document: Mapping[str, Any], workload: Workload) -> dict[str, Any]:

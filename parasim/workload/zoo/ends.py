@@ -50,18 +50,21 @@ def image_ends(model: str, options: Images, paper: Shape, classes: int, data: Da
     if data is None:
         sizes = (options.channels or paper[0], options.size or paper[1], options.size or paper[2])
         return sizes, options.classes or classes
-    side = math.isqrt(data.input_elements)
-    if data.kind == "quadratic" or side * side != data.input_elements:
+    shape = data.input_shape
+    if len(shape) == 1 and data.kind != "tokens":  # a vector is a square grey image, if it can be
+        side = math.isqrt(shape[0])
+        shape = (1, side, side)
+    if data.kind in ("quadratic", "tokens") or math.prod(shape) != data.input_elements:
         raise ScenarioError(
             f"model {model} takes images (channels x rows x columns), data {data.name} are none; "
             "use data of images, or model mlp"
         )
-    channels, rows, columns = 1, side, side
+    channels, rows, columns = shape
     _agree(model, data, "channels", options.channels, channels)
     _agree(model, data, "size", options.size, rows)
     _agree(model, data, "size", options.size, columns)
-    _agree(model, data, "classes", options.classes, data.output_elements)
-    return (channels, rows, columns), data.output_elements
+    _agree(model, data, "classes", options.classes, data.outputs)
+    return (channels, rows, columns), data.outputs
 
 
 def token_ends(model: str, options: Tokens, sequence: int, vocabulary: int, data: DataSpec | None) -> tuple[int, int]:
@@ -74,9 +77,13 @@ def token_ends(model: str, options: Tokens, sequence: int, vocabulary: int, data
     """
     if data is None:
         return options.sequence or sequence, options.vocabulary or vocabulary
-    raise ScenarioError(
-        f"model {model} takes sequences of tokens, data {data.name} are none; use data of tokens, or model mlp"
-    )
+    if data.kind != "tokens":
+        raise ScenarioError(
+            f"model {model} takes sequences of tokens, data {data.name} are none; use data of tokens, or model mlp"
+        )
+    _agree(model, data, "sequence", options.sequence, data.input_shape[0])
+    _agree(model, data, "vocabulary", options.vocabulary, data.outputs)
+    return data.input_shape[0], data.outputs
 
 
 def _agree(model: str, data: DataSpec, name: str, given: int, has: int) -> None:

@@ -35,6 +35,10 @@ def cnn(options: Cnn, data: DataSpec | None) -> Network:
     if data is not None:
         _require_samples_in_and_out("cnn", data)
         inputs, outputs = data.input_elements, data.output_elements
+        if len(data.input_shape) == 3 and data.input_shape[0] != 1:
+            raise ScenarioError(
+                f"model cnn needs grey images; data {data.name} have {data.input_shape[0]} channels, use lenet5"
+            )
     side = math.isqrt(inputs)
     if side * side != inputs:
         raise ScenarioError(f"model cnn needs square images; {inputs} input elements are no square, use an mlp")
@@ -57,3 +61,5 @@ def _require_samples_in_and_out(model: str, data: DataSpec) -> None:
         raise ScenarioError(
             f"data quadratic are a function of the parameters, not samples for model {model}; use model quadratic"
         )
+    if data.kind == "tokens":
+        raise ScenarioError(f"data {data.name} are sequences of tokens, not numbers for model {model}; use model gpt")

@@ -1,0 +1,139 @@
+"""Forward and backward through a part of a chain of blocks, however its blocks are written.
+
+What a forward pass keeps shares nothing with the parameters and inputs that it was given, nor with the outputs that it
+gives to another part: a scheme may change them before the backward pass. A block's arithmetic is the same wherever the
+chain is cut, so cutting changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from parasim.learning.modules import apply_operators
+from parasim.learning.networks import ACTIVATIONS, block_math
+from parasim.program.model import Part
+from parasim.workload.blocks import Network
+from parasim.workload.unit import Unit
+
+__all__ = ["BlockChain", "Chain", "Graph", "KeptInputs", "UnitChain", "chain_of"]
+
+
+class Chain(Protocol):
+    """Blocks one after the other; inputs, outputs and their gradients have a row per sample."""
+
+    def forward(
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+    ) -> tuple[torch.Tensor, Any]:
+        """Outputs, and what backward needs; without `record` backward is impossible."""
+
+    def backward(self, part: Part, kept: Any, flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Gradients of the inputs (of the first part: of no meaning) and, block by block, of the parameters, flat."""
+
+
+def chain_of(network: Network, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> Chain:
+    """Make the chain of a network; `hessian` and `optimum` are those of quadratic data."""
+    units = [block for block in network.blocks if isinstance(block, Unit)]
+    if units:
+        assert len(units) == len(network.blocks)
+        return UnitChain(units)
+    return BlockChain(network, hessian, optimum)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptInputs:
+    """Of each block, its activated inputs and its weights."""
+
+    inputs: list[torch.Tensor]
+    weights: list[torch.Tensor]
+
+
+class BlockChain:
+    """Blocks whose backward pass is written out (`parasim.learning.networks`), activation functions between them."""
+
+    def __init__(self, network: Network, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> None:
+        self._blocks = [block_math(block, hessian, optimum) for block in network.blocks]
+        self._activation = ACTIVATIONS[network.activation]
+
+    def forward(
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+    ) -> tuple[torch.Tensor, KeptInputs]:
+        """Keep copies of activated inputs and of weights, recording or not."""
+        x = inputs
+        kept = KeptInputs([], [])
+        offsets = part.model.offsets
+        for i in range(part.start, part.stop):
+            block = self._blocks[i]
+            w = parameters[offsets[i] - part.offset : offsets[i + 1] - part.offset].clone().view(block.shape)
+            h = x.clone() if i == 0 else self._activation.apply(x)
+            x = block.forward(h, w)
+            kept.inputs.append(h)
+            kept.weights.append(w)
+        return x, kept
+
+    def backward(self, part: Part, kept: KeptInputs, flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Block by block, the last first."""
+        gradients = []
+        for i in reversed(range(part.start, part.stop)):
+            inputs, weights = kept.inputs[i - part.start], kept.weights[i - part.start]
+            downstream, steepest = self._blocks[i].backward(flow, inputs, weights, i > 0)
+            gradients.append(steepest.view(-1))
+            if downstream is not None:
+                flow = self._activation.backward(downstream, inputs)
+        return flow, gradients[::-1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """What automatic differentiation recorded of a unit: its outputs, and what they were computed from."""
+
+    inputs: torch.Tensor
+    parameters: list[torch.Tensor]
+    outputs: torch.Tensor
+
+
+class UnitChain:
+    """Units of operators, each differentiated on its own: no graph goes across the border of a unit."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._units = units
+        self._parameters = [unit.cost.parameters for unit in units]
+
+    def forward(
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+    ) -> tuple[torch.Tensor, list[Graph]]:
+        """Keep the graph of every unit, on copies of the inputs and of the parameters."""
+        x = inputs.clone()
+        kept: list[Graph] = []
+        place = 0
+        with torch.set_grad_enabled(record):
+            for i in range(part.start, part.stop):
+                unit = self._units[i]
+                leaves = []
+                for parameter in self._parameters[i]:
+                    values = parameters[place : place + parameter.elements].clone().view(parameter.shape)
+                    leaves.append(values.requires_grad_(record))
+                    place += parameter.elements
+                if record and i > 0:
+                    x.requires_grad_()
+                outputs = apply_operators(unit.operators, x.view(-1, *unit.entering), iter(leaves))
+                if record:
+                    kept.append(Graph(x, leaves, outputs))
+                x = outputs.detach().contiguous().view(len(inputs), -1)
+        return (x if part.is_last else x.clone()), kept
+
+    def backward(self, part: Part, kept: list[Graph], flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Unit by unit, the last first; what was recorded stays, so it can be done again."""
+        gradients = []
+        for i, graph in zip(reversed(range(part.start, part.stop)), reversed(kept), strict=True):
+            wanted = [*([graph.inputs] if i > 0 else []), *graph.parameters]
+            if not wanted:
+                continue
+            found = list(torch.autograd.grad(graph.outputs, wanted, flow.view_as(graph.outputs), retain_graph=True))
+            if i > 0:
+                flow = found.pop(0)
+            gradients += [gradient.reshape(-1) for gradient in reversed(found)]
+        return flow, gradients[::-1]
