@@ -14,6 +14,7 @@ __all__ = [
     "ParasimError",
     "ProgramError",
     "ScenarioError",
+    "ScenarioWarning",
 ]
 
 
@@ -23,6 +24,10 @@ class ParasimError(Exception):
 
 class ScenarioError(ParasimError, ValueError):
     """The user's input is wrong; the message is one line, ``file:line:column: key: what (what to do)``."""
+
+
+class ScenarioWarning(UserWarning):
+    """Something of the user's input has no effect; the message is one line that says where and what."""
 
 
 class ProgramError(ParasimError):

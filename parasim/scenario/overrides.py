@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from parasim.errors import ScenarioError
+from parasim.scenario.kinds import leave_out_former
 from parasim.scenario.reader import MAX_DEPTH, Key, Places, Tree, read_value, show_path
 
 __all__ = ["Override", "apply_overrides", "apply_variant", "read_override", "split_variants"]
@@ -24,10 +25,14 @@ class Override(NamedTuple):
 
 
 def apply_overrides(tree: Tree, overrides: Sequence[Override]) -> Tree:
-    """Apply overrides of the command line in their order, to a copy; an override to `null` removes the key."""
+    """Apply overrides of the command line in their order, to a copy; an override to `null` removes the key.
+
+    Where they change the kind of a section, options of its former kind are left out (parasim/scenario/kinds.py).
+    """
     result = _copied(tree)
     for path, value, place in overrides:
         _put(result, path, value, place, {})
+    leave_out_former(tree, result)
     return result
 
 
@@ -68,7 +73,7 @@ def _no_places(tree: Tree) -> Places:
 
 
 def apply_variant(rest: Tree, part: Tree, name: str | int) -> Tree:
-    """Apply the overrides of one variant to a copy of the rest of the document."""
+    """Apply the overrides of one variant to a copy of the rest of the document, as `apply_overrides` does."""
     here: Key = ("variants", name)
     result = _copied(rest)
     if not isinstance(part.data, dict):
@@ -77,6 +82,7 @@ def apply_variant(rest: Tree, part: Tree, name: str | int) -> Tree:
         path = _path(str(key), part.places.of_key((*here, key)))
         inner = _places_below(part.places, (*here, key), path)
         _put(result, path, value, part.places.of_value((*here, key)), inner)
+    leave_out_former(rest, result)
     return result
 
 
