@@ -111,7 +111,7 @@ class LogNormal:
         from scipy.special import ndtr
 
         with np.errstate(divide="ignore"):
-            return ndtr(-(np.log(np.asarray(x) / self.mean) / self.sigma + self.sigma / 2))
+            return ndtr(-(np.log(np.maximum(np.asarray(x), 0.0) / self.mean) / self.sigma + self.sigma / 2))
 
     def exceeded(self, tail: Any) -> Any:
         """exp(-sigma z(tail) - sigma**2 / 2), z the quantile of the normal law."""
@@ -261,7 +261,7 @@ class Mixture:
 
         parts = np.array([law.exceeded(tail) for law in self.laws])
         low, high = parts.min(axis=0), parts.max(axis=0)
-        while np.any(high - low > 1e-14 * high):
+        while np.any(high - low > 1e-12 * high):
             middle = (low + high) / 2
             if np.all((middle == low) | (middle == high)):
                 break

@@ -1,8 +1,8 @@
 """The survey's setting: a network of fully connected layers of one width, and what schemes cost on it.
 
 L layers of width n, a mini-batch of b samples, N workers, single precision (4 bytes). Biases, non-linearities, the
-loss, updates and reductions are left out. With c seconds per FLOP one step on one device takes 6 b L n**2 c; parameters have
-4 L n**2 bytes, activations at a boundary 4 b n.
+loss, updates and reductions are left out. With c seconds per FLOP one step on one device takes 6 b L n**2 c; parameters
+have 4 L n**2 bytes, activations at a boundary 4 b n.
 
 References
 ----------
