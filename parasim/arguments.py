@@ -13,7 +13,7 @@ __all__ = ["Verb", "parse"]
 
 Verb = Callable[[argparse.Namespace], None]
 
-_WITHOUT_FILE = ("schemes", "schema")
+_WITHOUT_FILE = ("schemes", "models", "schema")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +79,14 @@ def _execute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
 
 
-_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"run": _run, "execute": _execute}
+def _models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", help="a kind of model, or a scenario file (default: list the kinds)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in batch_size=32 dtype=float16 size=64")
+    parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
+    parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
+
+
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"run": _run, "execute": _execute, "models": _models}
 """What a verb takes beyond that."""
 
 

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parasim.arguments import Verb, parse
@@ -16,7 +17,7 @@ from parasim.errors import DeadlockError, ParasimError, ScenarioError
 
 if TYPE_CHECKING:
     from parasim.metrics.result import Result
-    from parasim.scenario.model import Scenario
+    from parasim.scenario.model import Scenario, Workload
 
 __all__ = ["main"]
 
@@ -71,6 +72,22 @@ def schemes(arguments: argparse.Namespace) -> None:
     print(json_text([scheme_entry(scheme) for scheme in chosen]) if arguments.json else schemes_list(chosen))
 
 
+def models(arguments: argparse.Namespace) -> None:
+    """List the models with their papers, or show the layers of one (of a kind, or of a scenario)."""
+    from parasim.report.models import layers_entry, layers_text, models_entries, models_text
+    from parasim.report.output import json_text
+
+    if arguments.file is None:
+        print(json_text(models_entries()) if arguments.json else models_text())
+        return
+    entries: list[dict[str, Any]] = []
+    for workload in _workloads(arguments):
+        if (entry := layers_entry(workload)) not in entries:
+            entries.append(entry)
+    text = "\n\n".join(map(layers_text, entries))
+    print(json_text(entries[0] if len(entries) == 1 else entries) if arguments.json else text)
+
+
 def schema(arguments: argparse.Namespace) -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from parasim.scenario.schema import schema_text
@@ -99,6 +116,18 @@ def _load(arguments: argparse.Namespace) -> list[Scenario]:
     return load_all(arguments.file, arguments.overrides, allow_code=arguments.allow_code)
 
 
+def _workloads(arguments: argparse.Namespace) -> list[Workload]:
+    """Those of a scenario file, or of a kind of model alone; its code may come from where the command is given."""
+    from parasim.scenario.workload import workload_of_kind
+
+    of = Path(arguments.file)
+    if of.suffix in (".yaml", ".yml") or of.is_file():
+        return [scenario.workload for scenario in _load(arguments)]
+    if arguments.variant is not None:
+        raise ScenarioError(f"--variant: {of} is no scenario file and has no variants; leave it out")
+    return [workload_of_kind(arguments.file, arguments.overrides, Path() if arguments.allow_code else None)]
+
+
 def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
     """Load, run and show the variants of a file."""
     from parasim.report import output
@@ -125,6 +154,7 @@ VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
     "schemes": schemes,
+    "models": models,
     "schema": schema,
     "validate": validate,
 }

@@ -147,7 +147,7 @@ def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFix
     ("words", "line"),
     [
         (["rnu", "x"], "parasim: unknown verb 'rnu' (did you mean 'run'?)"),
-        (["zzz"], "parasim: unknown verb 'zzz' (verbs: run, execute, schemes, schema, validate)"),
+        (["zzz"], f"parasim: unknown verb 'zzz' (verbs: {', '.join(VERBS)})"),
         (["run"], "parasim run: the following arguments are required: file (see parasim run --help)"),
         (["run", "FILE", "--jsn"], "parasim run: unrecognized arguments: --jsn (see parasim run --help)"),
         (["--jsn"], "parasim: unrecognized arguments: --jsn (see parasim --help)"),

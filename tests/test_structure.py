@@ -39,7 +39,7 @@ BELOW = {
         "theory",
         "trace",
     },
-    "report": {"cluster", "errors", "metrics", "program", "scenario", "trace", "units"},
+    "report": {"cluster", "errors", "metrics", "program", "scenario", "trace", "units", "workload"},
     "arguments": {"errors"},
     "cli": {"arguments", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
 }
@@ -55,6 +55,7 @@ LIBRARIES = {
     "simulation": {"scipy", "simpy"},
     "learning": {"PIL", "numpy", "sklearn", "torch"},
     "trace": {"pandas"},
+    "workload": {"torch"},
 }
 """Libraries beyond the standard one that a room may import, where it matters."""
 
