@@ -15,7 +15,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
-from parasim.study.build import device_facts, identity
+from parasim.study.build import data_facts, device_facts, identity
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "execute", "outcome_of", "run_cast"]
 
 
-_IMPORTS = {"digits": ("sklearn.datasets",)}
+_IMPORTS = {"digits": ("sklearn.datasets",), "image_folder": ("PIL.Image",)}
 """What takes long to import, by kind of data."""
 
 
@@ -136,6 +136,7 @@ def execute(
         batch_size=scenario.workload.batch_size,
         seed=run.seed,
         **device_facts(scenario.cluster.build().hosts, scenario.placement),
+        data=data_facts(scenario),
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
         batches_per_step=scheme.pipelines(),

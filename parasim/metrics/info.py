@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,9 @@ class RunInfo:
         Seed of all draws; do all costs come from a fitted profile?
     data_sheets
         Devices whose numbers are those of a data sheet, each with the type it computes in and the document.
+    data
+        Of the data that decide the model's sizes and are trained on: `kind`, and `synthetic` (were they generated?);
+        None without data.
     events
         Events that the simulator handled (0 for a real run).
     wall_seconds, simulation_seconds
@@ -45,6 +49,7 @@ class RunInfo:
     seed: int = 0
     calibrated: bool = False
     data_sheets: tuple[str, ...] = ()
+    data: Mapping[str, str | bool] | None = None
     events: int = 0
     wall_seconds: float = 0.0
     simulation_seconds: float = 0.0

@@ -57,6 +57,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "samples_per_second": batches * info.batch_size / seconds if seconds else None,
         **figures(team, steps, seconds, "_per_worker"),
         "staleness": staleness_of(trace).overall.as_dict(),
+        "data": None if info.data is None else dict(info.data),
         "loss": first_and_last_loss(trace),
         "updates": max((actor.updates for actor in actors), default=0),
         "lost_updates": sum(actor.lost_updates for actor in actors),

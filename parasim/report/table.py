@@ -64,6 +64,7 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
     ]
     if learned:
         lines.append("loss: of the first step -> of the last.")
+        lines += _synthetic(summaries)
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
@@ -75,6 +76,17 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
             what = f"the device is described by {source}, not by measurements of a machine"
             lines.append(f"UNCALIBRATED{which}: {what}{':' if rows is by_sheets else '.'}")
     return lines + [f"  {sheet}" for sheet in dict.fromkeys(sheet for row in by_sheets for sheet in row["data_sheets"])]
+
+
+def _synthetic(summaries: Sequence[Summary]) -> list[str]:
+    """A line if a loss that is shown is not of real data."""
+    learned = [summary for summary in summaries if _loss(summary) != _NONE]
+    found = [data["kind"] for summary in learned if (data := summary.get("data")) and data["synthetic"]]
+    if not found:
+        return []
+    which = "" if len(found) == len(learned) else f" ({len(found)} of {len(learned)} losses)"
+    kinds = ", ".join(dict.fromkeys(found))
+    return [f"SYNTHETIC DATA{which}: the loss is of generated data ({kinds}), not of a real data set."]
 
 
 def _too_large(summary: Summary) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from parasim.program.cast import Cast
 from parasim.program.context import Context
@@ -21,6 +22,7 @@ __all__ = [
     "build_cast",
     "build_context",
     "build_learner",
+    "data_facts",
     "device_facts",
     "identity",
     "speeds_of_ranks",
@@ -41,13 +43,18 @@ def identity(scenario: Scenario) -> dict[str, int | str]:
         "workers": scheme.options.workers,
         "options": _text(asdict(scheme.options)),
         "model": _text([workload.model_kind, dict(workload.model_options)]),
-        "data": _text([workload.data_kind, dict(workload.data_options)]),
+        "data": _text([workload.data_kind, _portable(workload.data_options)]),
         "batch_size": workload.batch_size,
         "dtype": workload.dtype,
         "optimizer": _text([scenario.optimizer.kind, dict(scenario.optimizer.options)]),
         "steps": run.steps,
         "seed": run.seed,
     }
+
+
+def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of data, a path by its last name alone: on another machine the same files may lie elsewhere."""
+    return {name: Path(value).name if name == "path" else value for name, value in options.items()}
 
 
 def _text(value: object) -> str:
@@ -66,6 +73,12 @@ class DeviceFacts(TypedDict):
     calibrated: bool
     data_sheets: tuple[str, ...]
     device_memory_bytes: tuple[float, ...]
+
+
+def data_facts(scenario: Scenario) -> dict[str, str | bool] | None:
+    """What `RunInfo` says of the data; None without data."""
+    data = scenario.workload.data
+    return None if data is None else {"kind": data.name, "synthetic": data.synthetic}
 
 
 def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts:
