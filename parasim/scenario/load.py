@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parasim.errors import ScenarioError
-from parasim.scenario.check import MAX_INTEGER, Section, shorten, suggestion
+from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
+from parasim.scenario.documents import MAX_NAME, read_documents
 from parasim.scenario.model import Execute, Run, Scenario
-from parasim.scenario.overrides import apply_overrides, apply_variant, read_override, split_variants
-from parasim.scenario.reader import Places, Tree, read_file
+from parasim.scenario.overrides import apply_overrides, read_override
+from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
 from parasim.scenario.workload import read_workload, without_code
 
-__all__ = ["TOP_LEVEL", "from_document", "load", "load_all"]
+__all__ = ["TOP_LEVEL", "from_document", "load", "load_all", "scenario_of"]
 
 TOP_LEVEL = {
     "name": "what the scenario is, for reports (default: the file's name)",
@@ -28,10 +28,8 @@ TOP_LEVEL = {
     "execute": "how `parasim execute` runs it for real",
     "variants": "name -> overrides; the file then holds a scenario per variant",
 }
-_MAX_VARIANTS = 500
 _MAX_ALL_ACTORS = 1_000_000
 _MAX_ALL_LAYERS = 50_000
-_MAX_NAME = 200
 _MAX_TRAINED = 2**31
 _MAX_FLOPS = 1e30
 
@@ -57,45 +55,33 @@ def load(
     ScenarioError
         If anything in the file or an override is wrong; or if the file has variants and none is chosen.
     """
-    tree = read_file(path)
+    documents = read_documents(path, variant)
     read = [read_override(text) for text in overrides]
-    names = _variants(tree)
-    if not names:
-        if variant is not None:
-            raise ScenarioError(f"{tree.places.source}: has no variants, so no '{variant}': leave the variant out")
-        return _scenario(apply_overrides(tree, read), "", allow_code)
-    listed = ", ".join(map(str, names))
-    if variant is None:
-        raise tree.places.error(
+    if variant is None and "" not in documents.variants:
+        listed = ", ".join(documents.variants)
+        raise documents.whole.places.error(
             ("variants",),
-            f"the file holds {len(names)} scenarios: choose variant= one of {listed}, or use load_all",
+            f"the file holds {len(documents.variants)} scenarios: choose variant= one of {listed}, or use load_all",
             at_key=True,
         )
-    chosen = next((name for name in names if str(name) == variant), None)
-    if chosen is None:
-        what = f"has no variant {shorten(variant)}{suggestion(variant, names)}"
-        raise tree.places.error(("variants",), what, at_key=True)
-    rest, parts = split_variants(tree)
-    return _scenario(apply_overrides(apply_variant(rest, parts[chosen], chosen), read), variant, allow_code)
+    (name, tree), *_ = documents.variants.items()
+    return scenario_of(apply_overrides(tree, read), name, allow_code=allow_code)
 
 
 def load_all(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> list[Scenario]:
     """Read every variant of a file, or its one scenario; raises as :func:`load` does."""
-    tree = read_file(path)
+    documents = read_documents(path)
     read = [read_override(text) for text in overrides]
-    if not _variants(tree):
-        return [_scenario(apply_overrides(tree, read), "", allow_code)]
-    rest, parts = split_variants(tree)
     scenarios: list[Scenario] = []
     actors = layers = 0
-    for name, part in parts.items():
-        scenarios.append(_scenario(apply_overrides(apply_variant(rest, part, name), read), str(name), allow_code))
+    for name, tree in documents.variants.items():
+        scenarios.append(scenario_of(apply_overrides(tree, read), name, allow_code=allow_code))
         actors += len(scenarios[-1].placement)
         layers += len(scenarios[-1].workload.model.layers)
         if len(scenarios) > 1 and (actors > _MAX_ALL_ACTORS or layers > _MAX_ALL_LAYERS):
             what = f"{actors} actors and {layers} layers up to here are too many for one file (the limits: "
             what += f"{_MAX_ALL_ACTORS} and {_MAX_ALL_LAYERS}): choose one variant, or take some out"
-            raise tree.places.error(("variants", name), what, at_key=True)
+            raise documents.whole.places.error(("variants", name), what, at_key=True)
     return scenarios
 
 
@@ -104,24 +90,11 @@ def from_document(document: Mapping[str, Any], source: str = "document") -> Scen
 
     It runs no code: a scenario's document holds the layers of a module that was read, not its factory.
     """
-    return _scenario(Tree(dict(document), Places(source, {}, {})), "", allow_code=False)
+    return scenario_of(Tree(dict(document), Places(source, {}, {})))
 
 
-def _variants(tree: Tree) -> list[str | int]:
-    if "variants" not in tree.data:
-        return []
-    section = Section(tree.data, (), tree.places).section("variants", example="{ring: {scheme.kind: allreduce}}")
-    if not section.data:
-        raise section.error(None, "is empty: name a variant, or remove it")
-    if len(section.data) > _MAX_VARIANTS:
-        raise section.error(None, f"has {len(section.data)} variants; the limit is {_MAX_VARIANTS}")
-    for name in section.data:
-        if not 0 < len(str(name)) <= _MAX_NAME or not str(name).isprintable():
-            raise section.error(name, f"a variant's name has 1 to {_MAX_NAME} printable characters", at_key=True)
-    return list(section.data)
-
-
-def _scenario(tree: Tree, variant: str, allow_code: bool) -> Scenario:
+def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> Scenario:
+    """Check a document, as `read_documents` gives it and overrides change it; raises as :func:`load` does."""
     top = Section(tree.data, (), tree.places)
     top.only(TOP_LEVEL)
     name = _name(top, variant)
@@ -156,9 +129,9 @@ def _scenario(tree: Tree, variant: str, allow_code: bool) -> Scenario:
 def _name(top: Section, variant: str) -> str:
     name = top.data.get("name", Path(top.places.source).stem)
     whole = f"{name} [{variant}]" if variant else name
-    if not isinstance(name, str) or not name.strip() or len(whole) > _MAX_NAME or not name.isprintable():
+    if not isinstance(name, str) or not name.strip() or len(whole) > MAX_NAME or not name.isprintable():
         with_variant = ", the variant's included" if variant else ""
-        what = f"must be a text of 1 to {_MAX_NAME} printable characters{with_variant}"
+        what = f"must be a text of 1 to {MAX_NAME} printable characters{with_variant}"
         raise top.error("name", f"{shorten(name)} {what}")
     return str(whole)
 
