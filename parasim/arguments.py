@@ -47,7 +47,8 @@ def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argpar
         close = difflib.get_close_matches(name, verbs, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"verbs: {', '.join(verbs)}"
         raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
-    return verbs[name], _parser_of(name, verbs[name]).parse_intermixed_args(words[1:])
+    words = ["--timeline=" if word == "--timeline" else word for word in words[1:]]  # its value only comes after "="
+    return verbs[name], _parser_of(name, verbs[name]).parse_intermixed_args(words)
 
 
 def _parser_of(name: str, verb: Verb) -> _Parser:
@@ -72,11 +73,21 @@ def _scenario_file(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
     parser.add_argument("--theory", action="store_true", help="show closed forms beside the simulated figures")
+    _timeline(parser)
 
 
 def _execute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beside-simulated", action="store_true", help="show the simulated run in the next row")
     parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
+    _timeline(parser)
+
+
+def _timeline(parser: argparse.ArgumentParser) -> None:
+    what = "draw who did what when: FILE.png, FILE.svg, and FILE.trace.json for ui.perfetto.dev (default: timeline)"
+    parser.add_argument("--timeline", metavar="[=FILE]", help=what)
+    parser.add_argument("--from-step", type=int, metavar="N", help="first step of the picture (default: after warm-up)")
+    parser.add_argument("--to-step", type=int, metavar="N", help="last step of it (default: while it stays legible)")
+    parser.add_argument("--actors", type=int, metavar="N", help="draw at most N actors (default: 16)")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

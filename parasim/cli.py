@@ -141,12 +141,32 @@ def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], 
         output.claim_folder(arguments.out, "--out")
     if getattr(arguments, "record", None):
         output.claim_folder(os.path.dirname(arguments.record) or ".", "--record")
+    timelines = _timelines(arguments, scenarios)
     results = [(scenario, result) for scenario in output.progress(doing, scenarios) for result in runs(scenario)]
     if not results:
         return
     if arguments.out:
         output.write_results(results, arguments.out)
     print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
+    if timelines:
+        print(timelines(results), file=sys.stderr if arguments.json else sys.stdout)
+
+
+def _timelines(arguments: argparse.Namespace, scenarios: list[Scenario]) -> Callable[[Any], str] | None:
+    """What writes the timelines of results and says where; None if none were asked for. Checked before runs."""
+    from parasim.report.timeline import Selection, prepared
+
+    if arguments.timeline is None:
+        for option, value in (
+            ("from-step", arguments.from_step),
+            ("to-step", arguments.to_step),
+            ("actors", arguments.actors),
+        ):
+            if value is not None:
+                raise ScenarioError(f"--{option} is of a timeline: add --timeline")
+        return None
+    selection = Selection(arguments.from_step, arguments.to_step, arguments.actors)
+    return prepared(scenarios, arguments.timeline or os.path.join(arguments.out or "", "timeline"), selection)
 
 
 # the way in ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["claim_folder", "json_text", "progress", "results_json", "results_text", "write_results"]
+__all__ = ["Runs", "claim_folder", "json_text", "progress", "results_json", "results_text", "suffixes", "write_results"]
 
 Runs = Sequence[tuple["Scenario", "Result"]]
 
@@ -69,17 +69,21 @@ def write_results(runs: Runs, folder: str) -> None:
     from parasim.trace.table import Trace
 
     write_atomic(Path(folder, "summary.json"), (json_text(results_json(runs)) + "\n").encode())
-    taken: set[str] = set()
+    for (_, result), suffix in zip(runs, suffixes(runs), strict=True):
+        if isinstance(result.trace, Trace):  # run: {trace: aggregate} keeps no rows
+            result.trace.to_csv(Path(folder, f"trace{suffix}.csv"))
+
+
+def suffixes(runs: Runs) -> list[str]:
+    """What tells the files of several runs apart: "-VARIANT-CLOCK", made fit for file names; "" for a single run."""
+    if len(runs) == 1:
+        return [""]
+    taken: list[str] = []
     for number, (scenario, result) in enumerate(runs):
-        if not isinstance(result.trace, Trace):
-            continue  # run: {trace: aggregate} keeps no rows
-        name = "trace.csv"
-        if len(runs) > 1:
-            words = f"{scenario.variant or scenario.name}-{result.summary['clock']}"
-            stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", words)[:80]
-            name = f"trace-{stem}.csv" if stem not in taken else f"trace-{stem}-{number}.csv"
-            taken.add(stem)
-        result.trace.to_csv(Path(folder, name))
+        words = f"{scenario.variant or scenario.name}-{result.summary['clock']}"
+        stem = "-" + re.sub(r"[^A-Za-z0-9_.=-]+", "_", words)[:80]
+        taken.append(stem if stem not in taken else f"{stem}-{number}")
+    return taken
 
 
 def progress(doing: str, scenarios: Sequence[Scenario]) -> Iterator[Scenario]:
