@@ -32,7 +32,7 @@ def factory_layers(options: Module, data: DataSpec | None, folder: Path | None) 
     Parameters
     ----------
     options
-        Names the factory and its inputs; without `input`, a sample is a vector of the data's elements.
+        Names the factory and its inputs; without `input`, a sample has the data's shape.
     data
         What the module must fit, if not None.
     folder
@@ -49,7 +49,7 @@ def factory_layers(options: Module, data: DataSpec | None, folder: Path | None) 
             f"model module runs the code of {options.factory}; if you trust it, allow it: --allow-code on the command "
             "line, allow_code=True in parasim.load"
         )
-    shape = options.input or ((data.input_elements,) if data else ())
+    shape = options.input or (data.input_shape if data else ())
     if not shape:
         raise ScenarioError("model module: input is missing; write the shape of one sample, as in input: [3, 224, 224]")
     where = options.factory

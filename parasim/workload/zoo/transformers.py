@@ -32,6 +32,7 @@ from parasim.workload.zoo.ends import Tokens, chain, token_ends
 
 __all__ = ["Bert", "Gpt", "Gpt2", "bert", "gpt", "gpt2"]
 
+_GPT2_TOKENS = 50_257
 _TIED = "outputs share the weights of the token vectors, as published; to train it: false"
 
 
@@ -87,7 +88,7 @@ def _decoder(
 
 def gpt(options: Gpt, data: DataSpec | None) -> Network:
     """Token and position vectors, blocks, and the next token at every position."""
-    tokens, vocabulary = token_ends("gpt", options, 1024, 50_257, data)
+    tokens, vocabulary = token_ends("gpt", options, 1024, _GPT2_TOKENS, data)
     return _decoder("gpt", tokens, tokens, vocabulary, options.layers, options.hidden, options.heads, options.tied)
 
 
@@ -96,8 +97,12 @@ def gpt2(size: str, layers: int, hidden: int, heads: int) -> Callable[[Gpt2, Dat
     name = f"gpt2-{size}"
 
     def build(options: Gpt2, data: DataSpec | None) -> Network:
-        given = Tokens(sequence=options.sequence, vocabulary=50_257)
-        tokens, vocabulary = token_ends(name, given, 1024, 50_257, data)
+        tokens, vocabulary = token_ends(name, Tokens(sequence=options.sequence), 1024, _GPT2_TOKENS, data)
+        if data is not None and vocabulary != _GPT2_TOKENS:
+            raise ScenarioError(
+                f"model {name} knows {_GPT2_TOKENS} kinds of tokens, but data {data.name} have {vocabulary}; use model "
+                f"gpt, with layers: {layers}, hidden: {hidden}, heads: {heads} if it shall be as large"
+            )
         return _decoder(name, tokens, 1024, vocabulary, layers, hidden, heads, options.tied)
 
     return build
