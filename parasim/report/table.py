@@ -8,10 +8,10 @@ from typing import Any
 from parasim.report.text import Column, shortened, table
 from parasim.units import format_quantity
 
-__all__ = ["results_table"]
+__all__ = ["NONE", "WIDTH", "count", "results_columns", "results_footer", "results_table"]
 
 WIDTH = 120
-_NONE = "-"
+NONE = "-"
 
 Summary = Mapping[str, Any]
 
@@ -28,15 +28,20 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
     title
         A line above the table, if not empty.
     """
-    learned = any(_loss(summary) != _NONE for summary in summaries)
+    lines = [shortened(title, WIDTH), ""] if title else []
+    return "\n".join([*lines, *table(results_columns(summaries, labels), WIDTH), "", *results_footer(summaries)])
+
+
+def results_columns(summaries: Sequence[Summary], labels: Sequence[str]) -> list[Column]:
+    """The columns of that table; the first one holds the labels."""
     clocks = [str(summary["clock"]) for summary in summaries]
-    columns = [
+    return [
         Column("scenario", list(labels), least=4),
         Column("scheme", [str(summary["scheme"]) for summary in summaries], least=9),
         *([Column("clock", clocks, least=9)] if len(set(clocks)) > 1 else []),
         Column("workers", [str(summary["workers"]) for summary in summaries]),
         Column("time per\nstep", [_quantity(summary["seconds_per_step"], "seconds") for summary in summaries]),
-        Column("samples\nper s", [_count(summary["samples_per_second"]) for summary in summaries]),
+        Column("samples\nper s", [count(summary["samples_per_second"]) for summary in summaries]),
         *(
             Column(share, [_percent(summary["shares"], share) for summary in summaries], narrow=narrow)
             for share, narrow in (("compute", "com-\npute"), ("transfer", "trans-\nfer"), ("wait", ""))
@@ -44,25 +49,23 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
         Column("sent per\nstep", [_quantity(s["bytes_sent_per_worker_per_step"], "bytes") for s in summaries]),
         Column(
             "messages\nper step",
-            [_count(summary["messages_sent_per_worker_per_step"]) for summary in summaries],
+            [count(summary["messages_sent_per_worker_per_step"]) for summary in summaries],
             narrow="mes-\nsages",
         ),
         Column("staleness\nmean (max)", [_staleness(summary) for summary in summaries]),
-        *([Column("loss", [_loss(summary) for summary in summaries])] if learned else []),
+        *([Column("loss", [_loss(summary) for summary in summaries])] if _learned(summaries) else []),
         Column("memory", [_quantity(summary["memory_bytes_per_worker"], "bytes") for summary in summaries]),
     ]
-    lines = [shortened(title, WIDTH), ""] if title else []
-    return "\n".join([*lines, *table(columns, WIDTH), "", *_footer(summaries, learned)])
 
 
-def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
+def results_footer(summaries: Sequence[Summary]) -> list[str]:
     """Sentences that explain the columns, and marks of what is not calibrated."""
     lines = [
         "compute, transfer, wait: how a worker's main line of work spends its time; they sum to 100 %.",
         "sent, messages: payload that a worker sends per step. memory: most that it held. All are means over workers.",
         "staleness: changes of the parameters between their reading and the use of the gradient computed from them.",
     ]
-    if learned:
+    if _learned(summaries):
         lines.append("loss: of the first step -> of the last.")
         lines += _synthetic(summaries)
     lines += [line for summary in summaries if (line := _too_large(summary))]
@@ -80,13 +83,17 @@ def _footer(summaries: Sequence[Summary], learned: bool) -> list[str]:
 
 def _synthetic(summaries: Sequence[Summary]) -> list[str]:
     """A line if a loss that is shown is not of real data."""
-    learned = [summary for summary in summaries if _loss(summary) != _NONE]
+    learned = [summary for summary in summaries if _loss(summary) != NONE]
     found = [data["kind"] for summary in learned if (data := summary.get("data")) and data["synthetic"]]
     if not found:
         return []
     which = "" if len(found) == len(learned) else f" ({len(found)} of {len(learned)} losses)"
     kinds = ", ".join(dict.fromkeys(found))
     return [f"SYNTHETIC DATA{which}: the loss is of generated data ({kinds}), not of a real data set."]
+
+
+def _learned(summaries: Sequence[Summary]) -> bool:
+    return any(_loss(summary) != NONE for summary in summaries)
 
 
 def _too_large(summary: Summary) -> str:
@@ -99,13 +106,13 @@ def _too_large(summary: Summary) -> str:
 
 
 def _quantity(value: float | None, dimension: str) -> str:
-    return _NONE if value is None else format_quantity(value, dimension)
+    return NONE if value is None else format_quantity(value, dimension)
 
 
-def _count(value: float | None) -> str:
+def count(value: float | None) -> str:
     """A number to three digits, with k, M, G for thousands."""
     if value is None:
-        return _NONE
+        return NONE
     value = float(f"{value:.3g}")
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
@@ -115,7 +122,7 @@ def _count(value: float | None) -> str:
 
 def _percent(shares: Mapping[str, float] | None, share: str) -> str:
     if not shares or shares.get(share) is None:
-        return _NONE
+        return NONE
     value = 100 * shares[share]
     return "<1%" if 0 < value < 0.5 else f"{value:.0f}%"
 
@@ -123,11 +130,11 @@ def _percent(shares: Mapping[str, float] | None, share: str) -> str:
 def _staleness(summary: Summary) -> str:
     staleness = summary["staleness"]
     if not staleness or staleness.get("mean") is None:
-        return _NONE
-    return f"{_count(staleness['mean'])} ({_count(staleness['max'])})"
+        return NONE
+    return f"{count(staleness['mean'])} ({count(staleness['max'])})"
 
 
 def _loss(summary: Summary) -> str:
     loss = summary["loss"] or {}
     first, last = loss.get("first"), loss.get("last")
-    return _NONE if first is None or last is None else f"{first:.3g}->{last:.3g}"
+    return NONE if first is None or last is None else f"{first:.3g}->{last:.3g}"
