@@ -15,6 +15,7 @@ import torch
 
 from parasim.learning.modules import apply_operators
 from parasim.learning.networks import ACTIVATIONS, block_math
+from parasim.learning.tensors import aligned
 from parasim.program.model import Part
 from parasim.workload.blocks import Network
 from parasim.workload.unit import Unit
@@ -122,7 +123,7 @@ class UnitChain:
                 outputs = apply_operators(unit.operators, x.view(-1, *unit.entering), iter(leaves))
                 if record:
                     kept.append(Graph(x, leaves, outputs))
-                x = outputs.detach().contiguous().view(len(inputs), -1)
+                x = aligned(outputs.detach().contiguous()).view(len(inputs), -1)
         return (x if part.is_last else x.clone()), kept
 
     def backward(self, part: Part, kept: list[Graph], flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -134,6 +135,6 @@ class UnitChain:
                 continue
             found = list(torch.autograd.grad(graph.outputs, wanted, flow.view_as(graph.outputs), retain_graph=True))
             if i > 0:
-                flow = found.pop(0)
+                flow = aligned(found.pop(0).contiguous())
             gradients += [gradient.reshape(-1) for gradient in reversed(found)]
         return flow, gradients[::-1]
