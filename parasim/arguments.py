@@ -13,7 +13,7 @@ __all__ = ["Verb", "parse"]
 
 Verb = Callable[[argparse.Namespace], None]
 
-_WITHOUT_FILE = ("schemes", "models", "schema")
+_WITHOUT_FILE = ("topologies", "schemes", "models", "schema")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,6 +76,14 @@ def _run(parser: argparse.ArgumentParser) -> None:
     _timeline(parser)
 
 
+def _topologies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", help="scenario file (YAML), or a kind of topology; none: list the kinds")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in dimensions=[4,4], of a kind")
+    parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
+    parser.add_argument("--all", action="store_true", help="list every cable, however many there are")
+    parser.add_argument("--out", metavar="DIR", help="draw the cluster there, as PNG and SVG")
+
+
 def _execute(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beside-simulated", action="store_true", help="show the simulated run in the next row")
     parser.add_argument("--record", metavar="FILE", help="write the schedule of the run, for 'run --replay'")
@@ -97,7 +105,12 @@ def _models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
 
 
-_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {"run": _run, "execute": _execute, "models": _models}
+_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _run,
+    "execute": _execute,
+    "topologies": _topologies,
+    "models": _models,
+}
 """What a verb takes beyond that."""
 
 

@@ -88,6 +88,30 @@ def models(arguments: argparse.Namespace) -> None:
     print(json_text(entries[0] if len(entries) == 1 else entries) if arguments.json else text)
 
 
+def topologies(arguments: argparse.Namespace) -> None:
+    """List the kinds of topologies; or the hosts, switches and cables of one cluster, with a picture."""
+    from parasim.report import output
+    from parasim.report.topologies import cluster_entry, cluster_text, kind_entries, kinds_text
+
+    if arguments.file is None:
+        print(output.json_text(kind_entries()) if arguments.json else kinds_text())
+        return
+    from parasim.scenario.sketch import named_clusters
+
+    clusters = named_clusters(arguments.file, arguments.overrides, arguments.variant)
+    if arguments.json:
+        entries = [cluster_entry(name, cluster) for name, cluster in clusters]
+        print(output.json_text(entries[0] if len(entries) == 1 else entries))
+    else:
+        print("\n\n".join(cluster_text(name, cluster, every=arguments.all) for name, cluster in clusters))
+    if arguments.out:
+        from parasim.report.topology_drawing import draw_clusters
+
+        output.claim_folder(arguments.out, "--out")
+        for path in draw_clusters(clusters, arguments.out):
+            print(f"written: {path}", file=sys.stderr)
+
+
 def schema(arguments: argparse.Namespace) -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from parasim.scenario.schema import schema_text
@@ -174,6 +198,7 @@ VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
     "schemes": schemes,
+    "topologies": topologies,
     "models": models,
     "schema": schema,
     "validate": validate,

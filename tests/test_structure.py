@@ -39,7 +39,7 @@ BELOW = {
         "theory",
         "trace",
     },
-    "report": {"cluster", "errors", "metrics", "program", "scenario", "trace", "units", "workload"},
+    "report": {"cluster", "errors", "fields", "metrics", "program", "scenario", "trace", "units", "workload"},
     "arguments": {"errors"},
     "cli": {"arguments", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
 }

@@ -54,11 +54,12 @@ class Dragonfly:
 
     kind: ClassVar[str] = "dragonfly"
     facts: ClassVar[Facts] = Facts(
-        "groups routers hosts_per_router",
-        "groups routers",
-        "N + groups routers (routers-1)/2 + groups (groups-1)/2",
+        {"groups": "g", "routers": "a", "hosts_per_router": "p"},
+        "g a p",
+        "g a",
+        "N + g a(a-1)/2 + g(g-1)/2",
         "5",
-        "min(N/2, (groups/2)^2) global B (groups even)",
+        "min(N/2, (g/2)^2) B",
     )
     groups: int = setting("number of groups", ge=1, le=2048)
     routers: int = setting("switches of each group", ge=1, le=2048)
@@ -90,7 +91,8 @@ class Dragonfly:
         """Cables between two halves made of whole groups, times their bandwidth; no more than half of the hosts send.
 
         Of an odd number of groups, the one in the middle is parted between two of its routers (or within one), which
-        cuts its local cables. Where groups have very few routers, halves that part every group may be joined by less.
+        cuts its local cables. No other halves are joined by less where a router has no more global cables than its
+        group has routers (Kim et al. have half as many); where it has more, halves that part every group may be.
         """
         half, rest = divmod(self.groups, 2)
         crossing = half * half
@@ -117,7 +119,8 @@ class Dragonfly:
         size = math.pi / max(self.groups, 4) * 0.85
         for centre in on_circle(self.groups) if self.groups > 1 else [(0.0, 0.0)]:
             routers += on_circle(self.routers, size * 0.6, centre)
-            hosts += on_circle(self.routers * self.hosts_per_router, size, centre)
+            around = self.routers * self.hosts_per_router
+            hosts += on_circle(around, size, centre, (1 - self.hosts_per_router) / (2 * around))
         return hosts + routers
 
     def _router(self, offset: int) -> int:

@@ -57,7 +57,7 @@ class FatTree:
     """
 
     kind: ClassVar[str] = "fat_tree"
-    facts: ClassVar[Facts] = Facts("k^3/4", "5 k^2/4", "3 N", "6", "N/2 B / (product of oversubscription)")
+    facts: ClassVar[Facts] = Facts({"k": "k", "oversubscription": "r"}, "k^3/4", "5 k^2/4", "3 N", "6", "N/2 B / r")
     k: int = setting("ports of every switch, even (0: by children and parents)", 0, ge=0, le=158)
     children: tuple[int, ...] = setting("nodes below a switch of each level, from the edge up", (), ge=1, le=MAX_HOSTS)
     parents: tuple[int, ...] = setting("switches of each level above a node, from the hosts up", (), ge=1, le=1024)

@@ -35,7 +35,7 @@ class Full:
     """
 
     kind: ClassVar[str] = "full"
-    facts: ClassVar[Facts] = Facts("hosts", "0", "N (N-1)/2", "1", "floor(N/2) ceil(N/2) B")
+    facts: ClassVar[Facts] = Facts({"hosts": "N"}, "N", "0", "N(N-1)/2", "1", "floor(N/2) ceil(N/2) B")
     hosts: int = setting("number of hosts", ge=1, le=1500)
 
     def __post_init__(self) -> None:

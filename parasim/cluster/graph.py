@@ -41,7 +41,7 @@ class Graph:
     """
 
     kind: ClassVar[str] = "graph"
-    facts: ClassVar[Facts] = Facts("nodes that are no switches", "nodes", "edges", "measured", "no closed formula")
+    facts: ClassVar[Facts] = Facts({}, "in the file", "in the file", "edges", "measured", "no closed formula")
     file: str = setting("GraphML or node-link JSON file, relative to the scenario")
     folder: str = field(default="", metadata=INTERNAL)
     nodes: tuple[GraphNode, ...] = field(init=False, repr=False, metadata=INTERNAL)

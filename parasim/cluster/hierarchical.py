@@ -40,11 +40,12 @@ class Hierarchical:
 
     kind: ClassVar[str] = "hierarchical"
     facts: ClassVar[Facts] = Facts(
-        "nodes per_node",
-        "nodes + uplinks",
-        "N + nodes uplinks",
+        {"nodes": "n", "per_node": "m", "inside_bandwidth": "I", "uplinks": "u"},
+        "n m",
+        "n + u",
+        "N + n u",
         "4",
-        "nodes/2 min(uplinks B, per_node inside) (nodes even)",
+        "n/2 min(u B, m I)",
     )
     nodes: int = setting("number of machines", ge=1, le=MAX_HOSTS)
     per_node: int = setting("hosts (accelerators) of each", ge=1, le=MAX_HOSTS)

@@ -36,7 +36,7 @@ class Hypercube:
     """
 
     kind: ClassVar[str] = "hypercube"
-    facts: ClassVar[Facts] = Facts("2^dimension", "0", "dimension N/2", "dimension", "N/2 B")
+    facts: ClassVar[Facts] = Facts({"dimension": "d"}, "2^d", "0", "d N/2", "d", "N/2 B")
     dimension: int = setting("number of binary digits of a host: 2^dimension hosts", ge=0, le=16)
 
     def __post_init__(self) -> None:
@@ -70,8 +70,8 @@ class Hypercube:
         """Three digits make a cube; further ones repeat it, to the right and down in turn."""
         axes = [*_AXES]
         for digit in range(3, self.dimension):
-            apart = 1.9 * 2 ** ((digit - 3) // 2)
-            axes.append((0.0, -apart) if digit % 2 == 0 else (apart, 0.0))
+            apart = 2.2 ** ((digit - 3) // 2)  # a little askew, so that no cable runs through a host
+            axes.append((0.3 * apart, -2.2 * apart) if digit % 2 == 0 else (1.8 * apart, -0.35 * apart))
         return [
             (
                 sum(axes[digit][0] for digit in range(self.dimension) if number >> digit & 1),

@@ -30,7 +30,7 @@ class Line:
     """
 
     kind: ClassVar[str] = "line"
-    facts: ClassVar[Facts] = Facts("hosts", "0", "N - 1", "N - 1", "B")
+    facts: ClassVar[Facts] = Facts({"hosts": "N"}, "N", "0", "N-1", "N-1", "B")
     hosts: int = setting("number of hosts", ge=1, le=MAX_HOSTS)
 
     def __post_init__(self) -> None:

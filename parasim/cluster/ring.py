@@ -37,7 +37,7 @@ class Ring:
     """
 
     kind: ClassVar[str] = "ring"
-    facts: ClassVar[Facts] = Facts("hosts", "0", "N", "floor(N/2)", "2 B")
+    facts: ClassVar[Facts] = Facts({"hosts": "N"}, "N", "0", "N", "floor(N/2)", "2 B")
     hosts: int = setting("number of hosts", ge=1, le=MAX_HOSTS)
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ class Star:
     """
 
     kind: ClassVar[str] = "star"
-    facts: ClassVar[Facts] = Facts("hosts", "1", "N", "2", "floor(N/2) B")
+    facts: ClassVar[Facts] = Facts({"hosts": "N"}, "N", "1", "N", "2", "floor(N/2) B")
     hosts: int = setting("number of hosts", ge=1, le=MAX_HOSTS)
 
     def __post_init__(self) -> None:

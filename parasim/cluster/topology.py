@@ -25,8 +25,9 @@ Place = tuple[float, float]
 
 
 class Facts(NamedTuple):
-    """Closed formulas of a kind, in words, by the names of its options; N is the number of hosts, B the bandwidth."""
+    """Closed formulas of a kind, in words: N is the number of hosts, B the bandwidth, `letters` stand for options."""
 
+    letters: Mapping[str, str]
     hosts: str
     switches: str
     cables: str

@@ -47,11 +47,7 @@ class Torus:
 
     kind: ClassVar[str] = "torus"
     facts: ClassVar[Facts] = Facts(
-        "product of dimensions",
-        "0",
-        "N per dimension (N/2 of extent 2, 0 of 1)",
-        "sum of floor(extent/2)",
-        "2 N B / largest extent (even, > 2)",
+        {"dimensions": "d1 d2 ..."}, "d1 d2 ...", "0", "N per extent > 2", "d1/2 + d2/2 + ...", "2 N / largest d B"
     )
     dimensions: tuple[int, ...] = setting("extents, as in [4, 4] or [4, 4, 4]", ge=1, le=MAX_HOSTS)
 

@@ -40,11 +40,7 @@ class Tree:
 
     kind: ClassVar[str] = "tree"
     facts: ClassVar[Facts] = Facts(
-        "branching^levels",
-        "(N-1)/(branching-1)",
-        "N + switches - 1",
-        "2 levels",
-        "branching/2 B (branching even, growth 1)",
+        {"branching": "b", "levels": "l"}, "b^l", "(N-1)/(b-1)", "N + switches - 1", "2 l", "b/2 B"
     )
     branching: int = setting("children of every switch", ge=1, le=MAX_HOSTS)
     levels: int = setting("levels of switches", ge=1, le=20)
