@@ -124,7 +124,12 @@ def sweep(**options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"servers": 2, "bandwidth": 4e6}, {"service": "serial"}, {"bandwidth": 1e8, "memory_bandwidth": 5e7}],
+    [
+        {},
+        {"servers": 2, "bandwidth": 4e6},
+        {"service": "serial"},
+        {"bandwidth": 1e8, "memory_bandwidth": 5e7, "batch": 128},
+    ],
 )
 def test_downpour_saturates_where_theory_says(options):
     """Bounds bracket every number of workers; the servers' capacity is never passed, however many there are."""
