@@ -43,6 +43,8 @@ class Scheme:
     taxonomy: ClassVar[Taxonomy]
     staleness: ClassVar[str]
     Options: ClassVar[type[Options]] = Options
+    most_workers: ClassVar[int | None] = None
+    """What a number of workers that the options leave open is cut to."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

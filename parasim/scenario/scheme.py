@@ -24,7 +24,7 @@ def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec
         raise section.error("workers", f"{options.workers} workers are too many; the limit is {MAX_ACTORS}")
     with section.blamed(None):
         extra = scheme.extra_actors(options)
-        workers = options.workers or max(1, hosts - extra)
+        workers = options.workers or min(max(1, hosts - extra), scheme.most_workers or MAX_ACTORS)
         built = scheme(dataclasses.replace(options, workers=workers))
         roles = built.roles()
     total = sum(role.count for role in roles)

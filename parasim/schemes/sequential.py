@@ -24,6 +24,7 @@ class Sequential(Scheme):
     citation = "Rumelhart, Hinton, Williams (1986); Zhang (2004)"
     taxonomy = Taxonomy("none", "synchronous", "none")
     staleness = "0"
+    most_workers = 1
 
     def roles(self) -> tuple[Role, ...]:
         """One worker."""
