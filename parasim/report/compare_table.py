@@ -1,0 +1,46 @@
+"""The table of a comparison: the table of results with speed-ups, and a row with dashes for what did not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from parasim.metrics.outcome import Outcome, first_rate, speedups
+from parasim.report.table import NONE, WIDTH, count, results_columns, results_footer
+from parasim.report.text import Column, shortened, table
+
+__all__ = ["compare_table", "outcome_columns", "reasons"]
+
+_AFTER = "samples\nper s"
+
+
+def compare_table(outcomes: Sequence[Outcome]) -> str:
+    """Write the table, a row per outcome, and beneath it what the columns mean and why rows did not run."""
+    columns = outcome_columns(outcomes)
+    found = speedups(outcomes)
+    column = Column("speed-\nup", [NONE if value is None else f"{count(value)}x" for value in found])
+    headings = [column.heading for column in columns]
+    if _AFTER in headings:
+        columns.insert(headings.index(_AFTER) + 1, column)
+    lines = [*table(columns, WIDTH), ""]
+    if first := first_rate(outcomes):
+        lines.append(f"speed-up: samples per second, relative to {shortened(outcomes[first[0]].label, 60)}.")
+    lines += results_footer([outcome.summary for outcome in outcomes if outcome.summary is not None])
+    return "\n".join(lines + reasons(outcomes))
+
+
+def outcome_columns(outcomes: Sequence[Outcome]) -> list[Column]:
+    """The columns of the table of results, with dashes where an outcome has no figures."""
+    ran = [outcome for outcome in outcomes if outcome.summary is not None]
+    columns = results_columns([outcome.summary for outcome in ran if outcome.summary is not None], [""] * len(ran))
+    full = [replace(columns[0], cells=[outcome.label for outcome in outcomes])]
+    full.append(replace(columns[1], cells=[outcome.figures()["scheme"] for outcome in outcomes]))
+    for column in columns[2:]:
+        cells = iter(column.cells)
+        full.append(replace(column, cells=[NONE if o.summary is None else next(cells) for o in outcomes]))
+    return full
+
+
+def reasons(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each outcome that did not run."""
+    return [f"DID NOT RUN: {outcome.label}: {outcome.error}" for outcome in outcomes if outcome.summary is None]
