@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import parasim
@@ -80,12 +81,48 @@ class Twin(nn.Module):
         return self.second(self.first(x))
 
 
+class Encoder(nn.Module):
+    """torch's own transformer, with dropout and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.places = nn.Embedding(50, 16), nn.Parameter(torch.zeros(10, 16))
+        self.blocks = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+        self.head = nn.Linear(16, 50)
+
+    def forward(self, tokens):
+        return self.head(self.blocks(self.words(tokens) + self.places))
+
+
+class Recomputed(nn.Module):
+    """Part of the forward pass runs once more in the backward pass; part of it runs three times."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+        self.again = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = checkpoint(self.body, x, use_reentrant=False)
+        for _ in range(3):
+            x = self.again(x)
+        return x
+
+
+def normed():
+    """A weight that is computed from two parameters; a layer that learns its size when it first runs."""
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 6)), nn.LazyLinear(3))
+
+
 MODULES = {
     "chain": (convolutions, (3, 8, 8), "float32"),
     "language": (Language, (10,), "int64"),
     "twins": (Twins, (6,), "float32"),
     "mixer": (lambda: Mixer(12), (10, 12), "float32"),
     "lstm": (lambda: nn.LSTM(16, 32, 2, batch_first=True), (10, 16), "float32"),
+    "encoder": (Encoder, (10,), "int64"),
+    "recomputed": (Recomputed, (8,), "float32"),
+    "normed": (normed, (8,), "float32"),
     "one leaf": (lambda: nn.Linear(3, 4), (3,), "float32"),
 }
 

@@ -98,7 +98,7 @@ def read_module(make: Callable[[], object], shape: Sequence[int], dtype: InputTy
 
 
 def _inputs(shape: Sequence[int], dtype: InputType, batch: int) -> torch.Tensor:
-    """A batch; no leaf of the graph, since hooks of FlopCounterMode refuse those."""
+    """A batch; no leaf of the graph, so that the module may change it in place."""
     import torch
 
     return torch.empty((batch, *shape), dtype=getattr(torch, dtype), requires_grad=dtype == "float32").clone()
@@ -134,7 +134,7 @@ def _flops(module: torch.nn.Module, passed: _Pass) -> _Flops:
         watch.start_counts()
         if targets:
             seeds = [torch.empty_like(tensor) for tensor in passed.outputs]
-            torch.autograd.grad(passed.outputs, targets, seeds, retain_graph=True, allow_unused=True)
+            torch.autograd.backward(passed.outputs, seeds, retain_graph=True, inputs=targets)
         watch.settle()
         counts.append(watch.counts)
     return _Flops(*counts)
