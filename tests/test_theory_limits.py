@@ -61,7 +61,9 @@ def mlp(batch, *, alpha=2e-5, beta=1e-8):
 def slope(kind, hosts, scale, **options):
     """What so many more samples add to a step: updates and reductions, which the survey leaves out, cancel."""
     model = {"kind": "mlp", "width": WIDTH, "depth": LAYERS}
-    few, many = (steady(kind, hosts, model=model, batch=batch, **CLUSTER, **options)[0] for batch in (16, 16 * scale))
+    few, many = (
+        steady(kind, hosts, model=model, batch=batch, **{**CLUSTER, **options})[0] for batch in (16, 16 * scale)
+    )
     return many - few
 
 
@@ -82,12 +84,13 @@ def test_all_reduce_communicates_as_the_survey_says():
 
 
 def test_gpipe_is_as_the_survey_says():
-    """Where transfers are shorter than passes."""
+    """Where transfers are shorter than passes. All but the last stage repeat their first forward pass while they wait."""
     wire, quick = {"alpha": 2e-7, "beta": 1e-9}, {"latency": 1e-7, "bandwidth": 1e9}
     for micros, recompute in itertools.product((2, 8), (False, True)):
         few, many = (survey.gpipe(mlp(batch, **wire), 4, micros, recompute=recompute).seconds for batch in (16, 64))
         found = slope("gpipe", 4, 4, micro_batches=micros, recompute=recompute, **quick)
-        assert found == pytest.approx(many - few, rel=1e-9)
+        hidden = 3 * 2 * (48 / micros) * WIDTH**2 / 1e9 if recompute else 0.0
+        assert found == pytest.approx(many - few - hidden, rel=1e-9)
     inner = survey.gpipe(mlp(16), 4, 4).bytes_per_worker
     sent = run("gpipe", 4, steps=1, micro_batches=4, **CLUSTER).summary["bytes_sent_per_worker_per_step"]
     assert sent == pytest.approx(inner * 3 / 4)  # three boundaries, four stages
