@@ -17,6 +17,7 @@ would be kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -45,6 +46,12 @@ def cost_of(operators: Sequence[Operator], entering: Shape) -> Cost:
     ScenarioError
         If an operator can't take what it is given.
     """
+    return _cost_of(tuple(operators), entering)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cost_of(operators: tuple[Operator, ...], entering: Shape) -> Cost:
+    """The same; networks repeat their blocks."""
     total = Cost(entering, is_view=True)
     for number, operator in enumerate(operators):
         total = _after(total, _cost(operator, total.outputs, f"{number}."))
