@@ -84,7 +84,7 @@ def test_all_reduce_communicates_as_the_survey_says():
 
 
 def test_gpipe_is_as_the_survey_says():
-    """Where transfers are shorter than passes. All but the last stage repeat their first forward pass while they wait."""
+    """Where transfers are shorter than passes. All stages but the last repeat a forward pass while they wait."""
     wire, quick = {"alpha": 2e-7, "beta": 1e-9}, {"latency": 1e-7, "bandwidth": 1e9}
     for micros, recompute in itertools.product((2, 8), (False, True)):
         few, many = (survey.gpipe(mlp(batch, **wire), 4, micros, recompute=recompute).seconds for batch in (16, 64))
