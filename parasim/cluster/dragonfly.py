@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from parasim.cluster.cluster import Router
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.places import on_circle
@@ -43,8 +44,9 @@ class Dragonfly:
     `groups`, 1 <= o < `groups`) starts at router floor((o - 1) routers / (groups - 1)). With groups = routers x h + 1
     every router has h of them. Hosts are numbered group by group, router by router.
 
-    Routes have the fewest links: host, at most one link inside the group, a global one, at most one inside the other
-    group, host; over a third group only where that is shorter (two global links beside each other).
+    Routes have the fewest links: to the router of the global cable, over it, to the router of the destination. Only
+    where two global links beside each other are shorter, they lead over a third group (of several such, destination d
+    takes number d modulo their number).
 
     Raises
     ------
@@ -105,12 +107,14 @@ class Dragonfly:
         return min(crossing, self.hosts // 2) * link.bandwidth
 
     def wiring(self, host: Host, link: Link) -> Wiring:
-        """Cables of the hosts, then inside groups, then between them (among equal routes the earlier cable wins)."""
+        """Cables of the hosts, then inside groups, then between them."""
         first = self.hosts
         hosts = ((number, first + number // self.hosts_per_router) for number in range(first))
         routers = ((first + a, first + b) for a, b in itertools.chain(self._local(), self._global()))
         names = [f"group{group}.router{router}" for group in range(self.groups) for router in range(self.routers)]
-        return Wiring(named(host, first), tuple(names), cables(itertools.chain(hosts, routers), link))
+        return Wiring(
+            named(host, first), tuple(names), cables(itertools.chain(hosts, routers), link), self._router_of()
+        )
 
     def places(self) -> list[Place]:
         """Groups on a circle, the routers of each on a small one, their hosts around it."""
@@ -122,6 +126,38 @@ class Dragonfly:
             around = self.routers * self.hosts_per_router
             hosts += on_circle(around, size, centre, (1 - self.hosts_per_router) / (2 * around))
         return hosts + routers
+
+    def _router_of(self) -> Router:
+        """The routes."""
+        ports: list[dict[int, int]] = [
+            {} for _ in range(self.routers)
+        ]  # of a router: offset -> router at the other end
+        for offset in range(1, self.groups):
+            ports[self._router(offset)][offset] = self._router(self.groups - offset)
+
+        def between(start: tuple[int, int], end: tuple[int, int], destination: int) -> list[tuple[int, int]]:
+            """Group and number of the routers on the way from one to another."""
+            offset = (end[0] - start[0]) % self.groups
+            if not offset:
+                return [start] if start == end else [start, end]
+            gates = (start[0], self._router(offset)), (end[0], self._router(self.groups - offset))
+            way = [start, *(gate for gate in gates if gate not in (start, end)), end]
+            if len(way) == 4:
+                over = [
+                    ((start[0] + step) % self.groups, lands)
+                    for step, lands in ports[start[1]].items()
+                    if ports[lands].get((offset - step) % self.groups) == end[1]
+                ]
+                if over:
+                    return [start, over[destination % len(over)], end]
+            return way
+
+        def route(source: int, destination: int) -> list[int]:
+            start, end = (divmod(host // self.hosts_per_router, self.routers) for host in (source, destination))
+            way = between(start, end, destination)
+            return [source, *(self.hosts + group * self.routers + router for group, router in way), destination]
+
+        return route
 
     def _router(self, offset: int) -> int:
         """Number in its group of the router from which the cable to the group `offset` later starts."""

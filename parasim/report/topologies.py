@@ -82,13 +82,10 @@ def kinds_text() -> str:
         lines += ["", *textwrap.wrap(f"{entry['kind']}: {entry['summary']}", _WIDTH)]
         for option in entry["options"]:
             default = "needed" if option["default"] is None else f"default {option['default']}"
-            letter = TOPOLOGIES[entry["kind"]].facts.letters.get(option["name"])
-            lines += textwrap.wrap(
-                f"{option['name']}{f' ({letter})' if letter not in (None, option['name']) else ''}: {option['doc']} ({default})",
-                _WIDTH,
-                initial_indent="  ",
-                subsequent_indent="      ",
-            )
+            letter = TOPOLOGIES[entry["kind"]].facts.letters.get(option["name"], option["name"])
+            name = option["name"] if letter == option["name"] else f"{option['name']} ({letter})"
+            line = f"{name}: {option['doc']} ({default})"
+            lines += textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)
 
 
