@@ -2,8 +2,8 @@
 
 References
 ----------
-Yook, Lee, Kim: A survey on parallel training algorithms for deep neural networks, 2020 (the multilayer perceptron of
-equal layers).
+Yook, Lee, Yoo: A survey on parallel training algorithms for deep neural networks, J. Acoust. Soc. Korea 39(6), 2020
+(the multilayer perceptron of equal layers).
 """
 
 from __future__ import annotations

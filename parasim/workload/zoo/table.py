@@ -33,7 +33,7 @@ class Entry:
     paper: str
 
 
-_SURVEY = "Yook, Lee, Kim 2020 (survey of parallel training)"
+_SURVEY = "Yook, Lee, Yoo 2020 (survey of parallel training)"
 _LENET = "LeCun, Bottou, Bengio, Haffner 1998"
 _ALEXNET = "Krizhevsky 2014 (arXiv:1404.5997)"
 _VGG = "Simonyan, Zisserman 2015"
