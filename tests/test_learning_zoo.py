@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from parasim.errors import ScenarioError
 from parasim.learning.build import make_learner, pin_threads
 from parasim.report.table import results_table
 from tests.schemes_setup import initial_weights, make, run
@@ -103,6 +104,15 @@ def test_results_say_of_which_data_they_are():
     assert marks(images) == [f"SYNTHETIC DATA: {sentence}"]
     assert marks(digits, images, text) == [f"SYNTHETIC DATA (1 of 2 losses): {sentence}"]
     assert marks(digits) == marks(text, nothing) == []  # no loss of generated data is shown
+
+
+@pytest.mark.real
+def test_a_model_that_cannot_be_trained_is_refused_before_it_runs_for_real(pool):
+    import calibration
+
+    gpt = {**GPT, "model": {"kind": "gpt", "layers": 1, "hidden": 8, "heads": 2}}
+    with pytest.raises(ScenarioError, match=r"^document: workload.model: model gpt shares weights .* tied: false$"):
+        calibration.execute(make("allreduce", 2, workers=2, **gpt), pool=pool)
 
 
 @pytest.mark.real

@@ -72,12 +72,13 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     Raises
     ------
     ScenarioError
-        If computing is real and there is no data to train on.
+        If computing is real and there is no data to train on, or the model or its type can't be trained.
     """
     from calibration.executor.device import current_device
     from parasim.learning.build import LEARNING_DTYPES
     from parasim.scenario import from_document
     from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks, stragglers_of_ranks
+    from parasim.workload.models import build_network
 
     scenario = from_document(document, source)
     cast = build_cast(scenario)
@@ -101,6 +102,11 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
             f"{source}: execute.compute: 'real' trains the network, and can't in {scenario.workload.dtype}: write "
             f"workload: {remedy}, or execute: {{compute: paced}}"
         )
+    else:
+        try:
+            build_network(scenario.workload.model_kind, scenario.workload.model_options, scenario.workload.data)
+        except ScenarioError as error:
+            raise ScenarioError(f"{source}: workload.model: {error}") from None
 
     def context(rank: int) -> Context:
         learns = compute != "paced" or scenario.run.learn

@@ -35,9 +35,8 @@ def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype)
     """
     block = network.blocks[index]
     if isinstance(block, Unit):
-        on_tokens = any(
-            p.role == "table" for unit in network.blocks if isinstance(unit, Unit) for p in unit.cost.parameters
-        )
+        first = network.blocks[0]
+        on_tokens = isinstance(first, Unit) and any(parameter.role == "table" for parameter in first.cost.parameters)
         values = [_initial(parameter, block.name, on_tokens, seed) for parameter in block.cost.parameters]
         return torch.from_numpy(np.concatenate([np.empty(0), *values])).to(dtype)
     count = int(np.prod(block.shape))
