@@ -67,7 +67,7 @@ def _scenario_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in scheme.workers=16")
     parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
     parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
-    parser.add_argument("--out", metavar="DIR", help="write summary.json and trace.csv there")
+    parser.add_argument("--out", metavar="DIR", help="write results there")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +90,11 @@ def _execute(parser: argparse.ArgumentParser) -> None:
     _timeline(parser)
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    what = "compare these instead of variants, as in 'allreduce,downpour(servers=2)'; with variants: each with each"
+    parser.add_argument("--schemes", metavar="A,B,...", help=what)
+
+
 def _timeline(parser: argparse.ArgumentParser) -> None:
     what = "draw who did what when: FILE.png, FILE.svg, and FILE.trace.json for ui.perfetto.dev (default: timeline)"
     parser.add_argument("--timeline", metavar="[=FILE]", help=what)
@@ -108,6 +113,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "execute": _execute,
+    "compare": _compare,
     "topologies": _topologies,
     "models": _models,
 }

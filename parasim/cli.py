@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parasim.arguments import Verb, parse
-from parasim.errors import DeadlockError, ParasimError, ScenarioError
+from parasim.errors import DeadlockError, ParasimError, ScenarioError, ScenarioWarning
 
 if TYPE_CHECKING:
+    from parasim.metrics.outcome import Outcome
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario, Workload
 
@@ -60,6 +63,26 @@ def execute(arguments: argparse.Namespace) -> None:
         return [measured, parasim.simulate(scenario)] if arguments.beside_simulated else [measured]
 
     _each(arguments, "running", runs)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Simulate several schemes, or the variants of a file, and show them side by side."""
+    from parasim.report.compare_files import compare_json, write_compare
+    from parasim.report.compare_table import compare_table
+    from parasim.report.output import claim_folder, json_text
+    from parasim.report.progress import Progress
+    from parasim.study.compare import compare, compare_cases, title_of
+
+    asked = (arguments.file, arguments.schemes or (), arguments.overrides, arguments.variant)
+    compare_cases(*asked)  # what is wrong is said before the folder is made
+    if arguments.out:
+        claim_folder(arguments.out, "--out")
+    with Progress("comparing") as progress:
+        outcomes = compare(*asked, allow_code=arguments.allow_code, watch=progress.show)
+    _some_ran(arguments, outcomes)
+    if arguments.out:
+        write_compare(outcomes, arguments.out, title_of(arguments.file))
+    print(json_text(compare_json(outcomes)) if arguments.json else compare_table(outcomes))
 
 
 def schemes(arguments: argparse.Namespace) -> None:
@@ -152,6 +175,16 @@ def _workloads(arguments: argparse.Namespace) -> list[Workload]:
     return [workload_of_kind(arguments.file, arguments.overrides, Path() if arguments.allow_code else None)]
 
 
+def _some_ran(arguments: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
+    """Raise the error of the first row if no row ran."""
+    if any(outcome.summary is not None for outcome in outcomes):
+        return
+    first = outcomes[0]
+    others = "" if len(outcomes) == 1 else f" (none of the {len(outcomes)} rows ran; this is the first one's reason)"
+    kind = ScenarioError if first.error_kind == "ScenarioError" else ParasimError
+    raise kind(f"{arguments.file}: {first.label}: {first.error}{others}")
+
+
 def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
     """Load, run and show the variants of a file."""
     from parasim.report import output
@@ -197,6 +230,7 @@ def _timelines(arguments: argparse.Namespace, scenarios: list[Scenario]) -> Call
 VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
+    "compare": compare,
     "schemes": schemes,
     "topologies": topologies,
     "models": models,
@@ -211,7 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         verb, arguments = parse(words, VERBS)
-        verb(arguments)
+        with _warnings_in_lines():
+            verb(arguments)
         sys.stdout.flush()
     except ScenarioError as error:
         return _failed(_one_line(error), _WRONG_INPUT, debug)
@@ -232,6 +267,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = ", ".join([kind, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note)])
         return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
     return _DONE
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """What has no effect is said in a line on standard error, once."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, ScenarioWarning):
+            print(f"parasim: warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", ScenarioWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _one_line(error: Exception) -> str:

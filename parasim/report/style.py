@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from parasim.trace.files import write_atomic
 
@@ -105,12 +105,12 @@ def house() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Any:
+def figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Any:
     """An empty `matplotlib.figure.Figure` of so many inches; it belongs to no window and to no global state."""
     from matplotlib.figure import Figure
 
     with house():
-        return Figure(figsize=(width, height), facecolor="white")
+        return Figure(figsize=(width, height), facecolor="white", layout=layout)
 
 
 def save(drawn: Any, path: str | Path) -> list[Path]:

@@ -17,7 +17,7 @@ from parasim.scenario.tables import scheme_kinds
 from parasim.study.cases import Case
 from parasim.study.words import split_outside
 
-__all__ = ["Choice", "compare", "compare_cases", "read_choices"]
+__all__ = ["Choice", "compare", "compare_cases", "read_choices", "title_of"]
 
 _OPENED = re.compile(r"([^()]+?)\s*\((.*)\)", re.DOTALL)
 
@@ -106,6 +106,11 @@ def compare_cases(
             "--schemes allreduce,downpour, or give it variants"
         )
     return [_case(name, name, tree, None, read, allow_code) for name, tree in documents.variants.items()]
+
+
+def title_of(path: str | Path) -> str:
+    """The name of a file's scenario, without a variant's."""
+    return str(read_documents(path).base.data.get("name", Path(path).stem))
 
 
 def read_choices(schemes: str | Sequence[str]) -> list[Choice]:

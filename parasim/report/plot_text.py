@@ -1,0 +1,80 @@
+"""Texts in pictures: names of any length, numbers on axes, and the mark of what is not calibrated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from parasim.metrics.outcome import Outcome
+from parasim.report.style import SMALL
+from parasim.report.text import shortened
+
+__all__ = ["fit", "foot", "notes", "thousands", "wrapped"]
+
+
+def wrapped(text: str, width: int, lines: int) -> str:
+    """The text on at most `lines` lines of `width` characters, with an ellipsis if anything is lost.
+
+    Lines end where words do, or after a comma, an opening bracket, "=", "/" or "_".
+    """
+    parts = [""]
+    for word in re.findall(r"[^\s,(=/_]+[\s,(=/_]*|[\s,(=/_]+", " ".join(text.split())):
+        if parts[-1] and len(parts[-1]) + len(word.rstrip()) > width:
+            parts.append("")
+        parts[-1] += word
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], "".join(parts[lines - 1 :])]
+    return "\n".join(shortened(part.strip(), width) for part in parts)
+
+
+def thousands(axis: Any) -> None:
+    """Ticks as 500, 20k, 3M."""
+    from matplotlib.ticker import EngFormatter
+
+    axis.set_major_formatter(EngFormatter(sep=""))
+
+
+def fit(texts: Iterable[Any], figure: Any) -> None:
+    """Shorten texts that would stand out at the right edge of a figure whose layout is known."""
+    edge = figure.bbox.x1 - 0.05 * figure.dpi
+    for text in texts:
+        whole = text.get_text()
+        box = text.get_window_extent()
+        if box.x1 > edge and box.width > 0:
+            text.set_text(shortened(whole, max(1, int(len(whole) * (edge - box.x0) / box.width) - 2)))
+
+
+def foot(figure: Any, lines: Sequence[str], handles: Sequence[Any], columns: int) -> None:
+    """A legend, and small lines beneath it, at the foot of a figure of constrained layout, which leaves room for them.
+
+    Parameters
+    ----------
+    figure, lines
+        Where, and what is to be said.
+    handles
+        Of the legend, in rows of so many `columns`; without any there is none.
+    """
+    height = figure.get_size_inches()[1]
+    said = 0.14 * len(lines) + 0.06 * bool(lines)
+    rows = -(-len(handles) // columns)
+    room = (said + 0.17 * rows + 0.08) / height
+    figure.get_layout_engine().set(rect=(0, room, 1, 1 - room))
+    if handles:
+        shown = figure.legend(
+            handles=handles, loc="lower left", bbox_to_anchor=(0.004, said / height), ncols=columns, borderaxespad=0.0
+        )
+        shown.set_in_layout(False)
+    text = "\n".join(lines)
+    figure.text(0.01, 0.05 / height, text, size=SMALL, color="#444444", va="bottom", in_layout=False)
+
+
+def notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """What must be said of figures wherever they are shown."""
+    summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    guessed = [s for s in summaries if s["clock"] == "simulated" and not s["calibrated"]]
+    if not guessed:
+        return []
+    source = "data sheets" if all(s.get("data_sheets") for s in guessed) else "plain numbers"
+    which = "" if len(guessed) == len(summaries) else f" ({len(guessed)} of {len(summaries)})"
+    return [f"uncalibrated{which}: devices are described by {source}, not by measurements of a machine"]
