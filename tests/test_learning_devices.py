@@ -11,6 +11,9 @@ CASES = [
     ("cnn", {"channels": 2}, "digits", {}),
     ("mlp", {"width": 5, "depth": 2}, "regression", {"inputs": 4, "outputs": 2}),
     ("quadratic", {}, "quadratic", {"dimension": 6}),
+    ("resnet20", {}, "images", {"size": 8, "samples": 8}),
+    ("gpt", {"layers": 1, "hidden": 8, "heads": 2, "tied": False}, "characters", {"sequence": 8}),
+    ("lstm", {"layers": 1, "hidden": 8}, "characters", {"sequence": 8}),
 ]
 
 

@@ -85,6 +85,8 @@ def test_a_learner_takes_standardised_images(cifar):
     assert inputs.dtype == torch.float32
     assert torch.equal(inputs.view(2, -1), learner.data.ready(learner.data.inputs[ids]))
     assert learner.loss(learner.initial(learner.model.whole)) > 0
+    elsewhere = make_learner("lenet5", {}, "cifar10", {"path": str(cifar)}, 0, "float32", "meta")
+    assert elsewhere.inputs(elsewhere.samples(0, 0, 2, 2)).device.type == "meta"
 
 
 def test_wrong_cifar_files_are_named(cifar, tmp_path):
