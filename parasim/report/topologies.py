@@ -16,7 +16,7 @@ from parasim.report.text import Column, table
 from parasim.scenario.model import ClusterSpec
 from parasim.units import format_quantity
 
-__all__ = ["Cable", "cables_of", "cluster_entry", "cluster_text", "kind_entries", "kinds_text"]
+__all__ = ["Cable", "cables_of", "cluster_entry", "cluster_text", "counted", "kind_entries", "kinds_text"]
 
 _MAX_LISTED = 64
 _WIDTH = 110
@@ -131,11 +131,12 @@ def cluster_text(name: str, cluster: ClusterSpec, *, every: bool = False) -> str
     bisection = topology.bisection(cluster.link)
     options = ", ".join(f"{key} {value}" for key, value in _options(topology, format_quantity).items())
     shown = "no closed formula" if bisection is None else format_quantity(bisection, "bytes/s")
-    switches = f"{len(wiring.switches)} switch{'' if len(wiring.switches) == 1 else 'es'}"
-    as_designed = " (before hosts and links were changed)" if cluster.changes.links else ""
+    single = any("<->" not in cable.name for cable in cables)
+    as_designed = " (before links were changed)" if cluster.changes.links else ""
     lines = [
         f"{name}: {topology.kind} ({options})",
-        f"{topology.hosts} hosts, {switches}, {len(cables)} cables, {len(wiring.links)} links",
+        f"{counted(topology.hosts, 'host', 's')}, {counted(len(wiring.switches), 'switch', 'es')}, {len(cables)} cables"
+        f"{' and single links' if single else ''}, {len(wiring.links)} links",
         f"diameter {topology.diameter} links, bisection bandwidth {shown}{as_designed}",
         f"routing {cluster.routing.kind}"
         + "".join(f", {key} {value}" for key, value in dataclasses.asdict(cluster.routing).items()),
@@ -144,6 +145,11 @@ def cluster_text(name: str, cluster: ClusterSpec, *, every: bool = False) -> str
         lines.append(f"cut: {', '.join(cut)}")
     lines += [f"{wiring.hosts[number].name}: {_host(cluster, number)}" for number in sorted(cluster.changes.hosts)]
     return "\n".join([*lines, "", *_cable_table(cables, every=every)])
+
+
+def counted(number: int, word: str, plural: str) -> str:
+    """A number of things: "1 host", "no switches"."""
+    return f"{number or 'no'} {word}{'' if number == 1 else plural}"
 
 
 def _cable_table(cables: Sequence[Cable], *, every: bool) -> list[str]:
@@ -199,6 +205,5 @@ def _cut(cluster: ClusterSpec, wiring: Wiring) -> list[str]:
 
 def _host(cluster: ClusterSpec, number: int) -> str:
     host = cluster.changes.hosts[number]
-    return f"{host.cores} core{'' if host.cores == 1 else 's'} of {host.device.name or 'a device'}" + (
-        f" with {format_quantity(host.device.flops, 'FLOP/s')}"
-    )
+    speed = format_quantity(host.device.flops, "FLOP/s")
+    return f"{counted(host.cores, 'core', 's')} of {host.device.name or 'a device'} with {speed}"

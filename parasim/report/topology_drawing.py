@@ -9,7 +9,8 @@ from typing import Any
 
 from parasim.cluster.topology import Place
 from parasim.report.style import COMPUTE, SMALL, TEXT, figure, house, save
-from parasim.report.topologies import Cable
+from parasim.report.text import shortened
+from parasim.report.topologies import Cable, counted
 from parasim.report.topology_picture import Symbol, picture_of
 from parasim.scenario.model import ClusterSpec
 from parasim.units import format_quantity
@@ -86,8 +87,16 @@ def drawn_cluster(name: str, cluster: ClusterSpec) -> Any:
         ]
         topology = cluster.topology
         switches = sum(not symbol.is_host for symbol in picture.symbols)
-        drawn.text(0.5, 1 - 0.12 / total, name, ha="center", va="top", fontsize=TEXT + 1, fontweight="bold")
-        facts = f"{topology.kind}: {topology.hosts} hosts, {switches or 'no'} switch{'' if switches == 1 else 'es'}"
+        drawn.text(
+            0.5,
+            1 - 0.12 / total,
+            shortened(name, int(width * 11)),
+            ha="center",
+            va="top",
+            fontsize=TEXT + 1,
+            fontweight="bold",
+        )
+        facts = f"{topology.kind}: {counted(topology.hosts, 'host', 's')}, {counted(switches, 'switch', 'es')}"
         if picture.note:
             facts += f"; {picture.note}"
         drawn.text(0.5, 1 - 0.32 / total, facts, ha="center", va="top", fontsize=SMALL)
