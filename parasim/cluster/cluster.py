@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from parasim.cluster.hosts import Host
@@ -153,4 +152,5 @@ class _NamedLinks(Sequence[Link]):
 
     def __getitem__(self, number: int) -> Link:  # type: ignore[override] # no slices
         start, end = self._ends[number]
-        return replace(self._patterns[number], name=f"{self._name(start)}->{self._name(end)}")
+        pattern = self._patterns[number]
+        return Link(f"{self._name(start)}->{self._name(end)}", pattern.bandwidth, pattern.latency)

@@ -291,7 +291,7 @@ class _Chain:
         ]
         counts = np.array([len(path.links) for path in paths])
         ids, used = np.unique(np.concatenate([path.links for path in paths]), return_inverse=True)
-        capacity = np.array([setting.cluster.links[link].bandwidth for link in ids])
+        capacity = np.array([setting.cluster.bandwidths[link] for link in ids])
         rounding = longest / float(group_round.elements.max())
         nbytes = group_round.elements * (self._itemsize * rounding)
         on_link = np.bincount(used, np.repeat(nbytes, counts))
