@@ -21,7 +21,7 @@ from typing import Any
 from parasim.report.timeline_view import actor_order
 from parasim.trace.files import write_atomic
 from parasim.trace.lanes import MAIN
-from parasim.trace.rows import Row
+from parasim.trace.rows import COLUMNS, Row
 from parasim.trace.spans import is_container
 from parasim.trace.table import Trace
 
@@ -29,8 +29,10 @@ __all__ = ["trace_events", "write_trace_events"]
 
 Event = dict[str, Any]
 _LARGE = 4 * 2**20  # bytes from which on the file is compressed
-_NOTHING = (None, "", -1)
-_KEPT = ("peer", "tag", "group", "buffer", "layer", "step", "micro", "message", "program", "outcome")
+_KEPT = [
+    (name, COLUMNS.index(name))
+    for name in ("peer", "tag", "group", "buffer", "layer", "step", "micro", "message", "program", "outcome")
+]
 _CATEGORIES = {
     "send": "transfer", "recv": "transfer", "read": "transfer", "update": "transfer", "wait": "wait", "sleep": "wait",
     "compute": "compute", "locked": "lock",
@@ -54,8 +56,9 @@ def write_trace_events(trace: Trace, path: str | Path, about: Mapping[str, Any])
     Path
         The file, written whole or not at all; the same input gives the same bytes.
     """
-    lines = ",\n".join(json.dumps(event, allow_nan=False, separators=(",", ":")) for event in trace_events(trace))
-    other = json.dumps({key: _finite(value) for key, value in about.items()}, allow_nan=False)
+    encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False).encode
+    lines = ",\n".join(map(encode, trace_events(trace)))
+    other = encode({key: _finite(value) for key, value in about.items()})
     data = f'{{"displayTimeUnit":"ms","otherData":{other},"traceEvents":[\n{lines}\n]}}\n'.encode()
     if len(data) < _LARGE:
         return write_atomic(f"{path}.trace.json", data)
@@ -118,7 +121,7 @@ def _threads(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of a lane, cut so that in each part what overlaps lies in a container."""
     threads: list[list[Row]] = [[]]
     stacks: list[list[tuple[int, bool]]] = [[]]  # of each thread: ends of what is open, and whether it may contain
-    for row in sorted(rows, key=lambda row: (_ns(row.t_post), -_ns(row.t_end), not is_container(row))):
+    for row in sorted(rows, key=_order):
         start, end = _ns(row.t_post), _ns(row.t_end)
         if start == end:
             threads[0].append(row)  # overlaps nothing
@@ -130,6 +133,12 @@ def _threads(rows: Sequence[Row]) -> list[list[Row]]:
         threads[number].append(row)
         stacks[number].append((end, is_container(row)))
     return threads
+
+
+def _order(row: Row) -> tuple[int, bool, int]:
+    """By the time of asking; then what contains others before what it contains."""
+    contains = is_container(row)
+    return _ns(row.t_post), not contains, -_ns(row.t_end) if contains else _ns(row.t_start)
 
 
 def _free(stacks: Sequence[list[tuple[int, bool]]], start: int, end: int) -> int:
@@ -218,7 +227,7 @@ def _note(row: Row) -> str:
 
 def _args(row: Row) -> Event:
     """What else the row says; what does not apply is left out."""
-    args: Event = {name: value for name in _KEPT if (value := getattr(row, name)) not in _NOTHING}
+    args: Event = {name: row[place] for name, place in _KEPT if row[place] != "" and row[place] != -1}
     if row.op in {"send", "recv", "collective"}:
         args["bytes"] = row.nbytes
         if row.control_bytes:

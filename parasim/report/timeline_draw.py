@@ -23,6 +23,7 @@ _NARROW = 0.008  # inches; narrower boxes would be lost between pixels and becom
 _LONGEST = 24  # characters of a lane's name
 _MOST_TICKS = 200
 _MOST_TEXTS = 1500
+_PER_PATH = 5000
 _MOST_PATHS = 20_000  # of a vector picture; beyond it the boxes are pixels
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\u00b5s"), (1e-9, "ns"))
 
@@ -217,28 +218,16 @@ class _Canvas:
 
     def flush(self) -> None:
         """Draw what was collected."""
-        from matplotlib.collections import LineCollection, PolyCollection
+        from matplotlib.collections import LineCollection
 
         axes = self._axes
         many = sum(map(len, self._filled.values())) > _MOST_PATHS
         for order, (kind, look) in enumerate(_LOOKS.items()):
-            height = {"wait": 1.0, "compute": 2.0, "transfer": 2.0}.get(kind, 3.0)
-            if kind in self._filled:
-                axes.add_collection(
-                    PolyCollection(
-                        self._corners(self._filled[kind]), facecolors=look.face, edgecolors=look.line, linewidths=0.0,
-                        hatch=look.hatch or None, zorder=height + order / 100, rasterized=many,
-                    ),
-                    autolim=False,
-                )  # fmt: skip
-            if kind in self._outlined:
-                axes.add_collection(
-                    PolyCollection(
-                        self._corners(self._outlined[kind]), facecolors="none", edgecolors="black", linewidths=0.35,
-                        zorder=4.0, rasterized=many,
-                    ),
-                    autolim=False,
-                )  # fmt: skip
+            height = {"wait": 1.0, "compute": 2.0, "transfer": 2.0}.get(kind, 3.0) + order / 100
+            fill = look.patch(linewidth=0.0, zorder=height, rasterized=many)
+            self._add(self._filled.get(kind, []), **fill)
+            line = {"edgecolor": "black", "linewidth": 0.35, "zorder": 4.0, "rasterized": many}
+            self._add(self._outlined.get(kind, []), fill=False, **line)
             if kind in self._ticks:
                 marks = LineCollection(self._ticks[kind], colors=look.line, linewidths=0.5, zorder=4.5)
                 axes.add_collection(marks, autolim=False)
@@ -253,15 +242,18 @@ class _Canvas:
         for time, y, text in self._badges[:_MOST_TEXTS]:
             axes.text(time / self._unit, y, text, size=_SMALL, zorder=8, bbox=_BADGE, **middle)
 
-    def _corners(self, boxes: Sequence[tuple[float, float, float, float]]) -> Any:
-        """Corners of rectangles, in the units of the axes: (boxes, 4, 2)."""
+    def _add(self, boxes: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
+        """Draw rectangles, many as one path: a hatch is laid over all of them at once, not over one after the other."""
         import numpy as np
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
 
-        start, end, y, tall = np.array(boxes).T
-        start, end = start / self._unit, end / self._unit
-        return np.stack(
-            [np.stack(corner, -1) for corner in ((start, y), (end, y), (end, y + tall), (start, y + tall))], 1
-        )
+        for place in range(0, len(boxes), _PER_PATH):
+            start, end, y, tall = np.array(boxes[place : place + _PER_PATH]).T
+            start, end = start / self._unit, end / self._unit
+            corners = ((start, y), (end, y), (end, y + tall), (start, y + tall))
+            outlines = np.stack([np.stack(corner, -1) for corner in corners], 1)  # boxes, corners, (x, y)
+            self._axes.add_artist(PathPatch(Path.make_compound_path_from_polys(outlines), **style))
 
     def legend(self) -> list[Any]:
         """Handles of what there is."""

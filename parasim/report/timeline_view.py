@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from parasim.errors import ScenarioError
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER
@@ -40,8 +41,7 @@ class Selection:
     actors: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """One operation.
 
     Attributes
@@ -307,9 +307,9 @@ def _side_by_side(boxes: Sequence[Box]) -> list[Box]:
     ends: list[float] = []  # of the last box in each place
     for box in [*boxes, Box(math.inf, math.inf, "")]:
         if all(end <= box.start for end in ends):
-            placed += [replace(one, places=len(ends)) for one in cluster] if len(ends) > 1 else cluster
+            placed += [one._replace(places=len(ends)) for one in cluster] if len(ends) > 1 else cluster
             cluster, ends = [], []
         free = next((place for place, end in enumerate(ends) if end <= box.start), len(ends))
         ends[free : free + 1] = [box.end]
-        cluster.append(replace(box, place=free) if free else box)
+        cluster.append(box._replace(place=free) if free else box)
     return placed
