@@ -267,3 +267,16 @@ def test_initial_weights_are_standard_and_keyed_by_unit_and_parameter():
 def test_tied_weights_are_refused():
     with pytest.raises(ScenarioError, match="tied: false"):
         make_learner("gpt", {"layers": 1, "hidden": 8, "heads": 2}, "characters", {}, 0, "float32")
+
+
+@pytest.mark.parametrize("name", ["lenet5", "gpt"])
+def test_evaluation_is_the_mean_over_all_held_out_samples(name):
+    """More of them than are evaluated at once."""
+    learner = make_learner(*CASES[name], seed=1, dtype="float64")
+    data, parameters = learner.data, perturbed(learner)
+    assert data.spec.held_out > 250
+    module = torch_network(described_by(learner), parameters, causal=True)
+    outputs = module(data.held_out_inputs.view(-1, *data.spec.input_shape)).detach().flatten(0, -2)
+    targets = data.held_out_targets.flatten()
+    assert learner.loss(parameters) == pytest.approx(float(nn.functional.cross_entropy(outputs, targets)), rel=1e-12)
+    assert learner.accuracy(parameters) == pytest.approx(float((outputs.argmax(1) == targets).double().mean()))

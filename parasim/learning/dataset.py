@@ -32,13 +32,13 @@ class Pixels:
     def of(cls, images: torch.Tensor, channels: int, dtype: torch.dtype) -> Pixels:
         """Mean and deviation of images, a row of bytes each, channel by channel."""
         count = images.numel() // channels
-        total, squares = torch.zeros(2, channels, dtype=torch.int64)  # whole numbers, so that no order matters
+        total, squares = torch.zeros(2, channels, dtype=torch.float64)  # whole numbers below 2**53: no order matters
         for some in torch.split(images, _IMAGES_AT_ONCE):
-            values = some.view(len(some), channels, -1).long()
+            values = some.view(len(some), channels, -1).double()
             total += values.sum((0, 2))
             squares += values.square_().sum((0, 2))
-        mean = total.double() / count
-        deviation = (squares.double() / count - mean**2).clamp_(min=0).sqrt_()
+        mean = total / count
+        deviation = (squares / count - mean**2).clamp_(min=0).sqrt_()
         deviation[deviation == 0] = 1.0
         return cls(mean.to(dtype).view(-1, 1), deviation.to(dtype).view(-1, 1))
 

@@ -20,7 +20,7 @@ from parasim.workload.blocks import Network
 
 __all__ = ["Saved", "TorchLearner"]
 
-_EVALUATED_AT_ONCE = 1000
+_EVALUATED_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True, eq=False)

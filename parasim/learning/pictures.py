@@ -15,7 +15,7 @@ from parasim.learning.dataset import DataSet, Pixels
 from parasim.program.draws import Draws
 from parasim.workload.data import HELD_OUT_EVERY, DataSpec
 from parasim.workload.data_options import Cifar10, Digits, ImageFolder, Images
-from parasim.workload.folders import CIFAR_RECORD, cifar_files, image_files
+from parasim.workload.folders import CIFAR_PIXELS, cifar_files, cifar_records, image_files
 
 __all__ = ["load_cifar10", "load_digits", "load_image_folder", "load_images"]
 
@@ -54,12 +54,18 @@ def load_cifar10(spec: DataSpec, options: Cifar10, dtype: torch.dtype) -> DataSe
 
 def _cifar_batches(files: Sequence[Path]) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels of some files."""
-    batches = [np.fromfile(file, np.uint8).reshape(-1, CIFAR_RECORD) for file in files]
-    for file, records in zip(files, batches, strict=True):
+    counts = [cifar_records(file) for file in files]
+    images = np.empty((sum(counts), CIFAR_PIXELS), np.uint8)
+    labels = np.empty(len(images), np.int64)
+    first = 0
+    for file, count in zip(files, counts, strict=True):
+        records = np.fromfile(file, np.uint8).reshape(count, -1)
+        labels[first : first + count] = records[:, 0]
+        images[first : first + count] = records[:, 1:]
+        first += count
         if (most := int(records[:, 0].max())) > 9:
             raise ScenarioError(f"data cifar10: {file} has an image of class {most}, not 0 to 9; unpack it again")
-    records = np.concatenate(batches)
-    return torch.from_numpy(records[:, 1:].copy()), torch.from_numpy(records[:, 0].astype(np.int64))
+    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def load_image_folder(spec: DataSpec, options: ImageFolder, dtype: torch.dtype) -> DataSet:
