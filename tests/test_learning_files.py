@@ -151,6 +151,7 @@ def test_wrong_folders_of_images_are_named(pictures, tmp_path):
     assert "empty has no images" in refusal("image_folder", path=str(pictures))
     assert "has 0 sub-folders" in refusal("image_folder", path=str(pictures / "ants" / ".." / "empty"))
     assert "can't be printed" in refusal("image_folder", path="a\nb")
+    assert "a path of 501 characters is too long" in refusal("image_folder", path="x" * 501)
 
 
 def test_images_are_patterns_and_noise():

@@ -13,11 +13,14 @@ CIFAR_RECORD = 1 + CIFAR_PIXELS
 """Bytes of an image in the binary version of CIFAR-10: its label, then all red, all green and all blue pixels."""
 
 _CIFAR_SOURCE = "cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html"
+_MAX_PATH = 500
 _PICTURES = (".jpeg", ".jpg", ".png")
 
 
 def local_path(kind: str, path: str) -> Path:
-    """The path of data of a kind; `ScenarioError` if it has characters that no path should have."""
+    """The path of data of a kind; `ScenarioError` if it is too long or has characters that no path should have."""
+    if len(path) > _MAX_PATH:
+        raise ScenarioError(f"data {kind}: a path of {len(path)} characters is too long; the limit is {_MAX_PATH}")
     if not path.isprintable():
         raise ScenarioError(f"data {kind}: path {path!r} has characters that can't be printed; rename it")
     return Path(path)
