@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from parasim.cluster.hosts import Host
@@ -69,10 +70,10 @@ class Cluster:
         self.hosts = tuple(hosts)
         self._ends = tuple(links)
         self._patterns = tuple(links.values())
-        self._ids = {ends: number for number, ends in enumerate(self._ends)}
+        self._ids = dict(zip(self._ends, itertools.count(), strict=False))
         self._switches = None if switches is None else tuple(switches)
         self.links: Sequence[Link] = self._patterns if switches is None else _NamedLinks(self)
-        self.bandwidths = [link.bandwidth for link in self._patterns]
+        self.bandwidths = list(map(attrgetter("bandwidth"), self._patterns))
         self._router = router
         self._minimal = MinimalRoutes(len(self.hosts), self._ends, routing or Shortest())
         self._paths: dict[tuple[int, int], Path] = {}

@@ -18,7 +18,7 @@ from typing import ClassVar
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.places import on_circle
-from parasim.cluster.topology import Facts, Place, Wiring, cables, named
+from parasim.cluster.topology import Facts, Place, Wiring, named
 from parasim.fields import check_fields, setting
 
 __all__ = ["Full"]
@@ -51,9 +51,9 @@ class Full:
         return (self.hosts // 2) * (self.hosts - self.hosts // 2) * link.bandwidth
 
     def wiring(self, host: Host, link: Link) -> Wiring:
-        """Cables in the order of the hosts that they join; no switches."""
-        ends = itertools.combinations(range(self.hosts), 2)
-        return Wiring(named(host, self.hosts), (), cables(ends, link), _route)
+        """Links in the order of the hosts from which they lead; no switches."""
+        links = dict.fromkeys(itertools.permutations(range(self.hosts), 2), link)  # fast, as there may be two million
+        return Wiring(named(host, self.hosts), (), links, _route)
 
     def places(self) -> list[Place]:
         """On a circle."""
