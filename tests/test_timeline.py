@@ -16,7 +16,8 @@ from parasim.cli import main
 from parasim.errors import ScenarioError
 from parasim.metrics.result import Result
 from parasim.report.timeline import Selection, timeline, write_timeline
-from parasim.report.timeline_view import Box, actor_order, view
+from parasim.report.timeline_view import Box, view
+from parasim.report.timeline_window import actor_order
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.lanes import COMPUTE, TRANSFER
 from parasim.trace.rows import Row

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parasim.report.timeline_view import actor_order
+from parasim.report.timeline_window import actor_order
 from parasim.trace.files import write_atomic
 from parasim.trace.lanes import MAIN
 from parasim.trace.rows import COLUMNS, Row

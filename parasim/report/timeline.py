@@ -13,7 +13,8 @@ from parasim.report.perfetto import write_trace_events
 from parasim.report.style import save
 from parasim.report.text import shortened
 from parasim.report.timeline_draw import draw
-from parasim.report.timeline_view import Selection, View, view
+from parasim.report.timeline_view import View, view
+from parasim.report.timeline_window import Selection
 from parasim.trace.table import Trace
 
 if TYPE_CHECKING:

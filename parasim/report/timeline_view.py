@@ -1,4 +1,4 @@
-"""What a timeline shows: which steps, which actors, which lanes, and the boxes on them. No drawing here."""
+"""What a timeline shows of each actor: its lanes and the boxes on them. No drawing here."""
 
 from __future__ import annotations
 
@@ -9,36 +9,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from parasim.errors import ScenarioError
+from parasim.report.timeline_window import WORKER, Selection, actor_order, some_actors, window
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER
 from parasim.trace.rows import Row
 from parasim.trace.spans import ActorSpans, Interval, Span, difference, is_container, union
 from parasim.trace.table import Trace
 
-__all__ = ["ActorView", "Box", "LaneView", "Selection", "View", "actor_order", "view"]
+__all__ = ["ActorView", "Box", "LaneView", "View", "view"]
 
-WORKER = "worker"
-_MOST_STEPS = 4
-_MOST_COMPUTES = 40  # of one worker's main lane, with their numbers legible
-_MOST_MESSAGES = 120  # of one lane
-_WARM_UP = 2
 _MOST_LANES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What was asked for; None: what stays legible.
-
-    Attributes
-    ----------
-    first_step, last_step
-        The steps to show, both included, of the first worker.
-    actors
-        At most so many.
-    """
-
-    first_step: int | None = None
-    last_step: int | None = None
-    actors: int | None = None
 
 
 class Box(NamedTuple):
@@ -142,77 +121,16 @@ def view(trace: Trace, selection: Selection, most_actors: int = 16) -> View:
     seconds = max(actor.end for actor in team)
     order = actor_order((actor.rank, actor.role, actor.index) for actor in everyone)
     limit = selection.actors or most_actors
-    shown = _shown(order, limit)
+    shown = some_actors(order, limit)
     rows: dict[int, list[Row]] = {rank: [] for rank, _, _ in shown}
     for row in trace.rows:
         if row.rank in rows:
             rows[row.rank].append(row)
-    start, end, steps = _window(rows[shown[0][0]], selection, seconds)
+    start, end, steps = window(rows[shown[0][0]], selection, seconds)
     views = tuple(_actor(who, rows[who[0]], start, end, seconds) for who in shown)
     hidden = Counter(role for _, role, _ in order)
     hidden.subtract(role for _, role, _ in shown)
     return View(start, end, steps, views, tuple((role, count) for role, count in hidden.items() if count))
-
-
-def actor_order(actors: Iterable[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
-    """Actors (rank, role, index) as they are listed: workers first, then role by role."""
-    actors = sorted(actors)
-    roles = list(dict.fromkeys(role for _, role, _ in actors))
-    return sorted(actors, key=lambda who: (who[1] != WORKER, roles.index(who[1]), who[2]))
-
-
-def _shown(order: Sequence[tuple[int, str, int]], limit: int) -> list[tuple[int, str, int]]:
-    """The first of each, so that a few of the other roles are among them."""
-    if len(order) <= limit:
-        return list(order)
-    workers = [who for who in order if who[1] == order[0][1]]
-    others = order[len(workers) :]
-    few = min(len(others), limit // 4)
-    few = max(few, limit - len(workers))
-    return workers[: limit - few] + list(others[:few])
-
-
-# the window ----------------------------------------------------------------------------------------------------------
-def _window(
-    rows: Sequence[Row], selection: Selection, seconds: float
-) -> tuple[float, float, tuple[int, int, int] | None]:
-    """From the end of the step before the first to the end of the last, by the steps of one worker."""
-    ends = {row.step: row.t_end for row in rows if row.op == "log" and row.label == "step"}
-    if not ends:
-        if selection.first_step is not None or selection.last_step is not None:
-            raise ScenarioError("the run logs no steps: leave --from-step and --to-step out")
-        return 0.0, seconds, None
-    count = max(ends) + 1
-    for option, asked in (("--from-step", selection.first_step), ("--to-step", selection.last_step)):
-        if asked is not None and not 0 <= asked < count:
-            raise ScenarioError(f"{option} {asked}: the first worker has steps 0 to {count - 1}; choose among them")
-    first, last = _legible_steps(rows, ends, count, selection)
-    if first > last:
-        raise ScenarioError(f"--from-step {first} is after --to-step {last}: give the first step first")
-    start = max((end for step, end in ends.items() if step < first), default=0.0)
-    end = seconds if last == count - 1 else ends[last]
-    return start, end, (first, last, count)
-
-
-def _legible_steps(rows: Sequence[Row], ends: dict[int, float], count: int, selection: Selection) -> tuple[int, int]:
-    """The steps asked for; where one end is open, as many as stay legible, after warm-up if there are enough."""
-    first, last = selection.first_step, selection.last_step
-    if first is not None and last is not None:
-        return first, last
-    if first is None and last is not None:
-        return max(0, last - _MOST_STEPS + 1), last
-    for wanted in range(min(_MOST_STEPS, count), 0, -1):
-        low = min(_WARM_UP, count - wanted) if first is None else first
-        high = min(low + wanted, count) - 1
-        start = max((end for step, end in ends.items() if step < low), default=0.0)
-        lanes = Counter(
-            (row.lane == MAIN, row.lane)
-            for row in rows
-            if row.op in {"compute", "send", "recv"} and row.t_end > start and row.t_start < ends.get(high, 0.0)
-        )
-        if all(number <= (_MOST_COMPUTES if main else _MOST_MESSAGES) for (main, _), number in lanes.items()):
-            break
-    return low, high
 
 
 # boxes ---------------------------------------------------------------------------------------------------------------
