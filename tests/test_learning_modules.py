@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from parasim.errors import ProgramError, ScenarioError
 from parasim.learning.build import make_learner, pin_threads
 from parasim.learning.chains import UnitChain, chain_of
+from parasim.learning.data import load_data
+from parasim.learning.learner import TorchLearner
 from parasim.program.model import Model
 from parasim.workload import operators as op
 from parasim.workload.zoo.ends import chain
@@ -202,6 +204,19 @@ def test_every_cut_gives_the_same_bits(name, dtype):
         cut_loss, cut_gradient = cut_pass(learner, parameters, ids, parts)
         assert torch.equal(cut_loss, loss)
         assert torch.equal(cut_gradient, gradient)
+
+
+def test_stages_without_parameters():
+    links = [("halve", (op.Pool("average", (2, 2), (2, 2)),)), ("flat", (op.Flatten(),)), ("out", (op.Linear(10),))]
+    described = chain("bare", (1, 8, 8), links)
+    data = load_data("digits", {}, torch.float64)
+    learner = TorchLearner(described, Model("bare", described.layers(), 8), data, 0, "float64")
+    parameters, ids = learner.initial(learner.model.whole), learner.samples(0, 0, 4, 4)
+    loss, gradient = whole_pass(learner, parameters, ids)
+    assert gradient.numel() == 16 * 10 + 10
+    cut_loss, cut_gradient = cut_pass(learner, parameters, ids, learner.model.each())
+    assert torch.equal(cut_loss, loss)
+    assert torch.equal(cut_gradient, gradient)
 
 
 def test_backward_twice_gives_the_same():

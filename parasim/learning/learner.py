@@ -66,6 +66,7 @@ class TorchLearner:
         self._device = namespace.device
         self._network = network
         self._seed = seed
+        self._nothing = torch.empty(0, dtype=self._dtype, device=self._device)
         self._chain = chain_of(network, data.hessian, data.optimum)
         self._loss = LOSSES[data.spec.kind]
         self._sampler = Sampler(data.spec.samples, seed, namespace.device)
@@ -126,7 +127,7 @@ class TorchLearner:
         else:
             flow = aligned(gradient).view(-1, part.output_elements)
         flow, gradients = self._chain.backward(part, saved.kept, flow)
-        return None if part.is_first else flow.reshape(-1), torch.cat(gradients)
+        return None if part.is_first else flow.reshape(-1), torch.cat([self._nothing, *gradients])
 
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""
