@@ -193,7 +193,7 @@ class _Canvas:
                 self._fill("wait", start, end, y, tall)
             else:
                 self._waits.append([(start / self._unit, y + tall / 2), (end / self._unit, y + tall / 2)])
-        for start, end, kind in lane.busy:
+        for start, end, kind in lane.busy if main else ():
             self._fill("compute" if kind == COMPUTING else "transfer", start, end, y, tall)
         narrow = [box for box in lane.boxes if (box.end - box.start) * self._inches < _NARROW]
         for box in narrow if len(narrow) <= _MOST_TICKS else ():
@@ -202,8 +202,8 @@ class _Canvas:
         for box in lane.boxes:
             high = tall / box.places
             above = y + box.place * high
-            if box.kind in {"forward", "backward"}:
-                self._fill(box.kind, box.start, box.end, y, tall)
+            if not main or box.kind in {"forward", "backward"}:
+                self._fill(box.kind, box.start, box.end, above, high)
             if (box.end - box.start) * self._inches > _OUTLINED:
                 self._outlined.setdefault(box.kind, []).append((box.start, box.end, above, high))
             if box.cancelled:
