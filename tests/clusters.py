@@ -43,6 +43,7 @@ SMALL: list[Topology] = [
     FatTree(children=(2, 2, 2), parents=(1, 2, 2), oversubscription=(0.5, 2.0)),
     FatTree(children=(2, 2, 2), parents=(2, 1, 3)),
     *(Dragonfly(2, 2, 1), Dragonfly(3, 2, 1), Dragonfly(4, 2, 1), Dragonfly(4, 1, 2), Dragonfly(2, 2, 2)),
+    *(Dragonfly(3, 2, 1, 0.25), Dragonfly(2, 2, 2, 0.75), Dragonfly(4, 2, 1, 0.5)),
     *(Dragonfly(1, 4, 2), Dragonfly(1, 3, 3), Dragonfly(3, 3, 1), Dragonfly(3, 1, 3), Dragonfly(2, 1, 4)),
     *(Hierarchical(2, 4, 10.0), Hierarchical(3, 3, 2.0), Hierarchical(3, 3, 0.25), Hierarchical(1, 4, 2.0)),
     *(Hierarchical(4, 2, 0.75, uplinks=3), Hierarchical(3, 2, 3.0, uplinks=3)),

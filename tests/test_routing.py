@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import networkx as nx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.dragonfly import Dragonfly
@@ -19,7 +21,7 @@ from parasim.cluster.hierarchical import Hierarchical
 from parasim.cluster.hypercube import Hypercube
 from parasim.cluster.line import Line
 from parasim.cluster.ring import Ring
-from parasim.cluster.routing import Ecmp, Shortest
+from parasim.cluster.routing import Ecmp, MinimalRoutes, Routing, Shortest
 from parasim.cluster.topology import Topology, join
 from parasim.cluster.torus import Torus
 from parasim.errors import ScenarioError
@@ -212,3 +214,27 @@ def test_ecmp_keeps_a_pair_on_its_route() -> None:
 def test_the_seed_of_ecmp_has_limits() -> None:
     with pytest.raises(ScenarioError, match="ecmp: seed must be at least 0, got -1"):
         Ecmp(-1)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 7).flatmap(
+        lambda count: st.tuples(
+            st.integers(1, count), st.sets(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)), max_size=25)
+        )
+    ),
+    st.sampled_from(ROUTINGS),
+)
+def test_any_directed_graph_has_its_shortest_routes(case: tuple[int, set[tuple[int, int]]], routing: Routing) -> None:
+    hosts, links = case
+    network = nx.DiGraph(links)
+    network.add_nodes_from(range(hosts))
+    routes = MinimalRoutes(hosts, sorted(links), routing)
+    for source, destination in pairs(hosts):
+        nodes = routes.nodes(source, destination)
+        if nodes is None:
+            assert not nx.has_path(network, source, destination)
+        else:
+            assert (nodes[0], nodes[-1]) == (source, destination)
+            assert nx.is_path(network, nodes)
+            assert len(nodes) - 1 == nx.shortest_path_length(network, source, destination)

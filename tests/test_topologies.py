@@ -54,7 +54,7 @@ def test_bisection_is_the_least_maximum_flow_between_halves(topology: Topology) 
     )
     assert topology.bisection(LINK) == pytest.approx(least, rel=1e-12)
     doubled = Link("link", 2 * LINK.bandwidth)
-    if topology.kind != "hierarchical":  # whose inside has a bandwidth of its own
+    if topology.kind not in ("hierarchical", "dragonfly"):  # some of whose cables have a bandwidth of their own
         assert topology.bisection(doubled) == pytest.approx(2 * least, rel=1e-12)
 
 
@@ -201,9 +201,18 @@ def test_dragonfly_spreads_global_cables_over_its_routers() -> None:
     assert len(pairs) == 9 * 8
 
 
+def test_global_cables_of_a_dragonfly_may_be_of_their_own() -> None:
+    links = wired(Dragonfly(3, 2, 1, 5.0, 0.25)).links
+    between = {ends for ends in links if min(ends) >= 6 and (ends[0] - 6) // 2 != (ends[1] - 6) // 2}
+    assert len(between) == 6
+    assert {(links[ends].bandwidth, links[ends].latency) for ends in between} == {(5.0, 0.25)}
+    assert {link for ends, link in links.items() if ends not in between} == {LINK}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Dragonfly(2, 2, 1, 0.0), "dragonfly: global_bandwidth must be greater than 0, got 0.0"),
         (lambda: Torus(()), "torus: dimensions has 0 extents: give 1 to 6, as in [4, 4]"),
         (lambda: Torus((2,) * 7), "torus: dimensions has 7 extents: give 1 to 6, as in [4, 4]"),
         (lambda: Torus((4, 0)), "torus: dimensions must be at least 1, got 0"),

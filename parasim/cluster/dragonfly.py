@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from parasim.cluster.cluster import Router
@@ -28,7 +28,7 @@ from parasim.cluster.places import on_circle
 from parasim.cluster.routing import distances
 from parasim.cluster.topology import MAX_HOSTS, Facts, Place, Wiring, cables, named
 from parasim.errors import ScenarioError
-from parasim.fields import check_fields, setting
+from parasim.fields import check_fields, quantity, setting
 
 __all__ = ["Dragonfly"]
 
@@ -39,10 +39,11 @@ _MAX_CABLES = 1_000_000
 class Dragonfly:
     """`groups` groups of `routers` switches with `hosts_per_router` hosts each.
 
-    Inside a group any two routers are joined; between any two groups there is one global cable. They are spread over
-    the routers in the relative arrangement: the cable from a group to the one that comes o groups later (modulo
-    `groups`, 1 <= o < `groups`) starts at router floor((o - 1) routers / (groups - 1)). With groups = routers x h + 1
-    every router has h of them. Hosts are numbered group by group, router by router.
+    Inside a group any two routers are joined; between any two groups there is one global cable, of the scenario's link
+    unless `global_bandwidth` and `global_latency` say otherwise. They are spread over the routers in the relative
+    arrangement: the cable from a group to the one that comes o groups later (modulo `groups`, 1 <= o < `groups`) starts
+    at router floor((o - 1) routers / (groups - 1)). With groups = routers x h + 1 every router has h of them. Hosts are
+    numbered group by group, router by router.
 
     Routes have the fewest links: to the router of the global cable, over it, to the router of the destination. Only
     where two global links beside each other are shorter, they lead over a third group (of several such, destination d
@@ -56,16 +57,18 @@ class Dragonfly:
 
     kind: ClassVar[str] = "dragonfly"
     facts: ClassVar[Facts] = Facts(
-        {"groups": "g", "routers": "a", "hosts_per_router": "p"},
+        {"groups": "g", "routers": "a", "hosts_per_router": "p", "global_bandwidth": "G"},
         "g a p",
         "g a",
         "N + g a(a-1)/2 + g(g-1)/2",
         "5",
-        "min(N/2, (g/2)^2) B",
+        "min(N/2 B, (g/2)^2 G)",
     )
     groups: int = setting("number of groups", ge=1, le=2048)
     routers: int = setting("switches of each group", ge=1, le=2048)
     hosts_per_router: int = setting("hosts of each switch", ge=1, le=MAX_HOSTS)
+    global_bandwidth: float | None = quantity("bytes/s", "of cables between groups (none: as the link)", None, gt=0)
+    global_latency: float | None = quantity("seconds", "of cables between groups (none: as the link)", None, ge=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "dragonfly")
@@ -93,28 +96,30 @@ class Dragonfly:
         """Cables between two halves made of whole groups, times their bandwidth; no more than half of the hosts send.
 
         Of an odd number of groups, the one in the middle is parted between two of its routers (or within one), which
-        cuts its local cables. No other halves are joined by less where a router has no more global cables than its
-        group has routers (Kim et al. have half as many); where it has more, halves that part every group may be.
+        cuts its local cables. No other halves are joined by less where global cables are no faster than local ones and
+        a router has no more of them than its group has routers (Kim et al. have half as many); else halves that part
+        every group may be.
         """
         half, rest = divmod(self.groups, 2)
-        crossing = half * half
+        over, local = half * half, 0
         if rest:
             middle, inside = divmod(self.routers, 2)
-            crossing += middle * (middle + inside)
+            local = middle * (middle + inside)
             if inside:
-                crossing += self.hosts_per_router // 2
-                crossing += sum(self._router(offset) == middle for offset in range(1, half + 1))
-        return min(crossing, self.hosts // 2) * link.bandwidth
+                local += self.hosts_per_router // 2
+                over += sum(self._router(offset) == middle for offset in range(1, half + 1))
+        crossing = over * self._global_link(link).bandwidth + local * link.bandwidth
+        return min(crossing, self.hosts // 2 * link.bandwidth)
 
     def wiring(self, host: Host, link: Link) -> Wiring:
         """Cables of the hosts, then inside groups, then between them."""
         first = self.hosts
         hosts = ((number, first + number // self.hosts_per_router) for number in range(first))
-        routers = ((first + a, first + b) for a, b in itertools.chain(self._local(), self._global()))
+        local = ((first + a, first + b) for a, b in self._local())
+        between = ((first + a, first + b) for a, b in self._global())
+        links = cables(itertools.chain(hosts, local), link) | cables(between, self._global_link(link))
         names = [f"group{group}.router{router}" for group in range(self.groups) for router in range(self.routers)]
-        return Wiring(
-            named(host, first), tuple(names), cables(itertools.chain(hosts, routers), link), self._router_of()
-        )
+        return Wiring(named(host, first), tuple(names), links, self._router_of())
 
     def places(self) -> list[Place]:
         """Groups on a circle, the routers of each on a small one, their hosts around it."""
@@ -126,6 +131,13 @@ class Dragonfly:
             around = self.routers * self.hosts_per_router
             hosts += on_circle(around, size, centre, (1 - self.hosts_per_router) / (2 * around))
         return hosts + routers
+
+    def _global_link(self, link: Link) -> Link:
+        return replace(
+            link,
+            bandwidth=link.bandwidth if self.global_bandwidth is None else self.global_bandwidth,
+            latency=link.latency if self.global_latency is None else self.global_latency,
+        )
 
     def _router_of(self) -> Router:
         """The routes."""

@@ -81,7 +81,7 @@ def kinds_text() -> str:
     for entry in entries:
         lines += ["", *textwrap.wrap(f"{entry['kind']}: {entry['summary']}", _WIDTH)]
         for option in entry["options"]:
-            default = "needed" if option["default"] is None else f"default {option['default']}"
+            default = "needed" if option["needed"] else f"default {option['default']}"
             letter = TOPOLOGIES[entry["kind"]].facts.letters.get(option["name"], option["name"])
             name = option["name"] if letter == option["name"] else f"{option['name']} ({letter})"
             line = f"{name}: {option['doc']} ({default})"
@@ -95,6 +95,7 @@ def _option(entry: dataclasses.Field[Any]) -> dict[str, Any]:
     return {
         "name": entry.name,
         "doc": entry.metadata["doc"],
+        "needed": default is dataclasses.MISSING,
         "default": None if default is dataclasses.MISSING else plain,
     }
 
@@ -185,7 +186,7 @@ def _options(topology: Topology, quantity: Callable[[float, str], object] = lamb
     shown: dict[str, Any] = {}
     for name, entry in described(type(topology)).items():
         value = getattr(topology, name)
-        if dimension := entry.metadata.get("dimension"):
+        if value is not None and (dimension := entry.metadata.get("dimension")):
             value = quantity(value, dimension)
         if value not in ((), default_of(entry)):
             shown[name] = list(value) if isinstance(value, tuple) else value
