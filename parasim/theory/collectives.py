@@ -5,10 +5,11 @@ full-duplex, a rank sends one message and receives one at a time, and all ranks 
 `exact`, a simulation on such a cluster must meet it to rounding, provided that every division of the vector into
 pieces comes out even.
 
-References ---------- SCHEMES 13.1 (the table) and 13.3 (crossovers); Thakur, Rabenseifner and Gropp (2005),
-Optimization of collective communication operations in MPICH; Rabenseifner (2004), Optimization of collective reduction
-operations; Patarasuk and Yuan (2009), Bandwidth optimal all-reduce algorithms; Sanders, Speck and Träff (2009),
-Two-tree algorithms.
+References
+----------
+SCHEMES 13.1 (the table) and 13.3 (crossovers); Thakur, Rabenseifner and Gropp (2005), Optimization of collective
+communication operations in MPICH; Rabenseifner (2004), Optimization of collective reduction operations; Patarasuk and
+Yuan (2009), Bandwidth optimal all-reduce algorithms; Sanders, Speck and Träff (2009), Two-tree algorithms.
 """
 
 from __future__ import annotations
