@@ -199,7 +199,15 @@ def test_changed_hosts_and_cut_cables_are_marked() -> None:
     assert [cable.name for cable in picture.cut] == ["host2<->host3"]
     assert {cable.bandwidth for cable in picture.cables} == {1.25e9, 1.25e8}
     words = {text.get_text() for text in drawn_cluster("ring", cluster).legends[0].get_texts()}
-    assert words == {"1.25 GB/s, 1 us", "125 MB/s, 1 us", "cut", "host", "host of its own"}
+    assert words == {"1.25 GB/s, 1 us", "125 MB/s, 1 us", "cut", "host", "host with other cores or device"}
+
+
+def test_a_parted_cluster_says_so() -> None:
+    words = ["hosts=4", "links={host1->host2: cut}"]
+    assert "PARTED: no route joins host0 with host2 and 1 more, in one direction or both" in cluster_text(
+        "line", sketch_cluster("line", words)
+    )
+    assert "PARTED" not in cluster_text("ring", sketch_cluster("ring", words))
 
 
 def test_the_list_of_a_single_host_is_empty() -> None:

@@ -9,16 +9,19 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from parasim.cluster.hosts import Device
+from parasim.cluster.routing import distances
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.cluster.topology import Topology, Wiring
 from parasim.fields import default_of, described
-from parasim.report.text import Column, table
+from parasim.report.text import Column, shortened, table
 from parasim.scenario.model import ClusterSpec
 from parasim.units import format_quantity
 
 __all__ = ["Cable", "cables_of", "cluster_entry", "cluster_text", "counted", "kind_entries", "kinds_text"]
 
 _MAX_LISTED = 64
+_MAX_NAMES = 60
 _WIDTH = 110
 _LEGEND = (
     "B: bandwidth of the scenario's link, which each of the two directions of a cable has. Diameter: links on the",
@@ -131,7 +134,7 @@ def cluster_text(name: str, cluster: ClusterSpec, *, every: bool = False) -> str
     cables = cables_of(wiring)
     bisection = topology.bisection(cluster.link)
     options = ", ".join(f"{key} {value}" for key, value in _options(topology, format_quantity).items())
-    shown = "no closed formula" if bisection is None else format_quantity(bisection, "bytes/s")
+    shown = "not known (no closed formula)" if bisection is None else format_quantity(bisection, "bytes/s")
     single = any("<->" not in cable.name for cable in cables)
     as_designed = " (before links were changed)" if cluster.changes.links else ""
     lines = [
@@ -144,7 +147,8 @@ def cluster_text(name: str, cluster: ClusterSpec, *, every: bool = False) -> str
     ]
     if cut := _cut(cluster, wiring):
         lines.append(f"cut: {', '.join(cut)}")
-    lines += [f"{wiring.hosts[number].name}: {_host(cluster, number)}" for number in sorted(cluster.changes.hosts)]
+    lines += _parted(wiring)
+    lines += _hosts_of_their_own(cluster, wiring)
     return "\n".join([*lines, "", *_cable_table(cables, every=every)])
 
 
@@ -204,7 +208,29 @@ def _cut(cluster: ClusterSpec, wiring: Wiring) -> list[str]:
     return names
 
 
-def _host(cluster: ClusterSpec, number: int) -> str:
-    host = cluster.changes.hosts[number]
-    speed = format_quantity(host.device.flops, "FLOP/s")
-    return f"{counted(host.cores, 'core', 's')} of {host.device.name or 'a device'} with {speed}"
+def _parted(wiring: Wiring) -> list[str]:
+    """A line if the cuts leave hosts without a route."""
+    after: list[list[int]] = [[] for _ in range(len(wiring.hosts) + len(wiring.switches))]
+    before: list[list[int]] = [[] for _ in after]
+    for start, end in wiring.links:
+        after[start].append(end)
+        before[end].append(start)
+    to, back = distances([0], after), distances([0], before)
+    lost = [host for host in range(len(wiring.hosts)) if to[host] < 0 or back[host] < 0]
+    if not lost:
+        return []
+    more = f" and {len(lost) - 1} more" if lost[1:] else ""
+    return [f"PARTED: no route joins {wiring.name(0)} with {wiring.name(lost[0])}{more}, in one direction or both"]
+
+
+def _hosts_of_their_own(cluster: ClusterSpec, wiring: Wiring) -> list[str]:
+    """A line for each kind of host that differs from the rest."""
+    kinds: dict[tuple[int, Device], list[str]] = {}
+    for host in wiring.hosts:
+        if (host.cores, host.device) != (cluster.host.cores, cluster.host.device):
+            kinds.setdefault((host.cores, host.device), []).append(host.name)
+    return [
+        f"{shortened(', '.join(names), _MAX_NAMES)}: {counted(cores, 'core', 's')} of {device.name or 'a device'}"
+        f" with {format_quantity(device.flops, 'FLOP/s')}"
+        for (cores, device), names in kinds.items()
+    ]

@@ -175,7 +175,7 @@ def _draw_symbols(axes: Any, symbols: Sequence[Symbol], unit: float) -> list[Any
     handles = []
     for is_host, changed, marker, face, word in (
         (True, False, "o", _HOST, "host"),
-        (True, True, "o", _CHANGED, "host of its own"),
+        (True, True, "o", _CHANGED, "host with other cores or device"),
         (False, False, "s", COMPUTE.face, "switch"),
     ):
         chosen = [symbol for symbol in symbols if symbol.is_host == is_host and (symbol.changed == changed)]

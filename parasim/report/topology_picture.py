@@ -44,7 +44,8 @@ def picture_of(cluster: ClusterSpec) -> Picture:
     wiring = cluster.wiring()
     whole = cluster.topology.wiring(cluster.host, cluster.link)
     places = cluster.topology.places() or _settled(whole)
-    changed = set(cluster.changes.hosts)
+    plain = cluster.host.cores, cluster.host.device
+    changed = {number for number, host in enumerate(wiring.hosts) if (host.cores, host.device) != plain}
     host_count = len(wiring.hosts)
     cables = cables_of(wiring)
     removed = {ends: link for ends, link in whole.links.items() if ends not in wiring.links}
