@@ -22,6 +22,7 @@ from parasim.theory.collectives import (
     parameter_server_seconds,
     ring_meets_doubling_bytes,
 )
+from parasim.theory.patterns import patterns
 
 ALL_REDUCES = [name for kind, name in FORMS if kind == "all_reduce"]
 
@@ -137,6 +138,26 @@ def test_leaders_reduce_and_broadcast_whole_vectors():
 def test_parameter_server_is_bound_by_its_shards():
     assert parameter_server_seconds(8, 2, 100, 1, 1, 1) == 2 + 2 * 4 * 100 + 4 * 100
     assert parameter_server_seconds(4, 8, 100, 1, 1) == 2 + 2 * 100
+
+
+def test_patterns_are_the_rounds_that_differ():
+    around = tuple((i, (i + 1) % 6) for i in range(6))
+    assert patterns("all_reduce", "ring", 6) == (around,)
+    doubling = patterns("all_reduce", "recursive_doubling", 8)
+    assert doubling == tuple(tuple((i, i ^ d) for i in range(8)) for d in (1, 2, 4))
+    rows, columns = patterns("all_reduce", "torus", 6, (2, 3))
+    assert rows == ((0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3))
+    assert columns == ((0, 3), (1, 4), (2, 5), (3, 0), (4, 1), (5, 2))
+    assert patterns("all_reduce", "ring", 1) == ()
+
+
+@pytest.mark.parametrize(("kind", "name"), [key for key in ALGORITHMS if key[0] == "all_reduce"])
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_patterns_hold_every_message_of_the_members_schedules(kind, name, size):
+    buffer = Buffer("x", 4 * size, 4)
+    op = Collective(kind, Group("g", tuple(range(size))), buffer, name)
+    sent = {(i, move.peer) for i in range(size) for round_ in schedule(op, i) for move in round_.sends}
+    assert {pair for pattern in patterns(kind, name, size) for pair in pattern} == sent
 
 
 def test_unknown_forms_and_shapes_are_refused():

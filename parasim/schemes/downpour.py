@@ -201,8 +201,11 @@ class Downpour(Scheme):
             "exact" if exact else "lower bound",
             at_most=worst if bracketed else None,
             about=min(max(lower, queued), worst) if bracketed else None,
-            note="" if exact else "workers wait for each other at the servers (about: as in random order)",
+            note="" if exact else _NOTE,
         )
+
+
+_NOTE = "workers wait for each other at the servers (about: as in random order); start and end of the run aside"
 
 
 def _add(xp: Tensors, into: Tensor, x: Tensor) -> None:
