@@ -95,6 +95,10 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schemes", metavar="A,B,...", help=what)
 
 
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=int, metavar="N", help="number of processes (default: one per core)")
+
+
 def _timeline(parser: argparse.ArgumentParser) -> None:
     what = "draw who did what when: FILE.png, FILE.svg, and FILE.trace.json for ui.perfetto.dev (default: timeline)"
     parser.add_argument("--timeline", metavar="[=FILE]", help=what)
@@ -114,6 +118,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "execute": _execute,
     "compare": _compare,
+    "sweep": _sweep,
     "topologies": _topologies,
     "models": _models,
 }

@@ -85,6 +85,38 @@ def compare(arguments: argparse.Namespace) -> None:
     print(json_text(compare_json(outcomes)) if arguments.json else compare_table(outcomes))
 
 
+def sweep(arguments: argparse.Namespace) -> None:
+    """Simulate a grid, key=a,b,c for each key, on all cores; with --out, a sweep that was killed is continued."""
+    from parasim.report.output import claim_folder, json_text
+    from parasim.report.progress import Progress
+    from parasim.report.sweep_files import sweep_json, write_sweep
+    from parasim.report.sweep_table import sweep_table
+    from parasim.study.grid import read_axes
+    from parasim.study.sweep import sweep
+
+    read_axes(arguments.overrides)  # what is wrong is said before the folder is made
+    if arguments.out:
+        claim_folder(arguments.out, "--out")
+    with Progress("sweeping") as progress:
+        done = sweep(
+            arguments.file,
+            arguments.overrides,
+            arguments.out,
+            arguments.jobs,
+            arguments.variant,
+            allow_code=arguments.allow_code,
+            watch=progress.show,
+        )
+    for count, what in ((done.continued, "were done before"), (done.left_out, "in the folder are none of this grid")):
+        if count:
+            print(f"parasim: {count} point{'s' * (count > 1)} {what}", file=sys.stderr)
+    _some_ran(arguments, done.outcomes)
+    axes = [axis.keys for axis in done.axes]
+    if arguments.out:
+        write_sweep(axes, done.outcomes, arguments.out, done.title)
+    print(json_text(sweep_json(axes, done.outcomes)) if arguments.json else sweep_table(axes, done.outcomes))
+
+
 def schemes(arguments: argparse.Namespace) -> None:
     """List the schemes: family, paper, staleness, options with their defaults."""
     from parasim.report.output import json_text
@@ -231,6 +263,7 @@ VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
     "compare": compare,
+    "sweep": sweep,
     "schemes": schemes,
     "topologies": topologies,
     "models": models,

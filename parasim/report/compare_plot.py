@@ -23,15 +23,15 @@ _MEAN: dict[str, Any] = {"color": "black", "marker": "D", "markersize": 4.0, "li
 _MAX: dict[str, Any] = {"color": "black", "marker": "|", "markersize": 11.0, "markeredgewidth": 1.5, "linestyle": ""}
 
 
-def compare_figure(outcomes: Sequence[Outcome], title: str) -> Any:
+def compare_figure(outcomes: Sequence[Outcome], title: str, remarks: Sequence[str] = ()) -> Any:
     """Draw a row per outcome, in their order from top to bottom.
 
     Parameters
     ----------
     outcomes
         The rows; of one that did not run, the reason stands in the place of its bars.
-    title
-        Stands above.
+    title, remarks
+        Stand above, and small beneath.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def compare_figure(outcomes: Sequence[Outcome], title: str) -> Any:
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="x")
         drawn.suptitle(wrapped(title, 100, 2), x=0.01, ha="left")
-        foot(drawn, notes(outcomes), _handles(), 6)
+        foot(drawn, [*remarks, *notes(outcomes)], _handles(), 6)
         reasons = [
             drawn.text(0, place, f"did not run: {outcome.error}", transform=rate.transData, size=SMALL, style="italic")
             for place, outcome in enumerate(outcomes)

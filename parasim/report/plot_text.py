@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,19 +11,21 @@ from parasim.metrics.outcome import Outcome
 from parasim.report.style import SMALL
 from parasim.report.text import shortened
 
-__all__ = ["fit", "foot", "notes", "thousands", "wrapped"]
+__all__ = ["fit", "foot", "notes", "thousands", "tilt", "wrapped"]
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
     """The text on at most `lines` lines of `width` characters, with an ellipsis if anything is lost.
 
-    Lines end where words do, or after a comma, an opening bracket, "=", "/" or "_".
+    Lines end where words do, or after a comma or an opening bracket; in a word that is longer than a line, after "=",
+    "/" or "_".
     """
     parts = [""]
-    for word in re.findall(r"[^\s,(=/_]+[\s,(=/_]*|[\s,(=/_]+", " ".join(text.split())):
-        if parts[-1] and len(parts[-1]) + len(word.rstrip()) > width:
-            parts.append("")
-        parts[-1] += word
+    for word in re.findall(r"[^\s,(]+[\s,(]*|[\s,(]+", " ".join(text.split())):
+        for piece in [word] if len(word.rstrip()) <= width else re.findall(r"[^=/_]+[=/_]*|[=/_]+", word):
+            if parts[-1] and len(parts[-1]) + len(piece.rstrip()) > width:
+                parts.append("")
+            parts[-1] += piece
     if len(parts) > lines:
         parts = [*parts[: lines - 1], "".join(parts[lines - 1 :])]
     return "\n".join(shortened(part.strip(), width) for part in parts)
@@ -43,6 +46,16 @@ def fit(texts: Iterable[Any], figure: Any) -> None:
         box = text.get_window_extent()
         if box.x1 > edge and box.width > 0:
             text.set_text(shortened(whole, max(1, int(len(whole) * (edge - box.x0) / box.width) - 2)))
+
+
+def tilt(panels: Iterable[Any]) -> None:
+    """Tilt the labels of the ticks from left to right where they would touch, in panels whose layout is known."""
+    for axes in panels:
+        boxes = sorted((text.get_window_extent() for text in axes.get_xticklabels()), key=lambda box: box.x0)
+        if any(left.x1 + 4 > right.x0 for left, right in itertools.pairwise(boxes)):
+            axes.tick_params(axis="x", labelrotation=35)
+            for text in axes.get_xticklabels():
+                text.set(ha="right", rotation_mode="anchor")
 
 
 def foot(figure: Any, lines: Sequence[str], handles: Sequence[Any], columns: int) -> None:
