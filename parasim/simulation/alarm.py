@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simpy.core import Environment
-from simpy.events import Event, Timeout
+from simpy.events import Event, EventPriority, Timeout
 
-__all__ = ["Alarm", "due"]
+__all__ = ["Alarm", "EndOfInstant", "due"]
 
 _SLACK = 1.0 + 4e-15
 
@@ -42,3 +42,14 @@ class Alarm:
     def _fire(self, _: Event) -> None:
         self._times.pop()
         self._ring()
+
+
+class EndOfInstant(Event):
+    """Happens now, after everything else that happens now."""
+
+    def __init__(self, env: Environment, callback: Callable[[Event], None]) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        self.callbacks.append(callback)
+        env.schedule(self, EventPriority(2))

@@ -1,10 +1,10 @@
 """Collectives at coupled fidelity: gather the members, send one train through the network, let all go on at its end.
 
-The collective begins when its last member has come and ends for all at once. While it is under way it shares links with
-other traffic as its messages would. What it leaves out: reductions take their modelled time, without noise and without
-sharing cores with what other lanes compute; a member does not go on before the others. So its time lies between that
-of the longest chain of its rounds alone and that of the rounds one after the other under the contention met, each
-ended by its slowest member.
+The collective begins when its last member has come and ends for all at once (but see `Conductor.enter`). While it is
+under way it shares links with other traffic as its messages would. What it leaves out: its reductions take their
+modelled time, without noise, and share cores with those of other collectives only, not with what programs compute; and
+members wait for each other. So its time lies between that of its messages on idle links after the first member has
+come, and that of its rounds one after the other after the last has, each as long as its slowest member takes.
 
 `auto` couples a collective where this is close to the messages: in every round data flow at least ten times as long as
 the latency, the members keep step to 2 %, and reductions that noise or other computes could slow down take no more than
@@ -26,10 +26,11 @@ from parasim.program.collectives.values import do_values
 from parasim.program.ops import Collective
 from parasim.runtime.actor import Actor
 from parasim.runtime.tasks import Pending
-from parasim.simulation.conductor import Conductor
+from parasim.simulation.conductor import Conductor, Journey
 from parasim.trace.lanes import MAIN
 
 if TYPE_CHECKING:
+    from parasim.program.tensors import Tensors
     from parasim.simulation.plan import Plan, Setting
 
 __all__ = ["LEAST_FLOW_OVER_LATENCY", "Coupling", "Fidelity"]
@@ -38,6 +39,8 @@ Fidelity = Literal["message", "coupled", "auto"]
 
 LEAST_FLOW_OVER_LATENCY = 10.0
 _CLOSE = 0.02
+_ALL_NEED_ALL = ("all_reduce", "reduce_scatter", "all_gather")
+"""Kinds in which no member can be through before all have come."""
 
 
 class _Member(NamedTuple):
@@ -45,14 +48,19 @@ class _Member(NamedTuple):
     pending: Pending
     op: Collective
     quiet: bool
+    entered: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Gathering:
-    """The members of one collective that have come."""
+    """The members of one collective that have come; its journey from the first on, if they may enter one by one."""
 
     coupled: bool
+    size: int
     members: dict[int, _Member] = field(default_factory=dict)
+    journey: Journey | None = None
+    complete: float = 0.0  # when the last came
+    replies: list[Any] | None = None
 
 
 class Coupling:
@@ -68,8 +76,10 @@ class Coupling:
         From the ranks of a group to where it sits.
     noisy
         Do computes have random times?
-    settle
-        Called after members have been told to go on.
+    tensors
+        The tensor namespace of the run, if values are carried.
+    wake
+        Called after a member has been told to go on.
 
     Attributes
     ----------
@@ -84,14 +94,16 @@ class Coupling:
         setting_of: Callable[[tuple[int, ...]], Setting],
         *,
         noisy: bool,
-        settle: Callable[[], None],
+        tensors: Tensors | None,
+        wake: Callable[[], None],
     ) -> None:
         self.coupled = self.by_message = 0
         self._conductor = conductor
         self._fidelity = fidelity
         self._setting_of = setting_of
         self._noisy = noisy
-        self._settle = settle
+        self._tensors = tensors
+        self._wake = wake
         self._plans: dict[Any, Plan] = {}
         self._gatherings: dict[tuple[str, int], _Gathering] = {}
         self._counts: dict[tuple[str, int], int] = {}
@@ -115,21 +127,47 @@ class Coupling:
         self._counts[tag, actor.rank] = number + 1
         gathering = self._gatherings.get((tag, number))
         if gathering is None:
-            gathering = self._gatherings[tag, number] = _Gathering(self._fits(op, lane))
+            gathering = self._gatherings[tag, number] = _Gathering(self._fits(op, lane), op.group.size)
             self.coupled += gathering.coupled
             self.by_message += not gathering.coupled
-        gathering.members[index] = _Member(actor, pending, op, quiet)
-        changing = actor.guard.changing(op.buffer) if gathering.coupled else None
+        gathering.members[index] = _Member(actor, pending, op, quiet, actor.port.now())
+        if len(gathering.members) == op.group.size:
+            del self._gatherings[tag, number]
+        if gathering.coupled:
+            self._enter(gathering, index)
+        return gathering.coupled
+
+    def _enter(self, gathering: _Gathering, index: int) -> None:
+        """A member has come to a collective that is coupled."""
+        actor, pending, op, _, now = gathering.members[index]
+        assert op.buffer is not None
+        changing = actor.guard.changing(op.buffer)
         if changing is not None:
             raise ProgramError(
                 f"rank {actor.rank}, program {pending.task.id}: {op.kind} of {op.buffer.name!r} while compute "
                 f"{changing.op.kernel.label!r} of program {changing.task.id} changes it; wait for it first"
             )
-        if len(gathering.members) == op.group.size:
-            del self._gatherings[tag, number]
-            if gathering.coupled:
-                self._start([gathering.members[i] for i in range(op.group.size)])
-        return gathering.coupled
+        _agree(next(iter(gathering.members.values())), gathering.members[index])
+        everyone = len(gathering.members) == gathering.size
+        if everyone:
+            gathering.complete = now
+        if gathering.journey is not None:
+            self._conductor.enter(gathering.journey, index)
+        elif op.kind in _ALL_NEED_ALL:
+            self._open(gathering, self._plan([op] * gathering.size))
+        elif everyone:
+            self._open(gathering, self._plan([gathering.members[i].op for i in range(gathering.size)]))
+
+    def _open(self, gathering: _Gathering, plan: Plan) -> None:
+        """Let the members that have come enter."""
+        if not plan.seconds:
+            if len(gathering.members) == gathering.size:
+                for index in range(gathering.size):
+                    self._through(gathering, plan, index)
+            return
+        gathering.journey = self._conductor.open(plan, lambda index: self._through(gathering, plan, index))
+        for index in sorted(gathering.members):
+            self._conductor.enter(gathering.journey, index)
 
     def _fits(self, op: Collective, lane: str) -> bool:
         if self._fidelity == "coupled":
@@ -144,31 +182,15 @@ class Coupling:
             and not (uncertain and max(plan.computing) > _CLOSE * plan.seconds)
         )
 
-    def _start(self, members: Sequence[_Member]) -> None:
-        ops = [member.op for member in members]
-        _agree(members)
-        plan = self._plan(ops)
-        if plan.seconds:
-            self._conductor.start(plan, lambda started: self._finish(members, plan, started))
-        else:
-            self._finish(members, plan, members[0].actor.port.now())
-
-    def _finish(self, members: Sequence[_Member], plan: Plan, started: float) -> None:
-        end = members[0].actor.port.now()
-        replies = self._replies(members)
-        for index, member in enumerate(members):
-            member.actor.coupled(member.pending, plan.part(index), started, end, replies[index], quiet=member.quiet)
-        self._settle()
-
-    @staticmethod
-    def _replies(members: Sequence[_Member]) -> list[Any]:
-        ops = [member.op for member in members]
-        tensors = members[0].actor.context.tensors
-        if tensors is not None:
-            return do_values(ops, tensors)
-        if ALGORITHMS[ops[0].kind, ops[0].algorithm].receives == "join":
-            return [_received(ops, index) for index in range(len(ops))]
-        return [own_piece(op, index) for index, op in enumerate(ops)]
+    def _through(self, gathering: _Gathering, plan: Plan, index: int) -> None:
+        """A member may go on; it had to wait for the last that came, at most until now."""
+        if gathering.replies is None:
+            gathering.replies = _replies([gathering.members[i].op for i in range(gathering.size)], self._tensors)
+        actor, pending, _, quiet, entered = gathering.members[index]
+        end = actor.port.now()
+        start = max(entered, min(gathering.complete, end))
+        actor.coupled(pending, plan.part(index), start, end, gathering.replies[index], quiet=quiet)
+        self._wake()
 
     def _plan(self, ops: Sequence[Collective]) -> Plan:
         from parasim.simulation.plan import make_plan
@@ -187,28 +209,34 @@ class Coupling:
         return plan
 
 
-def _received(ops: Sequence[Collective], index: int) -> Buffer:
+def _replies(ops: Sequence[Collective], tensors: Tensors | None) -> list[Any]:
+    """What each member's operation replies; values are made, if there are any."""
+    if tensors is not None:
+        return do_values(ops, tensors)
+    if ALGORITHMS[ops[0].kind, ops[0].algorithm].receives == "join":
+        return [_received(op, index) for index, op in enumerate(ops)]
+    return [own_piece(op, index) for index, op in enumerate(ops)]
+
+
+def _received(op: Collective, index: int) -> Buffer:
     """What an all-to-all leaves at a member: a buffer of its own."""
-    own = ops[index].buffer
-    assert own is not None
-    return Buffer(own.name, cuts_in(ops[index], index)[-1], own.itemsize)
+    assert op.buffer is not None
+    return Buffer(op.buffer.name, cuts_in(op, index)[-1], op.buffer.itemsize)
 
 
-def _agree(members: Sequence[_Member]) -> None:
-    """All members ask for the same."""
-    first = members[0]
-    for member in members[1:]:
-        for name in ("algorithm", "reduce", "root", "shape", "chunks"):
-            own, other = getattr(first.op, name), getattr(member.op, name)
-            if own != other:
-                raise _disagreement(first, member, name, own, other)
-        if first.op.kind != "all_to_all":
-            assert first.op.buffer is not None
-            assert member.op.buffer is not None
-            if first.op.buffer.nbytes != member.op.buffer.nbytes:
-                raise _disagreement(first, member, "bytes", first.op.buffer.nbytes, member.op.buffer.nbytes)
-            if first.op.counts != member.op.counts:
-                raise _disagreement(first, member, "counts", first.op.counts, member.op.counts)
+def _agree(first: _Member, member: _Member) -> None:
+    """Both members ask for the same."""
+    for name in ("algorithm", "reduce", "root", "shape", "chunks"):
+        own, other = getattr(first.op, name), getattr(member.op, name)
+        if own != other:
+            raise _disagreement(first, member, name, own, other)
+    if first.op.kind != "all_to_all":
+        assert first.op.buffer is not None
+        assert member.op.buffer is not None
+        if first.op.buffer.nbytes != member.op.buffer.nbytes:
+            raise _disagreement(first, member, "bytes", first.op.buffer.nbytes, member.op.buffer.nbytes)
+        if first.op.counts != member.op.counts:
+            raise _disagreement(first, member, "counts", first.op.counts, member.op.counts)
 
 
 def _disagreement(first: _Member, member: _Member, name: str, own: object, other: object) -> ProgramError:

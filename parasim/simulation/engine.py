@@ -121,10 +121,12 @@ class Engine:
                 fidelity,
                 self._setting_of,
                 noisy=not isinstance(law, NoNoise) or bool(slower),
-                settle=self._settle,
+                tensors=contexts[0].tensors,
+                wake=self._coupled,
             )
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
+        self._stepping = False
         self._vectors: dict[str, SimulatedVector] = {}
         self._locks: dict[str, deque[tuple[Actor, Pending]]] = {}
         self._cast = cast
@@ -202,10 +204,12 @@ class Engine:
     def _settle(self) -> None:
         """Step every actor that has something to do."""
         awake, asleep = self._awake, self._asleep
+        self._stepping = True
         while awake:
             actor = awake.popleft()
             asleep[actor.rank] = True
             actor.run()
+        self._stepping = False
 
     # the port ------------------------------------------------------------------------------------------------------
     def now(self) -> float:
@@ -288,6 +292,11 @@ class Engine:
     def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
         """As its fidelity is."""
         return self.coupling is not None and self.coupling.take(actor, pending, op)
+
+    def _coupled(self) -> None:
+        """Step who goes on after a collective, unless someone is stepped already."""
+        if not self._stepping:
+            self._settle()
 
     def _setting_of(self, ranks: tuple[int, ...]) -> Setting:
         from parasim.simulation.plan import Setting

@@ -13,25 +13,14 @@ from heapq import heappop, heappush
 from operator import attrgetter
 
 from simpy.core import Environment
-from simpy.events import Event, EventPriority
+from simpy.events import Event
 
 from parasim.cluster.cluster import Cluster
-from parasim.simulation.alarm import Alarm, due
+from parasim.simulation.alarm import Alarm, EndOfInstant, due
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Component, Flow, Hub
 
 __all__ = ["Network"]
-
-
-class _EndOfInstant(Event):
-    """Happens now, after everything else that happens now."""
-
-    def __init__(self, env: Environment, callback: Callable[[Event], None]) -> None:
-        super().__init__(env)
-        self._ok = True
-        self._value = None
-        self.callbacks.append(callback)
-        env.schedule(self, EventPriority(2))
 
 
 class Network:
@@ -66,7 +55,7 @@ class Network:
         self._byte_overhead = byte_overhead
         self._alarm = Alarm(env, self._ring)
         self._cores = len(cluster.links)
-        self._capacities = [link.bandwidth for link in cluster.links] + [float(host.cores) for host in cluster.hosts]
+        self._capacities = [*cluster.bandwidths, *(float(host.cores) for host in cluster.hosts)]
         self._users: list[dict[Flow, None]] = [{} for _ in self._capacities]  # flows on each link, in order of arrival
         self._arrivals: list[tuple[float, int, Flow]] = []  # end of the latencies, number of the flow
         self._ends: list[tuple[float, int, Component | Hub]] = []  # deadlines as they were noted; stale if changed
@@ -204,7 +193,7 @@ class Network:
                 self._share()
             else:
                 self._gathering = True
-                _EndOfInstant(self._env, self._end_instant)
+                EndOfInstant(self._env, self._end_instant)
         self._set_alarm()
 
     def _take_ended(self, now: float, latest: float) -> list[Flow]:

@@ -41,11 +41,22 @@ class Rehearsal:
         Until the last member was through.
     messages, reductions
         By (round, number of the message) and (round, member).
+    through
+        Of each member: when it was through all rounds.
     """
 
     seconds: float
     messages: Mapping[tuple[int, int], Work]
     reductions: Mapping[tuple[int, int], Work]
+    through: Sequence[float]
+
+    def early(self) -> dict[float, list[int]]:
+        """The members that were through before the last, by when."""
+        result: dict[float, list[int]] = {}
+        for member, seconds in enumerate(self.through):
+            if seconds < self.seconds:
+                result.setdefault(seconds, []).append(member)
+        return result
 
 
 def rehearse(
@@ -66,13 +77,19 @@ def rehearse(
     """
     env = Environment()
     network = Network(env, cluster, message_overhead=message_overhead, byte_overhead=byte_overhead)
-    play = Play(env, network, steps, hosts, lambda: None)
-    play.begin()
+    through = [0.0] * len(hosts)
+
+    def note(member: int) -> None:
+        through[member] = float(env.now)
+
+    play = Play(env, network, steps, hosts, note)
+    for member in range(len(hosts)):
+        play.enter(member)
     try:
         while True:
             env.step()
     except EmptySchedule:
-        return Rehearsal(float(env.now), play.messages, play.reductions)
+        return Rehearsal(max(through), play.messages, play.reductions, through)
 
 
 class Play:
@@ -84,8 +101,8 @@ class Play:
         Clock; links and cores.
     steps, hosts
         The rounds; the host of each member.
-    done
-        Called when the last member is through.
+    through
+        Called with each member that is through all rounds.
     """
 
     def __init__(
@@ -94,17 +111,16 @@ class Play:
         network: Network,
         steps: Sequence[Step],
         hosts: Sequence[int],
-        done: Callable[[], None],
+        through: Callable[[int], None],
     ) -> None:
         size = len(hosts)
         self._env = env
         self._network = network
         self._steps = steps
         self._hosts = hosts
-        self._done = done
+        self._through = through
         self._at = [-1] * size  # round of each member
         self._open = [0] * size  # messages of that round that are not through
-        self._left = size
         self._of: list[dict[int, list[int]]] = []
         for messages, _ in steps:
             own: dict[int, list[int]] = {}
@@ -115,10 +131,9 @@ class Play:
         self.messages: dict[tuple[int, int], Work] = {}
         self.reductions: dict[tuple[int, int], Work] = {}
 
-    def begin(self) -> None:
-        """All members begin with the first round."""
-        for member in range(len(self._hosts)):
-            self._advance(member)
+    def enter(self, member: int) -> None:
+        """A member begins with its first round."""
+        self._advance(member)
 
     def resume(self, rehearsal: Rehearsal, elapsed: float) -> None:
         """Go on from where the rehearsal was after so many seconds; each message or reduction has its rest to do."""
@@ -126,14 +141,14 @@ class Play:
             at = -1
             while (following := self._next(member, at)) < len(self._steps):
                 at = following
-                if not self._through(rehearsal, at, member, elapsed):
+                if not self._round_over(rehearsal, at, member, elapsed):
                     break
             else:
                 at = len(self._steps)
-                self._left -= 1
             self._at[member] = at
         for member, at in enumerate(self._at):
             if at == len(self._steps):
+                self._through(member)
                 continue
             waiting = [n for n in self._of[at].get(member, ()) if rehearsal.messages[at, n][1] > elapsed]
             self._open[member] = len(waiting)
@@ -150,7 +165,7 @@ class Play:
                 work = self._steps[at].reductions[member]
                 self._reduce(member, work * min(1.0, (end - elapsed) / (end - began)) if end > began else 0.0)
 
-    def _through(self, rehearsal: Rehearsal, at: int, member: int, elapsed: float) -> bool:
+    def _round_over(self, rehearsal: Rehearsal, at: int, member: int, elapsed: float) -> bool:
         """Was the member through this round?"""
         own = self._of[at].get(member, ())
         if any(rehearsal.messages[at, number][1] > elapsed for number in own):
@@ -167,9 +182,7 @@ class Play:
     def _advance(self, member: int) -> None:
         at = self._at[member] = self._next(member, self._at[member])
         if at == len(self._steps):
-            self._left -= 1
-            if not self._left:
-                self._done()
+            self._through(member)
             return
         own = self._of[at].get(member, ())
         self._open[member] = len(own)
