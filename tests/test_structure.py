@@ -52,7 +52,7 @@ LIBRARIES = {
     "theory": {"numpy", "scipy"},
     "metrics": set(),
     "runtime": set(),
-    "simulation": {"scipy", "simpy"},
+    "simulation": {"numpy", "scipy", "simpy"},
     "learning": {"PIL", "numpy", "sklearn", "torch"},
     "trace": {"pandas"},
     "workload": {"torch"},
