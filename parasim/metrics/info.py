@@ -36,6 +36,9 @@ class RunInfo:
         Wall time of all, and without start-up.
     device_memory_bytes
         What the device of each rank holds; empty if it is not known.
+    collectives
+        How many were simulated message by message, and as one flow each ("message", "coupled"); None where all were
+        messages.
     batches_per_step
         How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
         of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
@@ -55,3 +58,4 @@ class RunInfo:
     simulation_seconds: float = 0.0
     batches_per_step: int | None = None
     device_memory_bytes: tuple[float, ...] = ()
+    collectives: Mapping[str, int] | None = None

@@ -65,6 +65,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
         "device_memory_bytes": min(info.device_memory_bytes, default=None),
         "does_not_fit": _does_not_fit(actors, info.device_memory_bytes),
+        "collectives": None if info.collectives is None else dict(info.collectives),
         "events": info.events,
         "wall_seconds": info.wall_seconds,
         "simulation_seconds": info.simulation_seconds,

@@ -68,6 +68,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
     if _learned(summaries):
         lines.append("loss: of the first step -> of the last.")
         lines += _synthetic(summaries)
+    lines += _coupled(summaries)
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
@@ -90,6 +91,16 @@ def _synthetic(summaries: Sequence[Summary]) -> list[str]:
     which = "" if len(found) == len(learned) else f" ({len(found)} of {len(learned)} losses)"
     kinds = ", ".join(dict.fromkeys(found))
     return [f"SYNTHETIC DATA{which}: the loss is of generated data ({kinds}), not of a real data set."]
+
+
+def _coupled(summaries: Sequence[Summary]) -> list[str]:
+    """A line if collectives were not simulated message by message."""
+    counts = [summary["collectives"] for summary in summaries if summary.get("collectives")]
+    coupled = sum(count["coupled"] for count in counts)
+    if not coupled:
+        return []
+    whole = coupled + sum(count["message"] for count in counts)
+    return [f"COUPLED: {coupled} of {whole} collectives were simulated as one flow each, not message by message."]
 
 
 def _learned(summaries: Sequence[Summary]) -> bool:

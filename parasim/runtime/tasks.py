@@ -71,12 +71,15 @@ class Part:
     ----------
     computing, flops
         Seconds and FLOP of its reductions.
+    moving
+        Fraction of the whole in which messages of its move.
     sent, received
         Payload bytes, and messages.
     """
 
     computing: float
     flops: float
+    moving: float
     sent: tuple[int, int]
     received: tuple[int, int]
 

@@ -86,16 +86,17 @@ class Writer:
         """A collective done as a whole: all it sent, all it received, then its reductions, as one row each."""
         task, op = pending.task, pending.op
         through = max(t_start, t_end - part.computing)
+        start = max(t_start, through - part.moving * (t_end - t_start))
         if self._totals is not None:
-            self._totals.sent(task.lane, part.sent[0], 0, t_start, through, part.sent[1])
-            self._totals.received(task.lane, part.received[0], 0, t_start, through, part.received[1])
+            self._totals.sent(task.lane, part.sent[0], 0, start, through, part.sent[1])
+            self._totals.received(task.lane, part.received[0], 0, start, through, part.received[1])
             if part.computing:
                 self._totals.computed(task.lane, part.flops, False, through, t_end)
         else:
             common: dict[str, Any] = {"group": op.group.name, "buffer": op.buffer.name, "outcome": "coupled"}
             for name, (nbytes, messages) in (("send", part.sent), ("recv", part.received)):
                 self.write(
-                    pending, name, op.kind, t_start=t_start, t_end=through, nbytes=nbytes, messages=messages, **common
+                    pending, name, op.kind, t_start=start, t_end=through, nbytes=nbytes, messages=messages, **common
                 )
             if part.computing:
                 self.write(pending, "compute", "reduce", t_start=through, t_end=t_end, flops=part.flops, **common)

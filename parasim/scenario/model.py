@@ -134,6 +134,10 @@ class Run:
     seed: int = setting("seed of every random draw", 0, ge=0, le=10**18)
     learn: bool = setting("train the network for real, in simulated time too", False)
     trace: Literal["rows", "aggregate"] = setting("keep every row of the trace, or sums only", "rows")
+    fidelity: Literal["message", "coupled", "auto"] = setting(
+        "collectives message by message, as one flow each (coupled), or as one flow where that is close (auto)",
+        "message",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,10 +113,10 @@ class Engine:
             partial(_modelled_seconds, cluster.hosts[host].device, faster.get(context.rank, 1.0))
             for host, context in zip(placement, contexts, strict=True)
         ]
-        self.coupling = None
+        self._coupling = None
         if fidelity != "message":
             conductor = Conductor(self.env, self._network)
-            self.coupling = Coupling(
+            self._coupling = Coupling(
                 conductor,
                 fidelity,
                 self._setting_of,
@@ -173,6 +173,13 @@ class Engine:
         for actor in self.actors:
             if actor.script is not None:
                 actor.script.finish()
+
+    @property
+    def collectives(self) -> dict[str, int] | None:
+        """How many were simulated message by message and as one flow each; None at message fidelity."""
+        if self._coupling is None:
+            return None
+        return {"message": self._coupling.by_message, "coupled": self._coupling.coupled}
 
     @property
     def returns(self) -> list[Any]:
@@ -286,12 +293,12 @@ class Engine:
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """A named algorithm stands for the backend's own; its messages are not claimed."""
         named = replace(op, algorithm=DEFAULTS[op.kind])
-        if self.coupling is None or not self.coupling.take(actor, pending, named, quiet=True):
+        if self._coupling is None or not self._coupling.take(actor, pending, named, quiet=True):
             actor.expand_native(pending, DEFAULTS[op.kind])
 
     def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
         """As its fidelity is."""
-        return self.coupling is not None and self.coupling.take(actor, pending, op)
+        return self._coupling is not None and self._coupling.take(actor, pending, op)
 
     def _coupled(self) -> None:
         """Step who goes on after a collective, unless someone is stepped already."""

@@ -28,6 +28,7 @@ from parasim.program.ops import Collective, Kernel
 from parasim.runtime.tasks import Part
 from parasim.simulation.play import Rehearsal, Step, rehearse
 from parasim.simulation.trains import Leg, Stretch
+from parasim.trace.intervals import covered
 
 __all__ = ["MOST_ROUNDS", "Plan", "Setting", "make_plan"]
 
@@ -62,6 +63,8 @@ class Plan:
         Of each member: seconds of its reductions, alone.
     flops
         Of each member's reductions.
+    moving
+        Of each member: the fraction of the time in which messages of its move.
     bytes_sent, messages_sent, bytes_received, messages_received
         Of each member.
     flow_over_latency
@@ -78,6 +81,7 @@ class Plan:
     seconds: float
     computing: tuple[float, ...]
     flops: tuple[float, ...]
+    moving: tuple[float, ...]
     bytes_sent: tuple[int, ...]
     messages_sent: tuple[int, ...]
     bytes_received: tuple[int, ...]
@@ -90,6 +94,7 @@ class Plan:
         return Part(
             self.computing[member],
             self.flops[member],
+            self.moving[member],
             (self.bytes_sent[member], self.messages_sent[member]),
             (self.bytes_received[member], self.messages_received[member]),
         )
@@ -162,6 +167,7 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
         seconds=seconds,
         computing=tuple(map(float, chain.computing)),
         flops=tuple(map(float, chain.flops)),
+        moving=_moving(chain, rehearsal, seconds),
         bytes_sent=tuple(itemsize * value for value in sent),
         messages_sent=messages,
         bytes_received=tuple(itemsize * value for value in received),
@@ -169,6 +175,17 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
         flow_over_latency=chain.flow_over_latency,
         chain=1.0 if rehearsal is not None else shrink,
     )
+
+
+def _moving(chain: _Chain, rehearsal: Rehearsal | None, seconds: float) -> tuple[float, ...]:
+    """Of each member: the fraction of the time in which messages of its move; in step, whenever it does not reduce."""
+    if rehearsal is None or not seconds:
+        return tuple((seconds - computing) / seconds if seconds else 0.0 for computing in chain.computing.tolist())
+    spans: list[list[tuple[float, float]]] = [[] for _ in chain.computing]
+    for (at, number), (began, end, _) in rehearsal.messages.items():
+        for member in chain.steps[at].messages[number][:2]:
+            spans[member].append((began, end))
+    return tuple(covered(own) / seconds for own in spans)
 
 
 def _patterns(ops: Sequence[Collective], traffic: Any) -> Iterator[_Pattern]:

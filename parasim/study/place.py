@@ -47,6 +47,7 @@ class ScenarioPlace:
         self._cluster = spec.build()
         self._placement = scenario.placement
         self._overhead = spec.overhead
+        self._coupled = scenario.run.fidelity != "message"
         self._noise = spec.noise.kind
         self._law = _law_of(spec.noise)
         speeds, rules = speeds_of_ranks(scenario, cast), stragglers_of_ranks(scenario, cast)
@@ -148,6 +149,8 @@ class ScenarioPlace:
             yield "unlike workers: the form takes the slowest for all"
         if self.cores < 1:
             yield f"placement: actors share cores ({self.cores:.2g} cores per actor on the fullest host)"
+        if self._coupled:
+            yield "coupled fidelity: collectives are simulated as one flow each"
         if self._overhead.per_message or self._overhead.per_byte:
             yield "overheads: in the form as latency and time per byte of messages with payload"
 

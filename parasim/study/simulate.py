@@ -48,7 +48,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     DeadlockError, ProgramError
         If the scheme's programs wait for ever or break the language; `ProgramError` also if a replay departs.
     ScenarioError
-        If the record is of another scenario.
+        If the record is of another scenario, or a replay, which takes every message, is asked for coupled fidelity.
     """
     started = time.perf_counter()
     cast = build_cast(scenario)
@@ -74,6 +74,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         speeds=speeds_of_ranks(scenario, cast),
         stragglers=stragglers_of_ranks(scenario, cast),
         overhead=astuple(cluster.overhead),
+        fidelity=scenario.run.fidelity if replay is None else "message",
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
     begun = time.perf_counter()
@@ -89,6 +90,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         **device_facts(built.hosts, scenario.placement),
         data=data_facts(scenario),
         events=engine.events,
+        collectives=engine.collectives,
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
         batches_per_step=scenario.scheme.pipelines(),
@@ -98,6 +100,10 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
 
 def _check_record(scenario: Scenario, record: Record) -> None:
     """Refuse the record of another run before it departs from this one."""
+    if scenario.run.fidelity == "coupled":
+        raise ScenarioError(
+            f"{scenario.source}: a replay takes every message, fidelity coupled has none: write run.fidelity=message"
+        )
     for key, value in identity(scenario).items():
         recorded = record.meta.get(key, value)
         if recorded != value:
