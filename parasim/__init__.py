@@ -4,6 +4,8 @@
 `load`             read and check a scenario file, with overrides
 `load_all`         the same, a scenario per variant
 `simulate`         run a scenario in virtual time
+`compare`          schemes, or the variants of a file, side by side
+`sweep`            a grid of scenarios on all cores
 `closed_form`      what theory says of one step of it
 `Scenario`         what `load` returns
 `Result`           what `simulate` and `calibration.execute` return
@@ -12,6 +14,7 @@
 `SCHEMES`          the schemes by name
 `ParasimError`     base of all errors; `ScenarioError`, `ProgramError`, `DeadlockError`,
                    `CalibrationError`, `ExecutionError`
+`ScenarioWarning`  something in a file or an override has no effect
 =================  ==================================================================
 
 Names are imported when they are first used, so that `import parasim` is quick and loads no torch.
@@ -29,6 +32,7 @@ from parasim.errors import (
     ParasimError,
     ProgramError,
     ScenarioError,
+    ScenarioWarning,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +41,9 @@ if TYPE_CHECKING:
     from parasim.scenario.load import load, load_all
     from parasim.scenario.model import Scenario
     from parasim.schemes import SCHEMES
+    from parasim.study.compare import compare
     from parasim.study.simulate import simulate
+    from parasim.study.sweep import sweep
     from parasim.study.theory import closed_form
     from parasim.trace.record import Record
 
@@ -52,11 +58,14 @@ __all__ = [
     "Result",
     "Scenario",
     "ScenarioError",
+    "ScenarioWarning",
     "Scheme",
     "closed_form",
+    "compare",
     "load",
     "load_all",
     "simulate",
+    "sweep",
 ]
 
 _HOMES = {
@@ -66,9 +75,11 @@ _HOMES = {
     "Scenario": "parasim.scenario.model",
     "Scheme": "parasim.program.scheme",
     "closed_form": "parasim.study.theory",
+    "compare": "parasim.study.compare",
     "load": "parasim.scenario.load",
     "load_all": "parasim.scenario.load",
     "simulate": "parasim.study.simulate",
+    "sweep": "parasim.study.sweep",
 }
 
 

@@ -107,7 +107,7 @@ def sweep(arguments: argparse.Namespace) -> None:
             allow_code=arguments.allow_code,
             watch=progress.show,
         )
-    for count, what in ((done.continued, "were done before"), (done.left_out, "in the folder are none of this grid")):
+    for count, what in ((done.continued, "done before"), (done.left_out, "in the folder, not of this grid: left out")):
         if count:
             print(f"parasim: {count} point{'s' * (count > 1)} {what}", file=sys.stderr)
     _some_ran(arguments, done.outcomes)

@@ -54,6 +54,10 @@ class Outcome:
             "error": self.error or None,
         }
 
+    def row(self) -> dict[str, Any]:
+        """Keys of the sweep and figures together, as for `pandas.DataFrame`."""
+        return {**self.values, **self.figures()}
+
 
 _PLAIN = (
     "workers",

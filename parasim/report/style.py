@@ -56,7 +56,7 @@ class Series(NamedTuple):
         return {"color": self.color, "marker": self.marker, "linestyle": self.dashes, "markersize": 4.5, **more}
 
 
-_COLORS = ("#14283c", "#2f6ea5", "#c2571a", "#6aa84f", "#f6b04e")  # from dark to light
+_COLORS = ("#14283c", "#8c2d1a", "#2f6ea5", "#6aa84f", "#f6b04e")  # from dark to light
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.")
 

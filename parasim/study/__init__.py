@@ -1,1 +1,1 @@
-"""What is done with scenarios: run them in virtual time, ask theory, and (later) compare, sweep and search."""
+"""What is done with scenarios: run them in virtual time, ask theory, compare, sweep, and (later) search."""
