@@ -13,6 +13,7 @@ from parasim.cli import main
 from parasim.errors import ScenarioError
 from parasim.metrics.outcome import Outcome, speedups
 from parasim.report.compare_table import compare_table
+from parasim.report.progress import Progress
 from parasim.study.compare import compare, compare_cases, read_choices
 from parasim.study.words import split_outside
 
@@ -184,6 +185,16 @@ def test_no_row_that_runs_is_an_error(example: Path, capsys: Any) -> None:
     assert err.count("\n") == 1
     assert "7 stages need at least 7 layers" in err
     assert "none of the 2 rows ran" in err
+
+
+def test_progress_is_a_line_on_a_terminal_and_nothing_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal, written in ((True, "\r\x1b[Kdoing 1/3: this\r\x1b[K"), (False, "")):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr("sys.stderr", stream)
+        with Progress("doing") as progress:
+            progress.show(1, 3, "this")
+        assert stream.getvalue() == written
 
 
 def test_what_is_left_out_is_said_in_a_line(example: Path, capsys: Any) -> None:

@@ -73,7 +73,7 @@ def sweep(
     allow_code
         May the factory of a model of kind `module` be run?
     watch
-        Called after each point with the number of points done, the number of all, and the point's label.
+        Called at the start and after each point with the number of points done, of all points, and the point's label.
 
     Returns
     -------
@@ -114,6 +114,8 @@ def sweep(
         continued = sum(identity in before for identity in identities)
         firsts = [places[0] for places in pending.values()]
         told: set[str] = set()
+        if watch is not None:
+            watch(len(outcomes), len(cases), "starting")
         with closing(run_cases([cases[place] for place in firsts], jobs or cores())) as finished:
             for number, brought, texts in finished:
                 identity, outcome = identities[firsts[number]], _plain(brought)
