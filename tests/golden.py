@@ -22,7 +22,7 @@ def golden_path(scenario: str) -> Path:
 def summaries(scenario: str) -> dict[str, Any]:
     """By variant: all figures that do not depend on the machine or on how the simulator works inside."""
     found = {}
-    for case in parasim.load_all(ROOT / scenario):
+    for case in parasim.load_all(ROOT / scenario, allow_code=True):
         summary = parasim.simulate(case).summary
         found[case.variant] = json.loads(
             json.dumps({key: value for key, value in summary.items() if key not in _OF_THE_MACHINE})
