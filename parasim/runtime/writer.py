@@ -88,16 +88,19 @@ class Writer:
         through = max(t_start, t_end - part.computing)
         start = max(t_start, through - part.moving * (t_end - t_start))
         if self._totals is not None:
-            self._totals.sent(task.lane, part.sent[0], 0, start, through, part.sent[1])
-            self._totals.received(task.lane, part.received[0], 0, start, through, part.received[1])
+            if part.sent[1]:
+                self._totals.sent(task.lane, part.sent[0], 0, start, through, part.sent[1])
+            if part.received[1]:
+                self._totals.received(task.lane, part.received[0], 0, start, through, part.received[1])
             if part.computing:
                 self._totals.computed(task.lane, part.flops, False, through, t_end)
         else:
             common: dict[str, Any] = {"group": op.group.name, "buffer": op.buffer.name, "outcome": "coupled"}
             for name, (nbytes, messages) in (("send", part.sent), ("recv", part.received)):
-                self.write(
-                    pending, name, op.kind, t_start=start, t_end=through, nbytes=nbytes, messages=messages, **common
-                )
+                if messages:
+                    self.write(
+                        pending, name, op.kind, t_start=start, t_end=through, nbytes=nbytes, messages=messages, **common
+                    )
             if part.computing:
                 self.write(pending, "compute", "reduce", t_start=through, t_end=t_end, flops=part.flops, **common)
         self.write(

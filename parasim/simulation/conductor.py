@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Conductor", "Journey"]
 
 
+_BEGUN = 1 - 1e-12
+"""Fraction of a leg that is left when it has just begun."""
+
+
 class Journey:
     """A collective that members have come to.
 
@@ -69,25 +73,23 @@ class Conductor:
         """A member comes. With the last one it starts.
 
         Members that do not keep step need not wait for the last: unless all come at one instant to links that nobody
-        uses, each begins when it comes, and goes on when it is through.
+        uses, each begins when it comes, and goes on when it is through. So do all members among others' messages.
         """
         journey.entered.append(member)
         everyone = len(journey.entered) == len(journey.plan.hosts)
         if journey.play is not None:
             journey.play.enter(member)
-        elif journey.plan.rehearsal is None:
-            if everyone:
-                self._register(journey)
-                self._next_leg(journey, Train(journey.plan.stretches))
-        else:
-            if len(journey.entered) == 1:
-                self._register(journey)
-                if not everyone:
-                    EndOfInstant(self._env, lambda _: self._go_without(journey))
-            if everyone and self._alone(journey):
-                self._play_alone(journey)
-            elif everyone:
-                self._play_live(journey)
+            return
+        if len(journey.entered) == 1:
+            self._register(journey)
+            if not everyone:
+                EndOfInstant(self._env, lambda _: self._go_without(journey))
+        if everyone and journey.plan.rehearsal is None:
+            self._next_leg(journey, Train(journey.plan.stretches))
+        elif everyone and self._alone(journey):
+            self._play_alone(journey)
+        elif everyone:
+            self._play_live(journey)
 
     def _register(self, journey: Journey) -> None:
         for other in self._under_way:
@@ -98,7 +100,8 @@ class Conductor:
 
     def _go_without(self, journey: Journey) -> None:
         """At the end of the instant in which the first has come: those that have, begin."""
-        if journey.play is None and len(journey.entered) < len(journey.plan.hosts):
+        waiting = journey.play is None and len(journey.entered) < len(journey.plan.hosts)
+        if waiting and (journey.plan.rehearsal is not None or self._among_strangers(journey)):
             self._play_live(journey)
 
     def _alone(self, journey: Journey) -> bool:
@@ -125,6 +128,8 @@ class Conductor:
         leg = train.leg
         if leg is None:
             self._all_through(journey)
+        elif self._among_strangers(journey):
+            self._play(journey).take_over(*train.position, leg.pause, 1.0)
         elif train.between_rounds and self._alone(journey):
             left = self._env.now
             seconds = train.depart()
@@ -140,8 +145,23 @@ class Conductor:
     def _meet(self, journey: Journey, train: Train, elapsed: float) -> None:
         """A train meets others: go on with the rest of the leg under way."""
         leg, since = train.stop(elapsed)
-        moved = max(0.0, since - leg.pause) * leg.rate
-        self._leg(journey, train, max(0.0, leg.pause - since), max(0.0, leg.amount - moved))
+        pause = max(0.0, leg.pause - since)
+        amount = max(0.0, leg.amount - max(0.0, since - leg.pause) * leg.rate)
+        if self._among_strangers(journey):
+            at, number = train.position
+            left = min(amount / leg.amount, _BEGUN) if leg.amount else _BEGUN
+            self._play(journey).take_over(at, number, pause, left)
+        else:
+            self._leg(journey, train, pause, amount)
+
+    def _among_strangers(self, journey: Journey) -> bool:
+        """Are there messages on its links that keep step with nobody? Then a train takes to its messages, if few."""
+        plan = journey.plan
+        if not plan.steps:
+            return False
+        return any(rival.play is not None or rival.plan.rehearsal is not None for rival in journey.rivals) or (
+            self._network.strangers(plan.links)
+        )
 
     def _leg(self, journey: Journey, train: Train, pause: float, amount: float) -> None:
         leg = train.leg

@@ -120,6 +120,10 @@ class Network:
         """Does nobody use any of these links now?"""
         return not any(self._users[link] for link in links)
 
+    def strangers(self, links: Sequence[int]) -> bool:
+        """Are there flows on any of these links now that are single messages?"""
+        return any(flow.weights is None and flow.met is None for link in links for flow in self._users[link])
+
     def core(self, host: int) -> int:
         """The link that stands for the cores of a host, for reductions that are part of collectives.
 

@@ -6,9 +6,9 @@ ends when the last member is through.
 
 Members of a real collective do not wait for each other so: each goes on as soon as its own exchange is done. In a ring
 that comes to the same. Where it does not (trees, folded pairs, slow links that other members need not wait for), the
-collective is rehearsed, message by message, once per plan: that is the time it takes alone, and where it meets other
-traffic it goes on message by message. Where that would be too many messages, the longest chain of exchanges is
-followed instead, with the links' load of the whole round, and all rounds are shortened in proportion.
+collective is rehearsed, message by message, once per plan: that is the time it takes alone. Where that would be too
+many messages, the longest chain of exchanges is followed instead, with the links' load of the whole round, and all
+rounds are shortened in proportion.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from parasim.simulation.play import Rehearsal, Step, rehearse
 from parasim.simulation.trains import Leg, Stretch
 from parasim.trace.intervals import covered
 
-__all__ = ["MOST_ROUNDS", "Plan", "Setting", "make_plan"]
+__all__ = ["FEW_MESSAGES", "MOST_ROUNDS", "Plan", "Setting", "make_plan"]
 
 MOST_ROUNDS = 256
 """More rounds are gathered into as many: a train that shares links costs a bounded number of events."""
 
-_REHEARSED = 8_192
-"""A collective of more messages is not rehearsed."""
+FEW_MESSAGES = 8_192
+"""A collective of more messages is neither rehearsed nor played message by message (64 ranks in a ring have 8,064)."""
 
 _IN_STEP = 1e-3
 """Members whose rounds differ by less (their pieces, by an element) keep step."""
@@ -51,8 +51,10 @@ class Plan:
     ----------
     stretches
         Its rounds, for a train; none if it takes no time.
-    steps, rehearsal
-        Its rounds message by message, and what happened when they were rehearsed (None: members keep step).
+    steps
+        Its rounds message by message; none if these are too many.
+    rehearsal
+        What happened when they were rehearsed; None where members keep step, or messages are too many.
     hosts
         Of the members.
     links
@@ -150,17 +152,16 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
     rounds = [chain.follow(pattern) for pattern in patterns]
     rounds += chain.at_the_end()
     lockstep = sum(stretch.rounds * stretch.period for stretch in rounds)
-    rehearsal = None
-    if not chain.in_step and traffic[1].sum() <= _REHEARSED:
-        rehearsal = chain.rehearsed()
+    few = traffic[1].sum() <= FEW_MESSAGES
+    rehearsal = chain.rehearsed() if few and not chain.in_step else None
     seconds = float(chain.reached.max()) if rehearsal is None else rehearsal.seconds
     shrink = seconds / lockstep if lockstep else 1.0
-    every = math.ceil(sum(stretch.rounds for stretch in rounds) / MOST_ROUNDS)
+    every = 1 if few else math.ceil(sum(stretch.rounds for stretch in rounds) / MOST_ROUNDS)
     itemsize = 0 if ops[0].buffer is None else ops[0].buffer.itemsize
     sent, messages, received, incoming = (tuple(int(value) for value in row) for row in traffic)
     return Plan(
-        stretches=tuple(_gathered(stretch, every, shrink) for stretch in rounds if stretch.period > 0),
-        steps=() if rehearsal is None else tuple(chain.steps),
+        stretches=tuple(_gathered(stretch, every, shrink) for stretch in rounds if stretch.rounds),
+        steps=tuple(chain.steps) if few else (),
         rehearsal=rehearsal,
         hosts=setting.hosts,
         links=tuple(dict.fromkeys(link for stretch in rounds for leg in stretch.legs for link in leg.links)),
@@ -243,6 +244,8 @@ class _Chain:
         legs = self._reductions(computing)
         if not group_round.senders.size:
             self.reached += pattern.count * busy
+            if not legs:
+                return Stretch(0, ())
             self.steps += pattern.count * [Step((), computing.tolist())]
             self.in_step = self.in_step and bool(busy.max() - busy.min() <= _IN_STEP * busy.max())
             return Stretch(pattern.count, legs)

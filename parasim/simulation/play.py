@@ -135,6 +135,30 @@ class Play:
         """A member begins with its first round."""
         self._advance(member)
 
+    def take_over(self, at: int, leg: int, latency: float, left: float) -> None:
+        """Go on with a train: in round `at`, the fraction `left` of its messages (leg 0) or reductions (1) is to do.
+
+        `latency` is what is left of the messages'. With all of leg 0 to do, the round has not begun.
+        """
+        messages, reductions = self._steps[at]
+        members = range(len(self._hosts))
+        if leg == 0 and left == 1.0:
+            self._at = [at - 1 for _ in members]
+            for member in members:
+                self._advance(member)
+            return
+        self._at = [at for _ in members]
+        if leg == 0 and messages:
+            for member in members:
+                self._open[member] = len(self._of[at].get(member, ()))
+            for number, (_, _, nbytes) in enumerate(messages):
+                self._move(at, number, left * nbytes, latency)
+            alone = [member for member in members if not self._open[member]]
+        else:
+            alone = list(members)
+        for member in alone:
+            self._reduce(member, reductions[member] * (left if leg or not messages else 1.0))
+
     def resume(self, rehearsal: Rehearsal, elapsed: float) -> None:
         """Go on from where the rehearsal was after so many seconds; each message or reduction has its rest to do."""
         for member in range(len(self._hosts)):

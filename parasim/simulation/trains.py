@@ -73,6 +73,11 @@ class Train:
         return self._stretches[self._stretch].legs[self._leg] if self._stretch < len(self._stretches) else None
 
     @property
+    def position(self) -> tuple[int, int]:
+        """Number of the round, counted over all stretches, and of the leg in it."""
+        return sum([stretch.rounds for stretch in self._stretches[: self._stretch]]) + self._round, self._leg
+
+    @property
     def between_rounds(self) -> bool:
         """Is the next leg the first of its round?"""
         return self._leg == 0

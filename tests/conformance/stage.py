@@ -13,6 +13,7 @@ from parasim.cluster.links import Link
 from parasim.cluster.star import star
 from parasim.learning.optimizers import Sgd
 from parasim.program import Cast, Compute, Context, Group, Kernel, Layer, Model, Role, Shared
+from parasim.simulation.coupling import Fidelity
 from parasim.simulation.engine import Engine
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -100,8 +101,8 @@ def device() -> Device:
     return Device("stage", FLOPS, 1e9, 1e10)
 
 
-def simulated(case: Case, record: Record | None = None) -> Outcome:
-    """Play a case in virtual time; with a record, replay it."""
+def simulated(case: Case, record: Record | None = None, fidelity: Fidelity = "message") -> Outcome:
+    """Play a case in virtual time, its collectives as `fidelity` says; with a record, replay it."""
     cast = cast_of(case)
     trace = Trace()
     scripts = None if record is None else [record.script(rank) for rank in range(len(cast))]
@@ -112,9 +113,8 @@ def simulated(case: Case, record: Record | None = None) -> Outcome:
         2,
         device(),
     )
-    engine = Engine(
-        cluster, range(len(cast)), cast, [context_of(case, cast, r) for r in range(len(cast))], trace, scripts=scripts
-    )
+    contexts = [context_of(case, cast, rank) for rank in range(len(cast))]
+    engine = Engine(cluster, range(len(cast)), cast, contexts, trace, fidelity=fidelity, scripts=scripts)
     engine.run()
     return Outcome([plain(value) for value in engine.returns], list(trace))
 
