@@ -15,9 +15,9 @@ from parasim.cluster.links import Link
 from parasim.errors import DeadlockError, ProgramError, ScenarioError
 from parasim.learning.optimizers import Sgd
 from parasim.program import Buffer, Cast, Collective, Compute, Context, Kernel, Layer, Model, Recv, Role, Send, Sleep
+from parasim.simulation.coupled.plan import MOST_ROUNDS
 from parasim.simulation.engine import Engine
 from parasim.simulation.noise import LogNormal, NoNoise
-from parasim.simulation.plan import MOST_ROUNDS
 from parasim.trace.table import Trace
 from tests.conformance.cases import CASES
 from tests.conformance.stage import simulated

@@ -31,8 +31,8 @@ from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import deadlock_error
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
-from parasim.simulation.conductor import Conductor
-from parasim.simulation.coupling import Coupling, Fidelity
+from parasim.simulation.coupled.conductor import Conductor
+from parasim.simulation.coupled.coupling import Coupling, Fidelity
 from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
@@ -44,7 +44,7 @@ from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
 if TYPE_CHECKING:
-    from parasim.simulation.plan import Setting
+    from parasim.simulation.coupled.plan import Setting
 
 __all__ = ["Engine"]
 
@@ -69,7 +69,7 @@ class Engine:
     overhead
         Seconds per message and per byte that each end point spends on a message.
     fidelity
-        Of collectives: every message, or one flow each (parasim/simulation/coupling.py).
+        Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
     recorders, scripts
         One per rank: to record choices, to replay recorded ones.
 
@@ -306,7 +306,7 @@ class Engine:
             self._settle()
 
     def _setting_of(self, ranks: tuple[int, ...]) -> Setting:
-        from parasim.simulation.plan import Setting
+        from parasim.simulation.coupled.plan import Setting
 
         seconds = [self._seconds[rank] for rank in ranks]
         hosts = tuple([self._placement[rank] for rank in ranks])

@@ -13,7 +13,7 @@ from parasim.cluster.links import Link
 from parasim.cluster.star import star
 from parasim.learning.optimizers import Sgd
 from parasim.program import Cast, Compute, Context, Group, Kernel, Layer, Model, Role, Shared
-from parasim.simulation.coupling import Fidelity
+from parasim.simulation.coupled.coupling import Fidelity
 from parasim.simulation.engine import Engine
 from parasim.trace.record import Record
 from parasim.trace.rows import Row

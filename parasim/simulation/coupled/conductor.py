@@ -10,12 +10,12 @@ from simpy.core import Environment
 from simpy.events import Event
 
 from parasim.simulation.alarm import EndOfInstant
+from parasim.simulation.coupled.play import Play
+from parasim.simulation.coupled.trains import Train
 from parasim.simulation.network import Network
-from parasim.simulation.play import Play
-from parasim.simulation.trains import Train
 
 if TYPE_CHECKING:
-    from parasim.simulation.plan import Plan
+    from parasim.simulation.coupled.plan import Plan
 
 __all__ = ["Conductor", "Journey"]
 

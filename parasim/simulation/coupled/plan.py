@@ -26,8 +26,8 @@ from parasim.program.collectives.expand import join_kernel, mean_kernel, reduce_
 from parasim.program.collectives.together import GroupRound, rounds_together
 from parasim.program.ops import Collective, Kernel
 from parasim.runtime.tasks import Part
-from parasim.simulation.play import Rehearsal, Step, rehearse
-from parasim.simulation.trains import Leg, Stretch
+from parasim.simulation.coupled.play import Rehearsal, Step, rehearse
+from parasim.simulation.coupled.trains import Leg, Stretch
 from parasim.trace.intervals import covered
 
 __all__ = ["FEW_MESSAGES", "MOST_ROUNDS", "Plan", "Setting", "make_plan"]

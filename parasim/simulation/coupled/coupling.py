@@ -26,12 +26,12 @@ from parasim.program.collectives.values import do_values
 from parasim.program.ops import Collective
 from parasim.runtime.actor import Actor
 from parasim.runtime.tasks import Pending
-from parasim.simulation.conductor import Conductor, Journey
+from parasim.simulation.coupled.conductor import Conductor, Journey
 from parasim.trace.lanes import MAIN
 
 if TYPE_CHECKING:
     from parasim.program.tensors import Tensors
-    from parasim.simulation.plan import Plan, Setting
+    from parasim.simulation.coupled.plan import Plan, Setting
 
 __all__ = ["LEAST_FLOW_OVER_LATENCY", "Coupling", "Fidelity"]
 
@@ -193,7 +193,7 @@ class Coupling:
         self._wake()
 
     def _plan(self, ops: Sequence[Collective]) -> Plan:
-        from parasim.simulation.plan import make_plan
+        from parasim.simulation.coupled.plan import make_plan
 
         first = ops[0]
         assert first.buffer is not None
