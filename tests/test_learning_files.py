@@ -1,6 +1,7 @@
 """Data from local files and their stand-ins: what is read, how it is cut, and one line about what is wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from parasim.learning.build import make_learner, pin_threads
 from parasim.learning.data import load_data
 from parasim.scenario import from_document, load
 from parasim.study.build import identity
+from parasim.study.simulate import simulate
 from parasim.workload import build_data
 from parasim.workload.folders import CIFAR_RECORD
 
@@ -292,3 +294,28 @@ def test_models_and_data_that_do_not_fit(model, data, words):
     with pytest.raises(ScenarioError, match=words) as error:
         from_document(document)
     assert "\n" not in str(error.value)
+
+
+def test_the_files_of_a_document_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks read the document where they run, which need not be where the scenario was read."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "text.txt").write_text("parallel " * 100)
+    (tmp_path / "here" / "net.json").write_text(
+        json.dumps({"directed": False, "nodes": [{"id": 0}, {"id": 1}], "links": [{"source": 0, "target": 1}]})
+    )
+    (tmp_path / "here" / "text.yaml").write_text(
+        "workload: {model: {kind: gpt, layers: 1, hidden: 8, heads: 2, tied: false}, batch_size: 2,"
+        " data: {kind: characters, path: text.txt, sequence: 8}}\n"
+        "cluster: {topology: {kind: graph, file: net.json}, link: {bandwidth: 1 Gbit/s, latency: 1 us},"
+        " device: {flops: 1 GFLOP/s, memory: 1 GiB, memory_bandwidth: 1 GB/s}}\n"
+        "scheme: {kind: allreduce, workers: 2}\nrun: {steps: 1, learn: true}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    scenario = load("here/text.yaml")
+    document = json.loads(json.dumps(scenario.document))
+    monkeypatch.chdir(Path(tmp_path.root))
+    again = from_document(document, scenario.source)
+    assert again.workload.data_options["path"] == str(tmp_path / "here" / "text.txt")
+    assert again.cluster.wiring() == scenario.cluster.wiring()
+    assert again.document == scenario.document
+    assert simulate(again).summary["loss"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from parasim.errors import ScenarioError
 from parasim.scenario.check import Section, shorten, suggestion
 from parasim.scenario.overrides import apply_variant, split_variants
 from parasim.scenario.reader import Tree, read_file
 
-__all__ = ["MAX_NAME", "Documents", "read_documents"]
+__all__ = ["MAX_NAME", "Documents", "read_documents", "with_absolute_paths"]
 
 MAX_NAME = 200
 _MAX_VARIANTS = 500
+_FILES = (("workload", "data", "path"), ("cluster", "topology", "file"))
 
 
 class Documents(NamedTuple):
@@ -52,6 +54,17 @@ def read_documents(path: str | Path, variant: str | None = None) -> Documents:
         raise tree.places.error(("variants",), what, at_key=True)
     base, parts = split_variants(tree)
     return Documents(tree, base, {str(name): apply_variant(base, parts[name], name) for name in chosen})
+
+
+def with_absolute_paths(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The document, the files that it names relative to `folder` named so that they are found from anywhere."""
+    absolute = dict(document)
+    for top, inner, key in _FILES:
+        section = absolute[top]
+        named = (section.get(inner) or {}).get(key)
+        if named:
+            absolute[top] = {**section, inner: {**section[inner], key: str(Path.cwd() / folder / named)}}
+    return absolute
 
 
 def _names(tree: Tree) -> list[str | int]:

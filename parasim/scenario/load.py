@@ -8,7 +8,7 @@ from typing import Any
 
 from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
-from parasim.scenario.documents import MAX_NAME, read_documents
+from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.reader import Places, Tree
@@ -109,6 +109,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> S
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
             raise place.section("speeds").error(index, what, at_key=True)
     check_stragglers(place, cluster.stragglers, scheme.roles(), run.steps)
+    document = with_absolute_paths(without_code(tree.data, workload), Path(tree.places.source).parent)
     scenario = Scenario(
         name=name,
         source=tree.places.source,
@@ -120,7 +121,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> S
         optimizer=read_optimizer(top.section("optimizer", optional=True)),
         run=run,
         execute=top.section("execute", optional=True).build(Execute),
-        document={**without_code(tree.data, workload), "name": name},
+        document={**document, "name": name},
     )
     _check_together(top, scenario)
     return scenario

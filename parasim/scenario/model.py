@@ -163,7 +163,7 @@ class Scenario:
         Host of every rank.
     document
         The document after overrides, as plain mappings: what `parasim.scenario.from_document` takes. A model that code
-        has made stands there as its layers.
+        has made stands there as its layers, and files are named by absolute paths.
     """
 
     name: str
