@@ -14,7 +14,9 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.summary import summary
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.intervals import Union, covered
+from parasim.trace.lanes import TRANSFER
 from parasim.trace.rows import Row
+from parasim.trace.spans import ActorSpans
 from parasim.trace.table import Trace
 
 INFO = RunInfo("s", "x", "simulated", workers=2, batch_size=4)
@@ -125,6 +127,29 @@ def test_containers_closed_and_unmatched_receives_count_nowhere():
     assert figures["shares"]["wait"] == 0.75
 
 
+def test_shared_memory_is_transfer_without_the_computes_in_it():
+    # main |-----read 0..6: computes 1..3, 4..5-----|--update 6..8, all of it one compute--|wait for lane: 8..12|
+    # lane                                                             update 9..12: compute 10..12
+    rows = [
+        row("compute", 0, 1, 3),
+        row("compute", 3, 4, 5),
+        row("read", 0, 0, 6),
+        row("compute", 6, 6, 8),
+        row("update", 6, 6, 8),
+        row("compute", 9, 10, 12, lane="push"),
+        row("update", 9, 9, 12, lane="push"),
+        row("wait", 8, 8, 12, label="push"),
+    ]
+    assert times(rows) == ((2 + 1 + 2 + 2, 3 + 1), (7, 4))
+    spans = ActorSpans(0, "worker", 0, rows)
+    assert [(r.op, r.lane, r.t_start, r.t_end) for r, kind in spans.work if kind == TRANSFER] == [
+        ("read", "main", 0, 1), ("read", "main", 3, 4), ("read", "main", 5, 6), ("update", "push", 9, 10),
+    ]  # fmt: skip
+    assert spans.main[0] == (0, 1, TRANSFER)
+    shares = summary(Trace(rows), INFO)["shares"]
+    assert shares == {"compute": 7 / 12, "transfer": 4 / 12, "wait": 1 / 12}
+
+
 def test_many_waits_and_lane_rows_keep_little_state():
     folded = Aggregates()
     for step in range(3000):
@@ -154,11 +179,15 @@ def actors(draw, rank=0):
         cuts = sorted(draw(st.lists(st.integers(0, 60), max_size=14)))
         for low, high in pairwise(cuts):
             start = draw(st.integers(low, high))
-            op = draw(st.sampled_from(["compute", "send", "recv", "sleep", "wait", "exchange"]))
+            op = draw(st.sampled_from(["compute", "send", "recv", "sleep", "wait", "exchange", "read"]))
             if op == "wait":
                 if lane == "main":
                     label = ",".join(draw(st.lists(st.sampled_from(LANES), min_size=1, max_size=3, unique=True)))
                     rows.append(row("wait", low, low, high, rank=rank, label=label))
+            elif op == "read":
+                inner = sorted(draw(st.lists(st.integers(low, high), max_size=4)))
+                rows += [row("compute", low, a, b, lane=lane, rank=rank) for a, b in [*pairwise(inner)][::2]]
+                rows.append(row("read", low, low, high, lane=lane, rank=rank))
             elif op == "exchange":
                 for _ in range(2):
                     end = draw(st.integers(low, high))
@@ -183,20 +212,26 @@ def cells(rows, op_is, lanes):
     return {t for r in rows if op_is(r.op) and r.lane in lanes for t in range(int(r.t_start), int(r.t_end))}
 
 
+def moving_cells(rows, lanes):
+    """Of messages, and of reads what the same lane's computes leave."""
+    reads = {t for lane in lanes for t in cells(rows, "read".__eq__, [lane]) - cells(rows, "compute".__eq__, [lane])}
+    return reads | cells(rows, ("send", "recv").__contains__, lanes)
+
+
 @settings(max_examples=300)
 @given(actors())
 def test_split_is_the_count_of_cells(rows):
     if not rows:
         return
-    is_compute, moves = "compute".__eq__, ("send", "recv").__contains__
-    compute, transfer = cells(rows, is_compute, ["main"]), cells(rows, moves, ["main"])
+    is_compute = "compute".__eq__
+    compute, transfer = cells(rows, is_compute, ["main"]), moving_cells(rows, ["main"])
     for r in rows:
         if r.op == "wait":
             inside = set(range(int(r.t_post), int(r.t_end)))
-            moving = inside & cells(rows, moves, r.label.split(","))
+            moving = inside & moving_cells(rows, r.label.split(","))
             transfer |= moving
             compute |= (inside & cells(rows, is_compute, r.label.split(","))) - moving
-    busy = len(cells(rows, is_compute, ["main", *LANES])), len(cells(rows, moves, ["main", *LANES]))
+    busy = len(cells(rows, is_compute, ["main", *LANES])), len(moving_cells(rows, ["main", *LANES]))
     assert times(rows) == ((len(compute), len(transfer)), busy)
 
 

@@ -34,8 +34,8 @@ _KEPT = [
     for name in ("peer", "tag", "group", "buffer", "layer", "step", "micro", "message", "program", "outcome")
 ]
 _CATEGORIES = {
-    "send": "transfer", "recv": "transfer", "read": "transfer", "update": "transfer", "wait": "wait", "sleep": "wait",
-    "compute": "compute", "locked": "lock",
+    "send": "transfer", "recv": "transfer", "read": "shared memory", "update": "shared memory", "wait": "wait",
+    "sleep": "wait", "compute": "compute", "locked": "lock",
 }  # fmt: skip
 
 

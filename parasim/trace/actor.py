@@ -170,7 +170,7 @@ class ActorTotals:
             self.torn_reads += 1
         elif row.outcome == "lost":
             self.lost_updates += 1
-        self.times.work(row.lane, row.t_start, row.t_end, TRANSFER)
+        self.times.shared(row.lane, row.t_start, row.t_end)
         self._ended(row.lane, row.t_end)
 
     def log(self, row: Row) -> None:

@@ -73,6 +73,18 @@ class Union:
         self._floor = self._ends[count - 1]
         del self._starts[:count], self._ends[:count]
 
+    def gaps(self, start: float, end: float) -> list[tuple[float, float]]:
+        """What it leaves of an interval, in order; before the kept pieces nothing."""
+        left = []
+        free = max(start, self._floor)
+        for piece in range(bisect_right(self._ends, free), bisect_left(self._starts, end)):
+            if self._starts[piece] > free:
+                left.append((free, self._starts[piece]))
+            free = self._ends[piece]
+        if free < end:
+            left.append((free, end))
+        return left
+
     def length(self) -> float:
         """Length so far."""
         return self._passed + covered(zip(self._starts, self._ends, strict=True))

@@ -3,7 +3,8 @@
 The main lane's time is split by three rules.
 
 * compute: its compute rows, from start to end, cancelled ones too.
-* transfer: its sends, receives, native collectives, and reads and updates of shared memory, from start to end.
+* transfer: its sends, receives and native collectives, from start to end; its reads and updates of shared memory
+  without the computes in them.
 * A wait row names the lanes waited for. The part of it in which one of those lanes transfers is transfer; of the rest,
   the part in which one of them computes is compute. A lane that itself waits for other lanes is seen through.
 
@@ -54,6 +55,7 @@ class LaneTimes:
     """
 
     __slots__ = (
+        "_beside_computes",
         "_busy",
         "_floor",
         "_last_wait",
@@ -67,6 +69,7 @@ class LaneTimes:
     def __init__(self) -> None:
         self._busy = (Union(), Union())  # compute, transfer: of any lane
         self._main = (Union(), Union())  # of the main lane's own operations
+        self._beside_computes: dict[str, Union] = {}  # of each posted lane
         self._waited = (0.0, 0.0)  # of its waits that are closed
         self._waits: deque[_Wait] = deque()
         self._recent: dict[str, list[_Span]] = {}
@@ -99,6 +102,17 @@ class LaneTimes:
                 self._main[kind].add(start, end)
             else:
                 self._beside(lane, (start, end, kind))
+                if kind == COMPUTE:
+                    self._computes(lane).add(start, end)
+
+    def shared(self, lane: str, start: float, end: float) -> None:
+        """A read or an update of shared memory: the computes in it have been told; what they leave is TRANSFER."""
+        for low, high in self._computes(lane).gaps(start, end):
+            self.work(lane, low, high, TRANSFER)
+
+    def _computes(self, lane: str) -> Union:
+        """When the lane computes."""
+        return self._main[COMPUTE] if lane == MAIN else self._beside_computes.setdefault(lane, Union())
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""

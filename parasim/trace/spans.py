@@ -30,7 +30,8 @@ class ActorSpans:
     Attributes
     ----------
     work
-        The rows that count as compute or as transfer, with which of the two, in the order of `rows`.
+        The rows that count as compute or as transfer, with which of the two, in the order of `rows`; reads and updates
+        of shared memory as the parts of them that do.
     main
         How the main lane's time is split: disjoint spans in order; all its other time is waiting. Their lengths add up
         to what :meth:`~parasim.trace.lanes.LaneTimes.main_seconds` gives.
@@ -46,10 +47,9 @@ class ActorSpans:
         self.totals.times = recorder
         self.work: list[tuple[Row, int]] = []
         for row in rows:
-            recorder.told = None
+            recorder.told = []
             HANDLERS[row.op](self.totals, row)
-            if recorder.told is not None:
-                self.work.append((row, recorder.told))
+            self.work += [(row._replace(t_start=start, t_end=end), kind) for start, end, kind in recorder.told]
         self.main = sorted(recorder.main())
 
 
@@ -60,13 +60,13 @@ class _Recorder(LaneTimes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: int | None = None
+        self.told: list[Span] = []
         self._own: list[Span] = []
         self._all_waits: list[list[Span]] = []
 
     def work(self, lane: str, start: float, end: float, kind: int) -> None:
         super().work(lane, start, end, kind)
-        self.told = kind
+        self.told.append((start, end, kind))
         if lane == MAIN:
             self._own.append((start, end, kind))
 
@@ -94,7 +94,7 @@ def _split(spans: Iterable[Span], first: int, second: int) -> list[Span]:
 
 def is_container(row: Row) -> bool:
     """Does the row only enclose what has rows of its own?"""
-    return row.op == "locked" or (row.op == "collective" and row.outcome in {"expanded", "coupled"})
+    return row.op in {"locked", "read", "update"} or (row.op == "collective" and row.outcome in {"expanded", "coupled"})
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
