@@ -1,8 +1,10 @@
-"""The parts of README.md that are made by commands: ``python -m tests.readme`` writes them, a test compares them.
+"""The parts of README.md and docs/ that are made by commands: ``python -m tests.readme`` writes them, a test compares.
 
 * ``<!-- run: COMMAND -->`` before a fenced block: the block is what the command prints.
+* ``<!-- table of: COMMAND -->``: its first paragraph, the table without the notes. ``<!-- theory of: COMMAND -->``:
+  what follows its line "Theory beside simulation".
 * ``<!-- file: PATH -->`` before a fenced block: the block is the file.
-* ``<!-- schemes -->`` ... ``<!-- /schemes -->``: the table of schemes.
+* ``<!-- schemes -->`` ... ``<!-- /schemes -->``: the table of schemes; likewise devices, that of the data sheets.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import inspect
 import io
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from parasim.cli import main
+from parasim.report.devices import devices_markdown
 from parasim.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "devices.md")
 CHECKED = {
     "sequential": "the yardstick of the others; closed form to 1e-9",
     "allreduce": "equals sequential bit for bit (every algorithm); closed form to 1e-9 (one bucket); real = simulated",
@@ -31,18 +36,21 @@ CHECKED = {
 
 def made(text: str) -> str:
     """The text with all made parts made anew."""
-    text = re.sub(
-        r"(<!-- run: (.*?) -->\n```\w*\n).*?(\n```)", lambda m: m[1] + printed(m[2]) + m[3], text, flags=re.DOTALL
-    )
-    text = re.sub(
-        r"(<!-- file: (.*?) -->\n```\w*\n).*?(\n```)",
-        lambda m: m[1] + (ROOT / m[2]).read_text().rstrip() + m[3],
-        text,
-        flags=re.DOTALL,
-    )
-    return re.sub(
-        r"(<!-- schemes -->\n).*?(\n<!-- /schemes -->)", lambda m: m[1] + schemes() + m[2], text, flags=re.DOTALL
-    )
+    for mark, make in BLOCKS.items():
+        text = re.sub(
+            rf"(<!-- {mark}: ([^\n]*) -->\n```\w*\n)(?:.*?\n)??```",
+            lambda m, make=make: f"{m[1]}{make(m[2])}\n```",
+            text,
+            flags=re.DOTALL,
+        )
+    for mark, table in TABLES.items():
+        text = re.sub(
+            rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)",
+            lambda m, table=table: f"{m[1]}{table().rstrip()}\n{m[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+    return text
 
 
 def printed(command: str) -> str:
@@ -53,6 +61,21 @@ def printed(command: str) -> str:
     with contextlib.redirect_stdout(output):
         assert main(words) == 0
     return output.getvalue().rstrip()
+
+
+def table_of(command: str) -> str:
+    """The first paragraph of what a command prints."""
+    return printed(command).split("\n\n")[0]
+
+
+def theory_of(command: str) -> str:
+    """What a command prints of theory."""
+    return printed(command).split("Theory beside simulation\n\n")[1]
+
+
+def content(path: str) -> str:
+    """What a file holds."""
+    return (ROOT / path).read_text().rstrip()
 
 
 def schemes() -> str:
@@ -71,5 +94,15 @@ def schemes() -> str:
     return "\n".join(lines)
 
 
+BLOCKS: dict[str, Callable[[str], str]] = {
+    "run": printed,
+    "table of": table_of,
+    "theory of": theory_of,
+    "file": content,
+}
+TABLES: dict[str, Callable[[], str]] = {"schemes": schemes, "devices": devices_markdown}
+"""What makes each kind of made part."""
+
 if __name__ == "__main__":
-    README.write_text(made(README.read_text()))
+    for page in PAGES:
+        page.write_text(made(page.read_text()))
