@@ -203,7 +203,7 @@ def test_coupled_collectives_are_not_chosen_where_reductions_may_straggle(tmp_pa
     seen = [
         Engine(
             scenario.cluster.build(), scenario.placement, cast, contexts, Trace(), stragglers=given, fidelity="auto"
-        ).coupling
+        )._coupling
         for given in (rules, None)
     ]
     assert [coupling is not None and coupling._noisy for coupling in seen] == [True, False]
