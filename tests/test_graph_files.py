@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ cluster:
 scheme: {kind: allreduce, workers: 2}
 run: {steps: 2}
 """
+
+
+XMLNS = "xmlns='http://graphml.graphdrawing.org/xmlns'"
 
 
 def pair(**attributes: Any) -> Any:
@@ -185,7 +189,19 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         changed(lambda made: made.add_edge("middle", "a->b")),
-        "net.json: node 'a->b': a name has 1 to 60 printable characters, and no '->': rename it",
+        "net.json: node 'a->b': a name has 1 to 60 printable characters, no blank at its ends, and no '->': rename it",
+    ),
+    (
+        changed(lambda made: made.add_edge("middle", " left")),
+        "net.json: node ' left': a name has 1 to 60 printable characters, no blank at its ends, and no '->': rename it",
+    ),
+    (
+        changed(lambda made: made.add_edge("left", "middle", capacity=1e9)),
+        "net.json: edge 'left<->middle': unknown attribute 'capacity': call it bandwidth, or take it out",
+    ),
+    (
+        changed(lambda made: made.add_node("right", type="switch")),
+        "net.json: node 'right': says what it is under type: call the attribute kind",
     ),
     (
         changed(lambda made: made.add_edges_from([("middle", 1), ("middle", "1")])),
@@ -209,7 +225,54 @@ def test_wrong_graphs_are_named(tmp_path: Path, make: Callable[[], Any], message
     [
         ("a.json", "[1, 2]", "a.json: is no node-link JSON: it needs an object with lists 'nodes' and 'links'"),
         ("a.json", "{", "a.json: is no node-link JSON that networkx reads: Expecting property name"),
-        ("a.json", '{"nodes": [{"id": "x"}]}', "a.json: is no node-link JSON that networkx reads: "),
+        (
+            "a.json",
+            '{"nodes": [{"id": "x"}]}',
+            "a.json: is no node-link JSON: it needs an object with lists 'nodes' and",
+        ),
+        (
+            "a.json",
+            '{"nodes": [{"id": 1}, {"id": 2}], "links": [{"source": 1, "target": 2}], "edges": []}',
+            "a.json: has both 'links' and 'edges': keep the one that holds the edges",
+        ),
+        (
+            "a.json",
+            '{"directed": "no", "nodes": [{"id": 1}, {"id": 2}], "links": [{"source": 1, "target": 2}]}',
+            "a.json: 'directed' must be true or false, got 'no'",
+        ),
+        ("a.json", '{"nodes": [{"name": "x"}], "links": []}', "a.json: entry 0 of 'nodes' has no 'id': give it one"),
+        ("a.json", '{"nodes": [7], "links": []}', "a.json: entry 0 of 'nodes' has no 'id': give it one"),
+        (
+            "a.json",
+            '{"nodes": [{"id": "x"}], "links": [{"from": "x", "to": "x"}]}',
+            "a.json: entry 0 of 'links' has no 'source': give it one",
+        ),
+        (
+            "a.json",
+            '{"nodes": [{"id": "x"}, {"id": "y"}, {"id": "x"}], "links": [{"source": "x", "target": "y"}]}',
+            "a.json: node 'x' is there 2 times: make one of them, or rename the others",
+        ),
+        (
+            "a.json",
+            '{"nodes": [{"id": "x"}, {"id": "y"}], "links": [{"source": "x", "target": "z"}]}',
+            "a.json: an edge ends at 'z', which is none of the 2 nodes: mend its name, or add the node",
+        ),
+        (
+            "a.graphml",
+            f"<graphml {XMLNS}><graph edgedefault='undirected'><node id='x'/><node id='x'/></graph></graphml>",
+            "a.graphml: node 'x' is there 2 times: make one of them, or rename the others",
+        ),
+        (
+            "a.graphml",
+            f"<graphml {XMLNS}><graph edgedefault='undirected'><node id='x'/><edge source='x' target='y'/>"
+            "</graph></graphml>",
+            "a.graphml: an edge ends at 'y', which is none of the 1 nodes: mend its name, or add the node",
+        ),
+        (
+            "a.graphml",
+            f"<graphml {XMLNS}><graph edgedefault='undirected'><node id='x'/></graph><graph/></graphml>",
+            "a.graphml: holds 2 graphs: keep the one that is the cluster",
+        ),
         ("a.graphml", "<graphml", "a.graphml: is no GraphML (a name ending in .json is JSON) that networkx reads: "),
         (
             "a.graphml",
@@ -225,6 +288,14 @@ def test_files_that_are_no_graphs_are_refused_in_a_line(tmp_path: Path, name: st
         Graph(name, str(tmp_path))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").mkdir()
+    for name in ("a.json", "b.json"):
+        with pytest.raises(ScenarioError, match=f"^{name}: is no regular file: name a GraphML or node-link JSON file$"):
+            Graph(name, str(tmp_path))
 
 
 def test_a_file_stands_beside_its_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,29 +1,28 @@
 """Graph files to nodes and links: GraphML and node-link JSON, read by networkx, with errors that name the node or edge.
 
 What other programs put beside the attributes that matter here (colours, coordinates, labels) is passed over; a name
-that is almost one of ours is taken for a slip and refused.
+that is almost one of ours, or a usual word for one, is taken for a slip and refused.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import ParseError
 
+from parasim.cluster.graph_load import load_graph
 from parasim.errors import ScenarioError
 from parasim.units import EXAMPLES, parse_quantity
 
 __all__ = ["GraphNode", "read_graph"]
 
-_MAX_BYTES = 64 * 1024 * 1024
 _MAX_NAME = 60
 _MAX_CORES = 1_000_000
 _OF_NODES = ("kind", "cores", "device")
 _OF_EDGES = {"bandwidth": "bytes/s", "latency": "seconds"}
+_WORDS_FOR = {"bw": "bandwidth", "capacity": "bandwidth", "speed": "bandwidth", "delay": "latency"}
 
 _Links = tuple[tuple[int, int, float | None, float | None], ...]
 
@@ -60,7 +59,7 @@ def read_graph(path: Path, shown: str) -> tuple[tuple[GraphNode, ...], _Links]:
     ScenarioError
         One line that names file, node or edge, and what to do.
     """
-    graph = _load(path, shown)
+    graph = load_graph(path, shown)
     if graph.is_multigraph():
         twice = next(((a, b) for a, b, key in graph.edges(keys=True) if graph.number_of_edges(a, b) > 1), None)
         if twice is not None:
@@ -88,38 +87,13 @@ def read_graph(path: Path, shown: str) -> tuple[tuple[GraphNode, ...], _Links]:
     return tuple(nodes), tuple(links)
 
 
-def _load(path: Path, shown: str) -> Any:
-    """The graph as networkx has it."""
-    import networkx as nx
-
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ScenarioError(f"{shown}: has {path.stat().st_size} bytes; the limit is {_MAX_BYTES}")
-        if path.suffix.lower() != ".json":
-            return nx.read_graphml(path)
-        document = json.loads(path.read_bytes())
-        if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
-            raise ScenarioError(f"{shown}: is no node-link JSON: it needs an object with lists 'nodes' and 'links'")
-        edges = "edges" if "edges" in document else "links"
-        return nx.node_link_graph(document, edges=edges)
-    except OSError as error:
-        raise ScenarioError(
-            f"{shown}: can't be read: {error.strerror or error} (looked for {path}; the name is relative to the"
-            " scenario file)"
-        ) from None
-    except ScenarioError:
-        raise
-    except (ParseError, nx.NetworkXError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as bad:
-        form = "node-link JSON" if path.suffix.lower() == ".json" else "GraphML (a name ending in .json is JSON)"
-        reason = f"no {bad} in a node or edge" if isinstance(bad, KeyError) else " ".join(str(bad).split())
-        raise ScenarioError(f"{shown}: is no {form} that networkx reads: {reason}") from None
-
-
 def _node(shown: str, node: object, attributes: Mapping[str, Any]) -> GraphNode:
     name = str(node)
     what = f"{shown}: node {_cut(name)}"
     _refuse_slips(what, attributes, _OF_NODES)
     kind = attributes.get("kind", "host")
+    if "kind" not in attributes and attributes.get("type") in ("host", "switch"):
+        raise ScenarioError(f"{what}: says what it is under type: call the attribute kind")
     if kind not in ("host", "switch"):
         raise ScenarioError(f"{what}: kind must be host or switch, got {_cut(kind)}")
     for key in ("cores", "device") if kind == "switch" else ():
@@ -146,6 +120,9 @@ def _numbers(shown: str, edge: str, attributes: Mapping[str, Any]) -> tuple[floa
     """Bandwidth and latency of an edge."""
     what = f"{shown}: edge {edge}"
     _refuse_slips(what, attributes, _OF_EDGES)
+    for key in attributes:
+        if (meant := _WORDS_FOR.get(str(key).lower())) and meant not in attributes:
+            raise ScenarioError(f"{what}: unknown attribute {_cut(key)}: call it {meant}, or take it out")
     values: dict[str, float | None] = {}
     for key, dimension in _OF_EDGES.items():
         value = attributes.get(key)
@@ -174,9 +151,10 @@ def _refuse_slips(what: str, attributes: Mapping[str, Any], known: Collection[st
 def _check_names(shown: str, names: list[str]) -> None:
     seen = set()
     for name in names:
-        if not name or not name.isprintable() or len(name) > _MAX_NAME or "->" in name:
+        if not name or not name.isprintable() or len(name) > _MAX_NAME or "->" in name or name != name.strip():
             raise ScenarioError(
-                f"{shown}: node {_cut(name)}: a name has 1 to {_MAX_NAME} printable characters, and no '->': rename it"
+                f"{shown}: node {_cut(name)}: a name has 1 to {_MAX_NAME} printable characters, no blank at its ends,"
+                " and no '->': rename it"
             )
         if name in seen:
             raise ScenarioError(f"{shown}: two nodes are called {_cut(name)} (a number and a text?): rename one")
