@@ -53,17 +53,26 @@ def factory_layers(options: Module, data: DataSpec | None, folder: Path | None) 
     if not shape:
         raise ScenarioError("model module: input is missing; write the shape of one sample, as in input: [3, 224, 224]")
     where = options.factory
+    hint = "its module is looked for in the scenario's folder, then where Python looks"
+
+    def make() -> object:
+        nonlocal hint
+        hint = "it is called with what stands under arguments: {NAME: VALUE}"
+        module = function(**options.arguments)
+        hint = f"it runs on one tensor, a batch of inputs of shape {list(shape)}, on the meta device: without values"
+        return module
+
     try:
         with _imports_from(folder), contextlib.redirect_stdout(sys.stderr):
             function, file = _find(options.factory)
             where = f"{options.factory} ({file})"
-            layers = read_module(lambda: function(**options.arguments), shape, options.input_dtype)
+            layers = read_module(make, shape, options.input_dtype)
     except ScenarioError as error:
         raise ScenarioError(f"model module: {where} {error}") from None
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split()) or "no message"
         text = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-        raise ScenarioError(f"model module: {where} failed: {type(error).__name__}: {text}") from None
+        raise ScenarioError(f"model module: {where} failed: {type(error).__name__}: {text} ({hint})") from None
     if data is not None:
         ends = layers[0].input_elements, layers[-1].output_elements
         if ends != (data.input_elements, data.output_elements):
