@@ -54,6 +54,7 @@ _UNIT_FOR_ADVICE = {
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.+-]\S*)?")
 _AMBIGUOUS_BITS = re.compile(r"([kKMGTPE]?i?)(?:b/s|bps|bits?ps|Bps)")
 _MAX_LENGTH = 64
+_TOO_MANY = 1e5  # Gbit/s, GiB ...: more than a user can have meant
 _SMALLEST, _LARGEST = 1e-30, 1e30  # in SI units; far beyond any machine, and products of a few stay finite
 
 
@@ -105,6 +106,10 @@ def _bare_number(number: float, written: object, dimension: str) -> float:
         raise ValueError(f"{_shown(written)} is negative, and has no unit: write '{EXAMPLES[dimension]}'")
     if number == 0:
         return 0.0
+    if number >= _TOO_MANY:  # it was meant in SI units
+        raise ValueError(
+            f"{_shown(written)} has no unit: write '{format_quantity(number, dimension)}' if it is {dimension}"
+        )
     raise ValueError(f"{_shown(written)} has no unit: write '{number:g} {_UNIT_FOR_ADVICE[dimension]}'")
 
 

@@ -175,15 +175,28 @@ def test_dots_and_arrows_of_names_are_no_hindrance() -> None:
     assert scenario.cluster.build().path(0, 1).bandwidth == 1e6
 
 
-def test_the_hosts_that_a_cut_parts_are_named_when_they_talk() -> None:
-    scenario = case(topology={"kind": "line", "hosts": 4}, links={"host1<->host2": "cut"})
-    with pytest.raises(ScenarioError, match=r"no route from host 1 \(host1\) to host 2 \(host2\): join them by links"):
-        parasim.simulate(scenario)
+@pytest.mark.parametrize("cut", ["host1<->host2", "host1->host2", "host2->host1"])
+def test_cuts_that_part_actors_are_refused_before_anything_runs(cut: str) -> None:
+    line: dict[str, Any] = {"topology": {"kind": "line", "hosts": 4}, "links": {cut: "cut"}}
+    with pytest.raises(ScenarioError) as error:
+        case(**line)
+    assert str(error.value) == (
+        "document: cluster.links: the cuts leave no route between host0 and host2 and 1 more, in one direction or both,"
+        " where actors sit: mend a cable, or choose hosts that are joined by placement"
+    )
+    joined = case(**line, placement={"worker": [3, 2]})
+    assert parasim.simulate(joined).summary["seconds"] > 0
 
 
 @pytest.mark.parametrize(
     ("cluster", "message"),
     [
+        ({"routing": "ecmp"}, "cluster.routing: is 'ecmp', no mapping: write routing: {kind: ecmp}"),
+        ({"hosts": [1]}, "cluster.hosts: is [1], no mapping: write hosts: {3: {cores: 2}}"),
+        (
+            {"links": "cut"},
+            "cluster.links: is 'cut', no mapping: write links: {\"host0<->switch\": {bandwidth: 1 Gbit/s}}",
+        ),
         ({"hosts": {7: {"cores": 2}}}, "cluster.hosts.7: there are no such hosts (hosts: 0..3)"),
         ({"hosts": {"2-1": {"cores": 2}}}, "cluster.hosts.2-1: there are no such hosts (hosts: 0..3)"),
         (

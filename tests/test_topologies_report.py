@@ -11,6 +11,7 @@ import pytest
 
 from parasim.cli import main
 from parasim.cluster.topologies import TOPOLOGIES
+from parasim.errors import ScenarioError
 from parasim.report.topologies import cables_of, cluster_text
 from parasim.report.topology_drawing import draw_cluster, drawn_cluster
 from parasim.report.topology_picture import picture_of
@@ -208,6 +209,14 @@ def test_a_parted_cluster_says_so() -> None:
         "line", sketch_cluster("line", words)
     )
     assert "PARTED" not in cluster_text("ring", sketch_cluster("ring", words))
+
+
+def test_what_is_no_section_of_a_scenario_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "case.yaml"
+    file.write_text("cluster: {topology: {kind: ring, hosts: 4}, device: V100, link: {bandwidth: 1 Gbit/s}}\n")
+    assert named_clusters(str(file), ["cluster.topology.hosts=5"])[0][1].hosts == 5
+    with pytest.raises(ScenarioError, match=r"^override 'hosts=5': hosts: unknown key \(there are: "):
+        named_clusters(str(file), ["hosts=5"])
 
 
 def test_the_list_of_a_single_host_is_empty() -> None:

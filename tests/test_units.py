@@ -41,6 +41,8 @@ def test_parse(text: object, dimension: str, expected: float) -> None:
         (10, "bytes/s", "10 has no unit: write '10 Gbit/s'"),
         ("10", "bytes/s", "'10' has no unit: write '10 Gbit/s'"),
         (0.5, "seconds", "0.5 has no unit: write '0.5 us'"),
+        (1.25e9, "bytes/s", "1250000000.0 has no unit: write '1.25 GB/s' if it is bytes/s"),
+        (17179869184, "bytes", "17179869184 has no unit: write '17.2 GB' if it is bytes"),
         ("10 Gb/s", "bytes/s", "'10 Gb/s': 'Gb/s' may mean bits or bytes: write '10 Gbit/s' or '10 GB/s'"),
         ("10 Gbps", "bytes/s", "'10 Gbps': 'Gbps' may mean bits or bytes: write '10 Gbit/s' or '10 GB/s'"),
         ("10 KB", "bytes", "'10 KB': 'K' may mean 1000 or 1024: write '10 kB' or '10 KiB'"),

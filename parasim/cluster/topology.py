@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from parasim.cluster.cluster import Cluster, Router
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
-from parasim.cluster.routing import Ecmp, Routing, Shortest
+from parasim.cluster.routing import Ecmp, Routing, Shortest, distances
 
 __all__ = ["MAX_HOSTS", "Facts", "Place", "Topology", "Wiring", "build", "cables", "join", "named"]
 
@@ -60,6 +60,16 @@ class Wiring:
         """Name of a host or switch."""
         hosts = len(self.hosts)
         return self.hosts[node].name if node < hosts else self.switches[node - hosts]
+
+    def parted_from(self, host: int) -> list[int]:
+        """Hosts to or from which no route leads from or to this one."""
+        after: list[list[int]] = [[] for _ in range(len(self.hosts) + len(self.switches))]
+        before: list[list[int]] = [[] for _ in after]
+        for start, end in self.links:
+            after[start].append(end)
+            before[end].append(start)
+        to, back = distances([host], after), distances([host], before)
+        return [other for other in range(len(self.hosts)) if to[other] < 0 or back[other] < 0]
 
 
 class Topology(Protocol):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from parasim.cluster.hosts import Device
-from parasim.cluster.routing import distances
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.cluster.topology import Topology, Wiring
 from parasim.fields import default_of, described
@@ -210,13 +209,7 @@ def _cut(cluster: ClusterSpec, wiring: Wiring) -> list[str]:
 
 def _parted(wiring: Wiring) -> list[str]:
     """A line if the cuts leave hosts without a route."""
-    after: list[list[int]] = [[] for _ in range(len(wiring.hosts) + len(wiring.switches))]
-    before: list[list[int]] = [[] for _ in after]
-    for start, end in wiring.links:
-        after[start].append(end)
-        before[end].append(start)
-    to, back = distances([0], after), distances([0], before)
-    lost = [host for host in range(len(wiring.hosts)) if to[host] < 0 or back[host] < 0]
+    lost = wiring.parted_from(0)
     if not lost:
         return []
     more = f" and {len(lost) - 1} more" if lost[1:] else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from parasim.cluster.changes import Changes
 from parasim.cluster.hosts import Host
@@ -12,7 +13,10 @@ from parasim.cluster.topology import Wiring
 from parasim.scenario.check import Section, shorten, suggestion
 from parasim.scenario.devices import read_device
 
-__all__ = ["CUT", "HOST_KEYS", "LINK_KEYS", "read_changes"]
+if TYPE_CHECKING:
+    from parasim.scenario.model import ClusterSpec
+
+__all__ = ["CUT", "HOST_KEYS", "LINK_KEYS", "check_joined", "read_changes"]
 
 HOST_KEYS = {"cores": "number of cores", "device": "what they compute with"}
 LINK_KEYS = {
@@ -23,6 +27,7 @@ LINK_KEYS = {
 CUT = "cut"
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _MAX_NAMES = 5_000
+_LINKS = '{"host0<->switch": {bandwidth: 1 Gbit/s}}'
 
 
 def read_changes(cluster: Section, wiring: Wiring, loopback: Callable[[Host], Link], dtype: str) -> Changes:
@@ -44,9 +49,25 @@ def read_changes(cluster: Section, wiring: Wiring, loopback: Callable[[Host], Li
     ScenarioError
         If a host or link does not exist or is named twice, or a value is wrong.
     """
-    hosts = _hosts(cluster.section("hosts", optional=True), wiring, dtype)
-    links = _links(cluster.section("links", optional=True), Changes(hosts).apply(wiring), loopback)
+    hosts = _hosts(cluster.section("hosts", optional=True, example="{3: {cores: 2}}"), wiring, dtype)
+    links = _links(cluster.section("links", optional=True, example=_LINKS), Changes(hosts).apply(wiring), loopback)
     return Changes(hosts, links)
+
+
+def check_joined(cluster: Section, spec: ClusterSpec, placement: Sequence[int]) -> None:
+    """Refuse cuts that leave no route between hosts on which actors sit, in one direction or both."""
+    if None not in spec.changes.links.values():
+        return
+    wiring = spec.wiring()
+    first = placement[0]
+    lost = sorted(set(placement).intersection(wiring.parted_from(first)))
+    if lost:
+        more = f" and {len(lost) - 1} more" if lost[1:] else ""
+        raise cluster.section("links").error(
+            None,
+            f"the cuts leave no route between {wiring.name(first)} and {wiring.name(lost[0])}{more}, in one"
+            " direction or both, where actors sit: mend a cable, or choose hosts that are joined by placement",
+        )
 
 
 def _hosts(section: Section, wiring: Wiring, dtype: str) -> dict[int, Host]:

@@ -44,22 +44,24 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
     topology_section = section.section("topology", example="{kind: star, hosts: 8}")
     kind, topology = topology_section.choose(TOPOLOGIES, "topology")
     device = read_device(section, dtype)
-    noise_section = section.section("noise", optional=True)
+    noise_section = section.section("noise", optional=True, example="{kind: lognormal, sigma: 0.1}")
     noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
-    loopback_section = section.section("loopback", optional=True)
+    loopback_section = section.section("loopback", optional=True, example="{bandwidth: 5 GB/s}")
     folder = {"folder": str(Path(section.places.source).parent)} if topology is Graph else {}
     cluster = ClusterSpec(
         topology=topology_section.build(topology, beside=("kind",), defaults=folder, of=f" of topology '{kind}'"),
-        host=section.section("host", optional=True).build(Host, defaults={"name": "host", "device": device}),
+        host=section.section("host", optional=True, example="{cores: 2}").build(
+            Host, defaults={"name": "host", "device": device}
+        ),
         link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(
             Link, defaults={"name": "link"}
         ),
         loopback=loopback_section.build(Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}),
         loopback_is_memory="bandwidth" not in loopback_section.data,
-        routing=_routing(section.section("routing", optional=True)),
+        routing=_routing(section.section("routing", optional=True, example="{kind: ecmp}")),
         noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
-        overhead=section.section("overhead", optional=True).build(Overhead),
-        speeds=_speeds(section.section("speeds", optional=True)),
+        overhead=section.section("overhead", optional=True, example="{per_message: 1 us}").build(Overhead),
+        speeds=_speeds(section.section("speeds", optional=True, example="{3: 0.5}")),
         stragglers=read_stragglers(section),
     )
     if "hosts" not in section.data and "links" not in section.data:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from parasim.scenario.changes import check_joined
 from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
@@ -108,6 +109,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> S
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
             raise place.section("speeds").error(index, what, at_key=True)
+    check_joined(place, cluster, placement)
     check_stragglers(place, cluster.stragglers, scheme.roles(), run.steps)
     document = with_absolute_paths(without_code(tree.data, workload), Path(tree.places.source).parent)
     scenario = Scenario(

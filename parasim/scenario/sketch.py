@@ -11,6 +11,7 @@ from parasim.fields import described
 from parasim.scenario.check import Section, suggestion
 from parasim.scenario.cluster import CLUSTER_KEYS, read_cluster
 from parasim.scenario.documents import read_documents
+from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import ClusterSpec
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.reader import Places, Tree
@@ -32,7 +33,7 @@ def named_clusters(
 ) -> list[tuple[str, ClusterSpec]]:
     """Clusters with their names: of every variant of a file (equal ones once), or of one kind of topology.
 
-    Of a file, nothing but its clusters is checked.
+    Of a file, nothing but its clusters and the names of its sections is checked.
 
     Raises
     ------
@@ -52,6 +53,7 @@ def named_clusters(
     for name, tree in read_documents(file_or_kind, variant).variants.items():
         whole = apply_overrides(tree, read)
         top = Section(whole.data, (), whole.places)
+        top.only(TOP_LEVEL)
         workload = top.data.get("workload")
         dtype = workload.get("dtype") if isinstance(workload, dict) else None
         section = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
