@@ -1,8 +1,8 @@
 """The parts of README.md and docs/ that are made by commands: ``python -m tests.readme`` writes them, a test compares.
 
 * ``<!-- run: COMMAND -->`` before a fenced block: the block is what the command prints.
-* ``<!-- table of: COMMAND -->``: its first paragraph, the table without the notes. ``<!-- theory of: COMMAND -->``:
-  what follows its line "Theory beside simulation".
+* ``<!-- table of: COMMAND -->``: its first paragraph, the table without the notes (but for COUPLED).
+* ``<!-- theory of: COMMAND -->``: what follows its line "Theory beside simulation".
 * ``<!-- file: PATH -->`` before a fenced block: the block is the file.
 * ``<!-- schemes -->`` ... ``<!-- /schemes -->``: the table of schemes; likewise devices, that of the data sheets.
 """
@@ -64,8 +64,10 @@ def printed(command: str) -> str:
 
 
 def table_of(command: str) -> str:
-    """The first paragraph of what a command prints."""
-    return printed(command).split("\n\n")[0]
+    """The first paragraph of what a command prints, and what it says of collectives."""
+    table, *notes = printed(command).split("\n\n")
+    coupled = [line for line in "\n".join(notes).splitlines() if line.startswith("COUPLED")]
+    return "\n".join([table, *([""] if coupled else []), *coupled])
 
 
 def theory_of(command: str) -> str:

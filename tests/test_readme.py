@@ -44,6 +44,16 @@ def test_ci_runs_the_command_of_the_readme():
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_simulated_rows_beside_real_ones_are_current():
+    """The real rows are of some machine and some day; the others are those of the table that is made."""
+    lines = README.read_text().splitlines()
+    beside = [line.split() for line in lines if re.match(r"[\w-]+ +\w+ +simulated ", line)]
+    made_rows = [line.split() for line in lines]
+    assert len(beside) == 3
+    for name, scheme, _, *figures in beside:
+        assert [name, scheme, *figures] in made_rows
+
+
 def test_paths_that_are_named_exist():
     text = README.read_text()
     named = re.findall(r"`((?:parasim|calibration|scenarios|tests|benchmarks)/[\w./*]*)`|\]\(([^)#:]+)\)", text)
