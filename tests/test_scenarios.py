@@ -36,5 +36,51 @@ def test_first_lines_say_the_schema_and_the_purpose(scenario):
     assert second.startswith("# Purpose: ")
 
 
+def golden(name, figure="seconds_per_step"):
+    """A figure of each variant of a scenario, in its golden summary."""
+    summaries = json.loads((STORE / f"{name}.json").read_text())
+    return {variant: summary[figure] for variant, summary in summaries.items()}
+
+
+def test_fat_tree_oversubscription_halves_what_crosses_pods_alone():
+    """25.6 million parameters in float32 at 1.25 GB/s, and at half of it where traffic leaves the pod."""
+    seconds = golden("fat_tree")
+    gradient = 25_557_032 * 4
+    around = 2 * 15 / 16 * gradient / 1.25e9
+    assert seconds["ring, 2:1"] - seconds["ring, 1:1"] == pytest.approx(around, rel=1e-3)
+    assert seconds["servers in the pod, 2:1"] == pytest.approx(seconds["in another pod, 1:1"], rel=1e-3)
+    there_and_back = 2 * gradient / 1.25e9
+    assert seconds["in another pod, 2:1"] - seconds["in another pod, 1:1"] == pytest.approx(there_and_back, rel=0.02)
+
+
+def test_hierarchical_fidelities_agree_and_cables_pay_off_on_the_second_level():
+    seconds = golden("hierarchical")
+    counts = golden("hierarchical", "collectives")
+    assert seconds["ring"] == pytest.approx(seconds["ring, every message"], rel=1e-3)
+    assert counts["ring"] == {"coupled": 3, "message": 0}
+    assert counts["ring, every message"] is None
+    assert seconds["ring, 4 cables"] == pytest.approx(seconds["ring"], rel=1e-9)
+    assert seconds["hierarchical, 4 cables"] < 0.5 * seconds["hierarchical"] < 0.5 * seconds["ring"]
+    assert seconds["ring that leaves at every step"] > 5 * seconds["ring"]
+
+
+def test_stragglers_hold_up_all_reduce_most():
+    """Half a second at a quarter of the speed costs 0.375 s of computing, and a kernel that begins at its end a bit more.
+
+    All-reduce, which computes 84 % of the time, pays for four workers; with a server or gossip each pays for itself.
+    """
+    seconds, staleness = golden("stragglers", "seconds"), golden("stragglers", "staleness")
+    lost = {
+        scheme: seconds[f"in turn{scheme}"] - seconds[f"no stragglers{scheme}"]
+        for scheme in ("", ", server", ", gossip")
+    }
+    assert 1.2 < lost[""] < 1.5
+    assert 0.2 < lost[", server"] < 0.45
+    assert 0.2 < lost[", gossip"] < 0.45
+    for scheme in ("", ", server", ", gossip"):
+        assert seconds[f"now and then{scheme}"] > seconds[f"no stragglers{scheme}"]
+    assert staleness["in turn, server"]["max"] > 3 * staleness["no stragglers, server"]["max"]
+
+
 def test_no_golden_summary_is_left_over():
     assert {path.name for path in STORE.iterdir()} == {golden_path(scenario).name for scenario in SCENARIOS}
