@@ -11,7 +11,7 @@ from parasim.metrics.outcome import Outcome
 from parasim.report import style
 from parasim.report.compare_files import write_compare
 from parasim.report.compare_plot import compare_figure
-from parasim.report.plot_text import wrapped
+from parasim.report.plot_text import notes, wrapped
 from parasim.report.sweep_files import write_sweep
 from parasim.report.sweep_plot import sweep_figure
 from parasim.report.sweep_values import numbers, short_names
@@ -183,6 +183,37 @@ def test_another_number_shows_the_time_per_step() -> None:
     assert list(axes.lines[0].get_ydata()) == pytest.approx([64, 16, 8])
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["100 Mbit/s", "1 Gbit/s", "10 Gbit/s"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["algorithm=ring", "algorithm=tree"]
+
+
+@pytest.mark.parametrize("key", ["workload.batch_size", "scheme.workers"])
+def test_no_marker_is_cut_off_at_the_top(key: str) -> None:
+    """Values that hardly differ: times per step; and efficiencies, all near 100 %."""
+    rows = [outcome("", 1e3 * n * (1 + 1e-4 * n), n, **{key: n}) for n in (1, 2, 3)]
+    for axes in sweep_figure([[key]], rows, "flat").axes:
+        low, high = axes.get_ylim()
+        most = max(max(line.get_ydata()) for line in axes.lines)
+        assert (low, axes.get_yscale()) == (0, "linear")
+        assert 1.02 * most < high < 1.2 * most
+
+
+def test_a_picture_names_the_data_sheets_it_rests_on() -> None:
+    rows = [outcome("a"), outcome("b"), outcome("c")]
+    assert [row.summary is not None for row in rows] == [True] * 3
+    sheets = [
+        (),
+        ("A100 in float32: NVIDIA (2020)", "K80 in float32: NVIDIA (2014)"),
+        ("A100 in float32: NVIDIA (2020)",),
+    ]
+    rows = [
+        Outcome(r.label, r.scheme, {}, {**(r.summary or {}), "data_sheets": s})
+        for r, s in zip(rows, sheets, strict=True)
+    ]
+    uncalibrated = "uncalibrated: devices are described by"
+    assert notes(rows)[0].startswith(f"{uncalibrated} data sheets (A100 in float32, K80 in float32) or plain numbers,")
+    assert notes(rows[1:])[0].startswith(f"{uncalibrated} data sheets (A100 in float32, K80 in float32), not")
+    assert notes(rows[:1])[0].startswith(f"{uncalibrated} plain numbers, not")
+    many = {**(rows[0].summary or {}), "data_sheets": [f"D{number} in float32: x" for number in range(5)]}
+    assert "(D0 in float32, D1 in float32, D2 in float32 and 2 more)" in notes([Outcome("", "", {}, many)])[0]
 
 
 def test_labels_of_ticks_that_would_touch_are_tilted() -> None:

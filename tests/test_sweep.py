@@ -206,6 +206,23 @@ def test_rows_of_csv_parquet_and_json_agree(example: Path, tmp_path: Path, capsy
         assert str(frame["cluster.topology.hosts"][number]) == row["cluster.topology.hosts"]
 
 
+def test_rows_of_files_say_what_is_synthetic_and_from_a_data_sheet(example: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    words = ["workload.data={kind: classification},{kind: digits}", "run.learn=true,false", "run.steps=2"]
+    words += [
+        "cluster.device=V100",
+        "workload.model={kind: mlp, width: 8, depth: 2}",
+        "scheme={kind: allreduce, workers: 2}",
+    ]
+    assert main(["sweep", str(example), *words, "--out", str(tmp_path / "out")]) == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "sweep.csv").read_text())))
+    assert [row["synthetic_data"] for row in rows] == ["classification", "", "", ""]
+    assert all(row["data_sheets"].startswith("V100-SXM2 in float32: NVIDIA") for row in rows)
+    frame = pd.read_parquet(tmp_path / "out" / "sweep.parquet")
+    assert list(frame["data_sheets"]) == [row["data_sheets"] for row in rows]
+
+
 def test_a_sweep_is_continued_whatever_the_grid_is_then(example: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     first = sweep(example, ["run.seed=1,2,3"], out, 1)

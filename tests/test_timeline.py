@@ -192,6 +192,22 @@ def test_lanes_beyond_eight_are_counted() -> None:
     assert "... and 3 more lanes" in [text.get_text() for text in drawn.texts]
 
 
+def test_a_timeline_names_data_sheets_and_stand_ins(tmp_path: Path) -> None:
+    rows = Trace([row("compute", 0, 0, 1, label="forward"), step(1, 0)])
+    data = {"kind": "images", "synthetic": True}
+    learned = summary(data_sheets=["V100 in float32: NVIDIA (2018)"], data=data, loss={"first": 2.0, "last": 1.0})
+    notes = {
+        "Simulated time; uncalibrated: data sheet of V100 in float32. Synthetic data (images).": learned,
+        "Measured in a real run. Synthetic data (images).": {**learned, "clock": "real"},
+        "Simulated time; uncalibrated.": summary(data=data, loss=None),
+    }
+    for text, figures in notes.items():
+        assert text in [said.get_text() for said in timeline(Result(figures, rows)).texts]
+    *_, events = write_timeline(Result(learned, rows), tmp_path / "t")
+    about = json.loads(events.read_text())["otherData"]
+    assert (about["data"], about["data_sheets"]) == (data, learned["data_sheets"])
+
+
 # the picture ---------------------------------------------------------------------------------------------------------
 def test_picture_says_what_it_shows(pipeline: Result) -> None:
     drawn = timeline(pipeline, Selection(2, 3))

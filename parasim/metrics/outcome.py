@@ -41,7 +41,7 @@ class Outcome:
         """
         summary = self.summary or {}
         shares, staleness = summary.get("shares") or {}, summary.get("staleness") or {}
-        loss = summary.get("loss") or {}
+        loss, data = summary.get("loss") or {}, summary.get("data") or {}
         return {
             "scheme": summary.get("scheme", self.scheme),
             **{name: summary.get(name) for name in _PLAIN},
@@ -50,7 +50,9 @@ class Outcome:
             "staleness_max": staleness.get("max"),
             "loss_first": loss.get("first"),
             "loss_last": loss.get("last"),
+            "synthetic_data": data["kind"] if loss and data.get("synthetic") else None,
             "calibrated": summary.get("calibrated"),
+            "data_sheets": "; ".join(summary.get("data_sheets") or ()) or None,
             "error": self.error or None,
         }
 

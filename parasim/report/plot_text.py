@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.style import SMALL
 from parasim.report.text import shortened
 
-__all__ = ["fit", "foot", "notes", "thousands", "tilt", "wrapped"]
+__all__ = ["fit", "foot", "notes", "sheet_names", "thousands", "tilt", "wrapped"]
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
@@ -82,12 +82,21 @@ def foot(figure: Any, lines: Sequence[str], handles: Sequence[Any], columns: int
     figure.text(0.01, 0.05 / height, text, size=SMALL, color="#444444", va="bottom", in_layout=False)
 
 
+def sheet_names(summaries: Sequence[Mapping[str, Any]], most: int = 3) -> str:
+    """The data sheets that runs rest on, by the names of the devices; empty if there are none."""
+    sheets = [sheet for summary in summaries for sheet in summary.get("data_sheets") or ()]
+    found = dict.fromkeys(sheet.partition(":")[0] for sheet in sheets)
+    return ", ".join([*found][:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
     """What must be said of figures wherever they are shown."""
     summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
     guessed = [s for s in summaries if s["clock"] == "simulated" and not s["calibrated"]]
     if not guessed:
         return []
-    source = "data sheets" if all(s.get("data_sheets") for s in guessed) else "plain numbers"
+    sources = [f"data sheets ({sheets})"] if (sheets := sheet_names(guessed)) else []
+    if not all(summary.get("data_sheets") for summary in guessed):
+        sources.append("plain numbers")
     which = "" if len(guessed) == len(summaries) else f" ({len(guessed)} of {len(summaries)})"
-    return [f"uncalibrated{which}: devices are described by {source}, not by measurements of a machine"]
+    return [f"uncalibrated{which}: devices are described by {' or '.join(sources)}, not by measurements of a machine"]

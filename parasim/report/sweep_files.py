@@ -17,7 +17,7 @@ from parasim.trace.files import write_atomic
 __all__ = ["sweep_json", "write_sweep"]
 
 _WHOLE = {"workers", "steps", "updates", "seed", "staleness_max"}
-_TEXT = {"scheme", "error"}
+_TEXT = {"scheme", "synthetic_data", "data_sheets", "error"}
 _TRUTH = {"calibrated"}
 
 

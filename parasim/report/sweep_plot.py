@@ -137,12 +137,12 @@ def _scaling(lines: list[_Line], title: str, remarks: list[str], outcomes: Seque
             each = [value / number for value, number in zip(rates, workers, strict=True)]
             efficiency.plot(workers, [100 * value / each[0] for value in each], **series.line())
         efficiency.axhline(100, **_IDEAL)
-        efficiency.set_ylim(bottom=0)
+        _from_zero(efficiency)
         _across((rate, efficiency), lines, "workers")
         if rate.get_xscale() == "log":
             _logarithmic(rate.yaxis)
         else:
-            rate.set_ylim(bottom=0)
+            _from_zero(rate)
         thousands(rate.yaxis)
         rate.set_ylabel("throughput (samples/s)")
         efficiency.set_ylabel("efficiency (%)")
@@ -167,7 +167,7 @@ def _dependence(lines: list[_Line], title: str, name: str, remarks: list[str], o
         if max(times) >= _WIDE * min(times):
             _logarithmic(axes.yaxis)
         else:
-            axes.set_ylim(bottom=0)
+            _from_zero(axes)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylabel(f"time per step ({symbol})")
         _finish(drawn, (axes,), lines, [], remarks, outcomes)
@@ -205,6 +205,11 @@ def _across(panels: Sequence[Any], lines: Sequence[_Line], name: str) -> None:
             thousands(axes.xaxis)
         axes.set_xlabel(name)
         axes.grid()
+
+
+def _from_zero(axes: Any) -> None:
+    """Heights from 0, and room above the highest: matplotlib leaves a share of their range, which may be tiny."""
+    axes.set_ylim(0, 1.06 * axes.dataLim.y1)
 
 
 def _logarithmic(axis: Any) -> None:

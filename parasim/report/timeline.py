@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from parasim.errors import ScenarioError
 from parasim.report.output import Runs, claim_folder, suffixes
 from parasim.report.perfetto import write_trace_events
+from parasim.report.plot_text import sheet_names
 from parasim.report.style import save
 from parasim.report.text import shortened
 from parasim.report.timeline_draw import draw
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "prepared", "timeline", "write_timeline"]
 
-_ABOUT = ("scenario", "scheme", "clock", "workers", "steps", "seconds", "seed", "calibrated")
+_ABOUT = (
+    "scenario", "scheme", "clock", "workers", "steps", "seconds", "seed", "calibrated", "data_sheets", "data",
+)  # fmt: skip
 
 
 def prepared(scenarios: Sequence[Scenario], path: str, selection: Selection) -> Callable[[Runs], str]:
@@ -143,7 +146,14 @@ def _title(result: Result, shown: View) -> str:
 
 
 def _note(result: Result) -> str:
-    """Whose clock it is, and what the times rest on."""
-    if result.summary["clock"] == "real":
-        return "Measured in a real run."
-    return "Simulated time." if result.summary["calibrated"] else "Simulated time; uncalibrated."
+    """Whose clock it is, what the times rest on, and whether what was trained on is no real data."""
+    summary = result.summary
+    if summary["clock"] == "real":
+        words = "Measured in a real run."
+    elif summary["calibrated"]:
+        words = "Simulated time."
+    else:
+        sheets = sheet_names([summary])
+        words = f"Simulated time; uncalibrated{f': data sheet of {sheets}' if sheets else ''}."
+    data = summary.get("data") or {}
+    return f"{words} Synthetic data ({data['kind']})." if summary.get("loss") and data.get("synthetic") else words
