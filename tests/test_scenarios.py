@@ -65,7 +65,7 @@ def test_hierarchical_fidelities_agree_and_cables_pay_off_on_the_second_level():
 
 
 def test_stragglers_hold_up_all_reduce_most():
-    """Half a second at a quarter of the speed costs 0.375 s of computing, and a kernel that begins at its end a bit more.
+    """Half a second at a quarter of the speed costs 0.375 s of computing; a kernel that begins at its end, a bit more.
 
     All-reduce, which computes 84 % of the time, pays for four workers; with a server or gossip each pays for itself.
     """
