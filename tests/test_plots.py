@@ -185,6 +185,20 @@ def test_another_number_shows_the_time_per_step() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["algorithm=ring", "algorithm=tree"]
 
 
+def test_throughputs_far_apart_are_told_apart() -> None:
+    keys = [["cluster.link.bandwidth"], ["scheme.workers"]]
+    rows = [
+        outcome("", rate * n, n, **{"cluster.link.bandwidth": text, "scheme.workers": n})
+        for text, rate in (("1 Mbit/s", 0.02), ("1 Tbit/s", 1e3))
+        for n in (2, 4)
+    ]
+    rate, efficiency = sweep_figure(keys, rows, "far apart").axes
+    assert (rate.get_xscale(), rate.get_yscale(), efficiency.get_yscale()) == ("linear", "log", "linear")
+    low, high = rate.get_ylim()
+    assert 0.01 < low < 0.04 < 4e3 < high < 1e4
+    assert sweep_figure(keys, rows[2:], "near").axes[0].get_yscale() == "linear"
+
+
 @pytest.mark.parametrize("key", ["workload.batch_size", "scheme.workers"])
 def test_no_marker_is_cut_off_at_the_top(key: str) -> None:
     """Values that hardly differ: times per step; and efficiencies, all near 100 %."""

@@ -19,6 +19,7 @@ _MOST_LINES = 12
 _MOST_BARS = 24
 _MOST_TICKS = 10
 _WIDE = 8.0  # largest over smallest number from which on an axis is logarithmic
+_FAR = 100  # likewise, of throughputs where the workers are not
 _CHARACTERS = 125  # of the legend's font, in the width of the figure
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\u00b5s"), (1e-9, "ns"))
 _IDEAL: dict[str, Any] = {"color": "#8a8a8a", "linestyle": ":", "linewidth": 1.0, "zorder": 1.5}
@@ -139,7 +140,8 @@ def _scaling(lines: list[_Line], title: str, remarks: list[str], outcomes: Seque
         efficiency.axhline(100, **_IDEAL)
         _from_zero(efficiency)
         _across((rate, efficiency), lines, "workers")
-        if rate.get_xscale() == "log":
+        low, high = _extremes(rate)
+        if rate.get_xscale() == "log" or high >= _FAR * low:
             _logarithmic(rate.yaxis)
         else:
             _from_zero(rate)
@@ -205,6 +207,12 @@ def _across(panels: Sequence[Any], lines: Sequence[_Line], name: str) -> None:
             thousands(axes.xaxis)
         axes.set_xlabel(name)
         axes.grid()
+
+
+def _extremes(axes: Any) -> tuple[float, float]:
+    """The least and the greatest height of the lines."""
+    heights = [height for line in axes.lines for height in line.get_ydata()]
+    return min(heights), max(heights)
 
 
 def _from_zero(axes: Any) -> None:
