@@ -10,8 +10,13 @@ import pytest
 
 import parasim
 from parasim.cluster.cluster import Cluster
+from parasim.cluster.dragonfly import Dragonfly
 from parasim.cluster.hosts import Device, Host
+from parasim.cluster.hypercube import Hypercube
 from parasim.cluster.links import Link
+from parasim.cluster.ring import Ring
+from parasim.cluster.topology import build
+from parasim.cluster.torus import Torus
 from parasim.errors import DeadlockError, ProgramError, ScenarioError
 from parasim.learning.optimizers import Sgd
 from parasim.program import Buffer, Cast, Collective, Compute, Context, Kernel, Layer, Model, Recv, Role, Send, Sleep
@@ -163,6 +168,34 @@ def test_two_jobs_that_share_uplinks_only(algorithm):
         assert worst_difference(cluster_of(2 * ranks, pod=4), jobs) < 0.02, ranks
 
 
+SCATTERED = (
+    ("rabenseifner", range(16), "ring", (14, 12, 1, 2, 5, 9)),
+    ("recursive_doubling", (12, 15, 8, 2, 9, 11, 1, 13), "torus", range(12, 16)),
+    ("torus", (1, 7, 8, 13), "recursive_doubling", (13, 14, 1, 15)),
+    ("ring", range(8), "recursive_doubling", (10, 7, 5, 12)),
+    ("torus", range(8), "ring", (2, 10)),
+    ("hierarchical", range(12), "binomial", (3, 11, 6, 0, 9)),
+    ("ring", range(0, 16, 2), "double_tree", (14, 8, 1)),
+)
+
+
+@pytest.mark.parametrize("topology", [Torus((4, 4)), Dragonfly(4, 2, 2), Ring(16), Hypercube(4)], ids=lambda t: t.kind)
+@pytest.mark.parametrize("memory", [SLOW_MEMORY, FAST_MEMORY])
+def test_two_jobs_scattered_over_direct_networks(topology, memory):
+    """Messages cross several links, of which few are shared, and none by all members alike."""
+    host = Host("h", 2, Device("d", 1e18, memory_bandwidth=memory))
+    cluster = build(topology, host, Link("l", BANDWIDTH, LATENCY), Link("o", 1e12, 0.0))
+    for algorithm, hosts, other, others in SCATTERED:
+        elements = 3 * elements_for(algorithm, len(hosts))
+        seconds = 4 * elements / BANDWIDTH
+        for after in (0.0, 0.2 * seconds):
+            jobs = [
+                Job(hosts, algorithm, elements, seconds=0.5 * seconds),
+                Job(others, other, 3 * elements_for(other, len(others)), steps=4, seconds=0.3 * seconds, after=after),
+            ]
+            assert worst_difference(cluster, jobs) < 0.02, (algorithm, other, after)
+
+
 @pytest.mark.parametrize("algorithm", ["naive", "direct"])
 def test_naive_algorithms_too(algorithm):
     for ranks in (2, 5, 8):
@@ -201,7 +234,7 @@ def test_where_links_are_shared_events_are_bounded():
         jobs = [Job(range(ranks), "ring", 100_000 * ranks, steps=1) for _ in range(2)]
         return play(cluster_of(ranks), jobs, "coupled")[0].events
 
-    # Two jobs of 766 rounds, or 382, of two legs each: gathered into 256 rounds, a leg is one event.
+    # Two jobs of 766 rounds, or 382, of two legs each, too many messages: gathered into 256 rounds, a leg is one event.
     assert 2 * MOST_ROUNDS < events(192) < 4 * MOST_ROUNDS
     assert 2 * MOST_ROUNDS < events(384) < 4 * MOST_ROUNDS
 
@@ -285,11 +318,14 @@ def test_auto_takes_what_it_fits_and_says_so():
         chosen = scenario("run.learn=false", "run.fidelity=auto", "scheme.overlap=false", *words)
         return parasim.simulate(chosen).summary["collectives"]
 
-    quiet, fast = "cluster.noise.sigma=0", "cluster.device.memory_bandwidth=10 TB/s"
+    quiet, fast = "cluster.noise={kind: none}", "cluster.device.memory_bandwidth=10 TB/s"
     assert counts(quiet, fast) == {"message": 0, "coupled": 4}  # its chunks of 150 kB flow for 12 latencies of a route
     assert counts(quiet, fast, "cluster.link.latency=61 us") == {"message": 4, "coupled": 0}  # for 9.8
-    # On a lane of its own, costly reductions may have to share cores with the backward pass.
-    assert counts(quiet, "cluster.device.memory_bandwidth=1 GB/s") == {"message": 4, "coupled": 0}
+    # Costly reductions of the first of three buckets share cores with the backward pass, those of the others do not.
+    slow_memory = "cluster.device.memory_bandwidth=1 GB/s"
+    assert counts(quiet, slow_memory) == {"message": 0, "coupled": 4}
+    buckets = "scheme.overlap=true", "scheme.bucket_bytes=200000", "cluster.link.latency=1 us"
+    assert counts(quiet, slow_memory, *buckets) == {"message": 4, "coupled": 8}
 
 
 @pytest.mark.parametrize(

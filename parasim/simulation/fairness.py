@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from itertools import repeat
 
 __all__ = ["max_min"]
 
@@ -44,11 +45,7 @@ def max_min(
             flows_on[link].append(flow)
     left = list(capacities)
     unfrozen = [len(flows) for flows in flows_on]
-    growing: list[float] = list(unfrozen)
-    if weights is not None:
-        for route, weight in zip(routes, weights, strict=True):
-            for link, messages in zip(route, weight or (), strict=False):
-                growing[link] += messages - 1.0
+    growing: list[float] = unfrozen if weights is None else _growing(unfrozen, routes, weights)  # type: ignore[assignment]
     heap = [(left[link] / growing[link], link) for link, count in enumerate(unfrozen) if count]
     heapify(heap)
     rates = [-1.0] * len(routes)
@@ -66,10 +63,25 @@ def max_min(
         for flow in flows_on[link]:
             if rates[flow] < 0.0:
                 rates[flow] = level
-                weight = None if weights is None else weights[flow]
-                for position, used in enumerate(routes[flow]):
-                    messages = 1.0 if weight is None else weight[position]
-                    left[used] -= level * messages
-                    growing[used] -= messages
-                    unfrozen[used] -= 1
+                if weights is None:
+                    for used in routes[flow]:
+                        left[used] -= level
+                        unfrozen[used] -= 1
+                else:
+                    for used, messages in zip(routes[flow], weights[flow] or repeat(1.0), strict=False):
+                        left[used] -= level * messages
+                        growing[used] -= messages
+                        unfrozen[used] -= 1
     return rates
+
+
+def _growing(
+    counts: Sequence[int], routes: Sequence[Sequence[int]], weights: Sequence[Sequence[float] | None]
+) -> list[float]:
+    """How many messages there are on each link."""
+    growing: list[float] = list(counts)
+    for route, weight in zip(routes, weights, strict=True):
+        if weight is not None:
+            for link, messages in zip(route, weight, strict=True):
+                growing[link] += messages - 1.0
+    return growing

@@ -120,10 +120,6 @@ class Network:
         """Does nobody use any of these links now?"""
         return not any(self._users[link] for link in links)
 
-    def strangers(self, links: Sequence[int]) -> bool:
-        """Are there flows on any of these links now that are single messages?"""
-        return any(flow.weights is None and flow.met is None for link in links for flow in self._users[link])
-
     def core(self, host: int) -> int:
         """The link that stands for the cores of a host, for reductions that are part of collectives.
 
@@ -326,7 +322,6 @@ class Network:
         flows: list[Flow] = []
         capacities: list[float] = []
         routes: list[list[int]] = []
-        weights: list[list[float] | None] = []
         weighted = False
         links = [start]
         if len(users[start]) > 1:
@@ -337,10 +332,9 @@ class Network:
                 if flow.seen == sweep:
                     continue
                 flow.seen = sweep
-                route: list[int] = []
-                counts: list[float] = []
+                route = []
                 narrowest_is_private = True
-                for position, other in enumerate(flow.links):
+                for other in flow.links:
                     if len(users[other]) > 1:
                         if seen[other] != sweep:
                             seen[other], numbers[other] = sweep, len(capacities)
@@ -348,21 +342,23 @@ class Network:
                             links.append(other)
                         number = numbers[other]
                         route.append(number)
-                        count = 1.0
-                        if flow.weights is not None:
-                            count = flow.weights[position]
-                            counts.append(count)
-                        if capacities[number] / count == flow.bandwidth:
+                        if capacities[number] == flow.bandwidth:
                             narrowest_is_private = False
+                if flow.weights is not None:
+                    weighted = narrowest_is_private = True
                 if narrowest_is_private:
                     route.append(len(capacities))
-                    counts.append(1.0)
                     capacities.append(flow.bandwidth)
                 flows.append(flow)
                 routes.append(route)
-                weights.append(None if flow.weights is None else counts)
-                weighted = weighted or flow.weights is not None
-        return flows, capacities, routes, weights if weighted else None
+        return flows, capacities, routes, [self._counts(flow) for flow in flows] if weighted else None
+
+    def _counts(self, flow: Flow) -> list[float] | None:
+        """How many messages a flow has on each link of the route that was numbered for it."""
+        if flow.weights is None:
+            return None
+        shared = [count for link, count in zip(flow.links, flow.weights, strict=True) if len(self._users[link]) > 1]
+        return [*shared, 1.0]
 
     def _expect(self, component: Component | Hub) -> None:
         """Note the deadline of a component, in place of the one that it had."""

@@ -72,8 +72,8 @@ class Conductor:
     def enter(self, journey: Journey, member: int) -> None:
         """A member comes. With the last one it starts.
 
-        Members that do not keep step need not wait for the last: unless all come at one instant to links that nobody
-        uses, each begins when it comes, and goes on when it is through. So do all members among others' messages.
+        Members need not wait for the last where others use their links, or where they do not keep step and come one by
+        one: each begins when it comes, and goes on when it is through. (Unless that would be too many messages.)
         """
         journey.entered.append(member)
         everyone = len(journey.entered) == len(journey.plan.hosts)
@@ -101,7 +101,7 @@ class Conductor:
     def _go_without(self, journey: Journey) -> None:
         """At the end of the instant in which the first has come: those that have, begin."""
         waiting = journey.play is None and len(journey.entered) < len(journey.plan.hosts)
-        if waiting and (journey.plan.rehearsal is not None or self._among_strangers(journey)):
+        if waiting and journey.plan.steps and (journey.plan.rehearsal is not None or not self._alone(journey)):
             self._play_live(journey)
 
     def _alone(self, journey: Journey) -> bool:
@@ -128,8 +128,6 @@ class Conductor:
         leg = train.leg
         if leg is None:
             self._all_through(journey)
-        elif self._among_strangers(journey):
-            self._play(journey).take_over(*train.position, leg.pause, 1.0)
         elif train.between_rounds and self._alone(journey):
             left = self._env.now
             seconds = train.depart()
@@ -139,6 +137,8 @@ class Conductor:
                 lambda _: self._all_through(journey),
                 lambda: self._meet(journey, train, self._env.now - left),
             )
+        elif journey.plan.steps:
+            self._play(journey).take_over(*train.position, leg.pause, 1.0)
         else:
             self._leg(journey, train, leg.pause, leg.amount)
 
@@ -147,21 +147,12 @@ class Conductor:
         leg, since = train.stop(elapsed)
         pause = max(0.0, leg.pause - since)
         amount = max(0.0, leg.amount - max(0.0, since - leg.pause) * leg.rate)
-        if self._among_strangers(journey):
+        if journey.plan.steps:
             at, number = train.position
             left = min(amount / leg.amount, _BEGUN) if leg.amount else _BEGUN
             self._play(journey).take_over(at, number, pause, left)
         else:
             self._leg(journey, train, pause, amount)
-
-    def _among_strangers(self, journey: Journey) -> bool:
-        """Are there messages on its links that keep step with nobody? Then a train takes to its messages, if few."""
-        plan = journey.plan
-        if not plan.steps:
-            return False
-        return any(rival.play is not None or rival.plan.rehearsal is not None for rival in journey.rivals) or (
-            self._network.strangers(plan.links)
-        )
 
     def _leg(self, journey: Journey, train: Train, pause: float, amount: float) -> None:
         leg = train.leg

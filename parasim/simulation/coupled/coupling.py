@@ -1,14 +1,18 @@
 """Collectives at coupled fidelity: gather the members, send one train through the network, let all go on at its end.
 
-The collective begins when its last member has come and ends for all at once (but see `Conductor.enter`). While it is
-under way it shares links with other traffic as its messages would. What it leaves out: its reductions take their
-modelled time, without noise, and share cores with those of other collectives only, not with what programs compute; and
-members wait for each other. So its time lies between that of its messages on idle links after the first member has
-come, and that of its rounds one after the other after the last has, each as long as its slowest member takes.
+A collective that nobody disturbs costs one event (a few where members are through at different times), whatever the
+number of ranks. Where other traffic uses its links it goes on message by message, without its programs; one of more
+than `plan.FEW_MESSAGES` messages goes on as one flow round by round, in at most `plan.MOST_ROUNDS` rounds.
+
+What it leaves out. Its reductions take their modelled time, without noise, and share cores with those of other
+collectives only, not with what programs compute. Undisturbed members that keep step wait for the last one. One of many
+messages waits, in each round, for its slowest. So its time is no less than that of its messages on idle links after the
+last member has come, less what members that came before have done; and no more than that of its rounds one after the
+other after the last has come, each as long as its slowest member takes under the contention met.
 
 `auto` couples a collective where this is close to the messages: in every round data flow at least ten times as long as
-the latency, the members keep step to 2 %, and reductions that noise or other computes could slow down take no more than
-2 % of the time.
+the latency, the members keep step to 2 %, and its reductions take no more than 2 % of the time, or neither noise nor a
+compute under way beside them can slow them down.
 """
 
 from __future__ import annotations
@@ -27,7 +31,6 @@ from parasim.program.ops import Collective
 from parasim.runtime.actor import Actor
 from parasim.runtime.tasks import Pending
 from parasim.simulation.coupled.conductor import Conductor, Journey
-from parasim.trace.lanes import MAIN
 
 if TYPE_CHECKING:
     from parasim.program.tensors import Tensors
@@ -127,7 +130,7 @@ class Coupling:
         self._counts[tag, actor.rank] = number + 1
         gathering = self._gatherings.get((tag, number))
         if gathering is None:
-            gathering = self._gatherings[tag, number] = _Gathering(self._fits(op, lane), op.group.size)
+            gathering = self._gatherings[tag, number] = _Gathering(self._fits(op, actor), op.group.size)
             self.coupled += gathering.coupled
             self.by_message += not gathering.coupled
         gathering.members[index] = _Member(actor, pending, op, quiet, actor.port.now())
@@ -169,13 +172,13 @@ class Coupling:
         for index in sorted(gathering.members):
             self._conductor.enter(gathering.journey, index)
 
-    def _fits(self, op: Collective, lane: str) -> bool:
+    def _fits(self, op: Collective, actor: Actor) -> bool:
         if self._fidelity == "coupled":
             return True
         if op.kind == "all_to_all":
             return False  # what others send is not known yet
         plan = self._plan([op] * op.group.size)
-        uncertain = self._noisy or lane != MAIN
+        uncertain = self._noisy or bool(actor.guard.running)
         return (
             plan.flow_over_latency >= LEAST_FLOW_OVER_LATENCY
             and plan.chain >= 1 - _CLOSE

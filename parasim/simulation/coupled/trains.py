@@ -3,9 +3,10 @@
 All members do a round together, in *legs*. First come the messages: a pause that holds no bandwidth (latencies,
 overheads), then all of them flow at one rate, that of the slowest. Then come the reductions: these flow too, through
 the cores of the members' hosts. While nobody else uses any link or core of the whole train it goes *express*: its end
-is known at once, and costs one event. When others come to one of its links, the leg under way is found, and the train
-goes on leg by leg, sharing links as its messages would, until it is alone again. So two trains on one link take turns
-in each other's pauses, or wait for each other in step, just as the messages do.
+is known at once, and costs one event. When others come to one of its links, the leg under way is found. A collective
+of few messages then goes on message by message (play.py). A large one goes on leg by leg until it is alone again: two
+trains on one link take turns in each other's pauses, or wait for each other in step, as the messages do; but all its
+members wait where only some of its links are shared.
 """
 
 from __future__ import annotations
