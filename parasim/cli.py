@@ -154,6 +154,8 @@ def topologies(arguments: argparse.Namespace) -> None:
     from parasim.scenario.sketch import named_clusters
 
     clusters = named_clusters(arguments.file, arguments.overrides, arguments.variant)
+    if arguments.out:
+        output.claim_folder(arguments.out, "--out")
     if arguments.json:
         entries = [cluster_entry(name, cluster) for name, cluster in clusters]
         print(output.json_text(entries[0] if len(entries) == 1 else entries))
@@ -162,7 +164,6 @@ def topologies(arguments: argparse.Namespace) -> None:
     if arguments.out:
         from parasim.report.topology_drawing import draw_clusters
 
-        output.claim_folder(arguments.out, "--out")
         for path in draw_clusters(clusters, arguments.out):
             print(f"written: {path}", file=sys.stderr)
 

@@ -62,6 +62,8 @@ def _contents(path: Path) -> str:
     try:
         if path.is_dir():
             return digest(sorted([str(each.relative_to(path)), each.stat().st_size] for each in path.rglob("*")))
+        if not path.is_file():  # nothing that would wait for a writer
+            return ""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # running the point says what is wrong with it
