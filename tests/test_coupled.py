@@ -196,6 +196,21 @@ def test_two_jobs_scattered_over_direct_networks(topology, memory):
             assert worst_difference(cluster, jobs) < 0.02, (algorithm, other, after)
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("flow_over_latency", [0.05, 1.0, 5.0])
+def test_short_messages_are_bracketed_and_not_taken_by_auto(algorithm, flow_over_latency):
+    """Between the collective alone and both of them one after the other, and so are the messages."""
+    for ranks in (4, 6, 16):
+        cluster = cluster_of(ranks)
+        elements = int(elements_for(algorithm, ranks) * flow_over_latency / 20)
+        jobs = [Job(range(ranks), algorithm, elements, steps=1), Job(range(ranks), "ring", elements, steps=1)]
+        alone = [ends(play(cluster, [job], "message")[1], [job])[0] for job in jobs]
+        for fidelity in ("message", "coupled"):
+            for end, least in zip(ends(play(cluster, jobs, fidelity)[1], jobs), alone, strict=True):
+                assert (1 - 1e-9) * least <= end <= (1 + 1e-9) * sum(alone)
+        assert play(cluster, jobs[:1], "auto")[0].collectives == {"message": 1, "coupled": 0}
+
+
 @pytest.mark.parametrize("algorithm", ["naive", "direct"])
 def test_naive_algorithms_too(algorithm):
     for ranks in (2, 5, 8):

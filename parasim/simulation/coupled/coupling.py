@@ -6,9 +6,8 @@ than `plan.FEW_MESSAGES` messages goes on as one flow round by round, in at most
 
 What it leaves out. Its reductions take their modelled time, without noise, and share cores with those of other
 collectives only, not with what programs compute. Undisturbed members that keep step wait for the last one. One of many
-messages waits, in each round, for its slowest. So its time is no less than that of its messages on idle links after the
-last member has come, less what members that came before have done; and no more than that of its rounds one after the
-other after the last has come, each as long as its slowest member takes under the contention met.
+messages waits, in each round, for its slowest. So its time is no less than that of its messages on idle links, and no
+more than that of its messages and of all those it meets, one after the other.
 
 `auto` couples a collective where this is close to the messages: in every round data flow at least ten times as long as
 the latency, the members keep step to 2 %, and its reductions take no more than 2 % of the time, or neither noise nor a
