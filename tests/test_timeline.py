@@ -308,3 +308,10 @@ def test_wrong_wishes_are_refused_before_the_run(
     assert out == ""
     assert line in err
     assert err.count("\n") == 1
+
+
+def test_a_picture_says_that_collectives_were_coupled() -> None:
+    words = ["run.learn=false", "run.steps=3", "run.fidelity=coupled"]
+    result = parasim.simulate(parasim.load("scenarios/quickstart.yaml", words, variant="all-reduce"))
+    shown = " ".join(text.get_text() for text in timeline(result).texts)
+    assert "3 of 3 collectives were simulated as one flow each" in " ".join(shown.split())

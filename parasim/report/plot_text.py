@@ -9,6 +9,7 @@ from typing import Any
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.style import SMALL
+from parasim.report.table import coupled_collectives
 from parasim.report.text import shortened
 
 __all__ = ["fit", "foot", "notes", "sheet_names", "thousands", "tilt", "wrapped"]
@@ -92,11 +93,14 @@ def sheet_names(summaries: Sequence[Mapping[str, Any]], most: int = 3) -> str:
 def notes(outcomes: Sequence[Outcome]) -> list[str]:
     """What must be said of figures wherever they are shown."""
     summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    coupled = coupled_collectives(summaries)
+    lines = [f"coupled: {coupled}"] if coupled else []
     guessed = [s for s in summaries if s["clock"] == "simulated" and not s["calibrated"]]
     if not guessed:
-        return []
+        return lines
     sources = [f"data sheets ({sheets})"] if (sheets := sheet_names(guessed)) else []
     if not all(summary.get("data_sheets") for summary in guessed):
         sources.append("plain numbers")
     which = "" if len(guessed) == len(summaries) else f" ({len(guessed)} of {len(summaries)})"
-    return [f"uncalibrated{which}: devices are described by {' or '.join(sources)}, not by measurements of a machine"]
+    what = f"devices are described by {' or '.join(sources)}, not by measurements of a machine"
+    return [*lines, f"uncalibrated{which}: {what}"]

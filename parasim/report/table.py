@@ -8,7 +8,7 @@ from typing import Any
 from parasim.report.text import Column, shortened, table
 from parasim.units import format_quantity
 
-__all__ = ["NONE", "WIDTH", "count", "results_columns", "results_footer", "results_table"]
+__all__ = ["NONE", "WIDTH", "count", "coupled_collectives", "results_columns", "results_footer", "results_table"]
 
 WIDTH = 120
 NONE = "-"
@@ -68,7 +68,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
     if _learned(summaries):
         lines.append("loss: of the first step -> of the last.")
         lines += _synthetic(summaries)
-    lines += _coupled(summaries)
+    lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
@@ -93,14 +93,14 @@ def _synthetic(summaries: Sequence[Summary]) -> list[str]:
     return [f"SYNTHETIC DATA{which}: the loss is of generated data ({kinds}), not of a real data set."]
 
 
-def _coupled(summaries: Sequence[Summary]) -> list[str]:
-    """A line if collectives were not simulated message by message."""
+def coupled_collectives(summaries: Sequence[Summary]) -> str:
+    """How many collectives were not simulated message by message; empty if there are none."""
     counts = [summary["collectives"] for summary in summaries if summary.get("collectives")]
     coupled = sum(count["coupled"] for count in counts)
     if not coupled:
-        return []
+        return ""
     whole = coupled + sum(count["message"] for count in counts)
-    return [f"COUPLED: {coupled} of {whole} collectives were simulated as one flow each, not message by message."]
+    return f"{coupled} of {whole} collectives were simulated as one flow each, not message by message"
 
 
 def _learned(summaries: Sequence[Summary]) -> bool:

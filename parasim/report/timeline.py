@@ -12,6 +12,7 @@ from parasim.report.output import Runs, claim_folder, suffixes
 from parasim.report.perfetto import write_trace_events
 from parasim.report.plot_text import sheet_names
 from parasim.report.style import save
+from parasim.report.table import coupled_collectives
 from parasim.report.text import shortened
 from parasim.report.timeline_draw import draw
 from parasim.report.timeline_view import View, view
@@ -155,5 +156,7 @@ def _note(result: Result) -> str:
     else:
         sheets = sheet_names([summary])
         words = f"Simulated time; uncalibrated{f': data sheet of {sheets}' if sheets else ''}."
+    if coupled := coupled_collectives([summary]):
+        words = f"{words} {coupled}."
     data = summary.get("data") or {}
     return f"{words} Synthetic data ({data['kind']})." if summary.get("loss") and data.get("synthetic") else words
