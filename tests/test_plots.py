@@ -157,7 +157,7 @@ def test_scaling_shows_throughput_efficiency_and_the_ideal() -> None:
     assert list(second.get_ydata()) == [950, 1900, 3800, 3200]
     assert list(efficiency.lines[1].get_ydata()) == pytest.approx([100, 100, 100, 100 * 400 / 950])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["kind=a", "kind=b", "ideal"]
+    assert legend == ["scheme.kind=a", "scheme.kind=b", "ideal"]
     assert any("1 of 9 points did not run" in text.get_text() for text in figure.texts)
 
 
@@ -297,6 +297,7 @@ def test_short_names_tell_keys_apart() -> None:
     assert short_names([["scheme.kind"], ["cluster.topology.kind", "run.seed"], ["run.steps"]]) == [
         *("scheme.kind", "topology.kind, seed", "steps")
     ]
+    assert short_names([["workload.model.kind"], ["scheme.workers"]]) == ["model.kind", "workers"]
 
 
 def test_numbers_of_one_dimension() -> None:

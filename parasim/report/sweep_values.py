@@ -27,13 +27,13 @@ def place_text(outcome: Outcome, axis: Sequence[str]) -> str:
 
 
 def short_names(axes: Sequence[Sequence[str]]) -> list[str]:
-    """For each axis the last words of its keys, as many as tell them apart."""
+    """For each axis the last words of its keys, as many as tell them apart, and of what a kind is."""
     keys = [key for axis in axes for key in axis]
     names = {}
     for key in keys:
         words = key.split(".")
         same = [other for other in keys if other != key and other.split(".")[-1] == words[-1]]
-        names[key] = ".".join(words[-2:]) if same else words[-1]
+        names[key] = ".".join(words[-2:]) if same or words[-1] == "kind" else words[-1]
     return [", ".join(names[key] for key in axis) for axis in axes]
 
 
