@@ -55,10 +55,15 @@ def test_slow_workers_stay_slow_in_paced_runs(pool: Pool) -> None:
     """Speeds travel to the ranks: a worker of half speed sleeps twice as long in each compute."""
     overrides = ["cluster.speeds={1: 0.5}", "execute.compute=paced", "run.learn=false", "workload.batch_size=512"]
     scenario = load(SCENARIO, [*overrides, "scheme={kind: allreduce, workers: 2}", "cluster.device.flops=100 MFLOP/s"])
+    modelled = min(row.t_end - row.t_start for row in simulate(scenario).trace if row.label == "backward")
     trace = calibration.execute(scenario, pool=pool).trace
-    computes = [[row for row in trace.rows if row.rank == rank and row.label == "backward"] for rank in (0, 1)]
-    for quick, slow in zip(*computes, strict=True):
-        assert slow.t_end - slow.t_start > 1.5 * (quick.t_end - quick.t_start)
+    taken = [
+        [row.t_end - row.t_start for row in trace.rows if row.rank == rank and row.label == "backward"]
+        for rank in (0, 1)
+    ]
+    # Sleeps are never too short, and on a busy machine now and then too long.
+    assert min(taken[1]) >= (2 - 1e-6) * modelled
+    assert (1 - 1e-6) * modelled <= min(taken[0]) < 1.5 * modelled
 
 
 def test_paced_computes_take_the_modelled_time(pool: Pool) -> None:
