@@ -54,6 +54,7 @@ def test_an_asynchronous_scheme_gives_the_weights_of_its_replayed_record(
 def test_slow_workers_stay_slow_in_paced_runs(pool: Pool) -> None:
     """Speeds travel to the ranks: a worker of half speed sleeps twice as long in each compute."""
     overrides = ["cluster.speeds={1: 0.5}", "execute.compute=paced", "run.learn=false", "workload.batch_size=512"]
+    overrides += ["cluster.noise={kind: none}"]
     scenario = load(SCENARIO, [*overrides, "scheme={kind: allreduce, workers: 2}", "cluster.device.flops=100 MFLOP/s"])
     modelled = min(row.t_end - row.t_start for row in simulate(scenario).trace if row.label == "backward")
     trace = calibration.execute(scenario, pool=pool).trace
