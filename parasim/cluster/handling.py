@@ -1,0 +1,62 @@
+"""What messages and operations cost the cores of a host: CPU seconds, fitted by calibration, and none unless given.
+
+A message goes through these stages, each a job on the cores of the host named, beside its computes::
+
+    sender    post ---+                                       +- finish
+                      | announcement     data: the flow       |
+    receiver          +-> hear ... match -> start -> =======> +- finish
+
+While data flow, both ends spend CPU on every byte; the message is delivered when the flow and both jobs are done. What
+else it costs an end, without keeping the message waiting, is `background`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parasim.fields import check_fields, quantity
+
+__all__ = ["Handling"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """CPU seconds per message and operation.
+
+    Attributes
+    ----------
+    post
+        Sender, before the announcement leaves.
+    hear
+        Receiver, before it knows of the announcement.
+    start
+        Receiver, when both ends are ready, before data flow.
+    finish
+        Each end, after the data, before its program goes on.
+    background
+        Each end, beside: nobody waits for it, but the cores are busy.
+    send_byte, receive_byte
+        Each byte at its end (seconds/byte).
+    operation
+        Each compute, before its kernel.
+    latency
+        Seconds from end to end that no core is busy with, for each message with payload.
+
+    Raises
+    ------
+    ScenarioError
+        If one of them is negative or infinite.
+    """
+
+    post: float = quantity("seconds", "CPU time of the sender before a message is announced", 0.0, ge=0)
+    hear: float = quantity("seconds", "CPU time of the receiver before it knows of the announcement", 0.0, ge=0)
+    start: float = quantity("seconds", "CPU time of the receiver before data flow", 0.0, ge=0)
+    finish: float = quantity("seconds", "CPU time of each end after the data, before its program goes on", 0.0, ge=0)
+    background: float = quantity("seconds", "CPU time of each end per message that nobody waits for", 0.0, ge=0)
+    send_byte: float = quantity("seconds/byte", "CPU time of the sender per byte", 0.0, ge=0)
+    receive_byte: float = quantity("seconds/byte", "CPU time of the receiver per byte", 0.0, ge=0)
+    operation: float = quantity("seconds", "CPU time of each compute beside its kernel", 0.0, ge=0)
+    latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "handling")
