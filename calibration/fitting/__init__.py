@@ -1,0 +1,1 @@
+"""From what probes recorded to numbers with intervals."""
