@@ -12,6 +12,7 @@ else it costs an end, without keeping the message waiting, is `background`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from parasim.fields import check_fields, quantity
@@ -40,12 +41,14 @@ class Handling:
     operation
         Each compute, before its kernel.
     latency
-        Seconds from end to end that no core is busy with, for each message with payload.
+        Seconds that no core is busy with, for each message with payload, by its receiver.
+    bandwidth
+        Payload of one actor's messages, in and out together: the one thread that moves them (bytes/s).
 
     Raises
     ------
     ScenarioError
-        If one of them is negative or infinite.
+        If a cost is negative or infinite, or the bandwidth is not above zero.
     """
 
     post: float = quantity("seconds", "CPU time of the sender before a message is announced", 0.0, ge=0)
@@ -57,6 +60,7 @@ class Handling:
     receive_byte: float = quantity("seconds/byte", "CPU time of the receiver per byte", 0.0, ge=0)
     operation: float = quantity("seconds", "CPU time of each compute beside its kernel", 0.0, ge=0)
     latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
+    bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "handling")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, dataclass, field
 
+from parasim.cluster.handling import Handling
 from parasim.fields import INTERNAL, check_fields, quantity, setting
 
 __all__ = ["Device", "Host"]
@@ -58,7 +59,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine: its name, the number of cores that its actors share, and the device of those cores.
+    """A machine: its name, the number of cores that its actors share, their device, and what handling costs them.
 
     Raises
     ------
@@ -71,6 +72,7 @@ class Host:
         "cores: as many actors compute at full speed beside each other", file_default=1, ge=1, le=1_000_000
     )
     device: Device = field(metadata=INTERNAL)  # type: ignore[misc] # cores has no default, in Python
+    handling: Handling = field(default_factory=Handling, metadata=INTERNAL)
 
     def __post_init__(self) -> None:
         check_fields(self, f"host {self.name!r}")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from parasim.cluster.graph import Graph
+from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import ROUTINGS, Routing, Shortest
@@ -15,10 +16,11 @@ from parasim.scenario.check import Section, shorten
 from parasim.scenario.devices import read_device
 from parasim.scenario.model import ClusterSpec, Overhead
 from parasim.scenario.stragglers import read_stragglers
-from parasim.simulation.noise import LAWS
+from parasim.simulation.noise import LAWS, NoiseLaw
 
 __all__ = ["CLUSTER_KEYS", "read_cluster"]
 
+_MAX_CORES = 1_000_000
 _MIN_SPEED, _MAX_SPEED = 1e-6, 1e6
 
 CLUSTER_KEYS = {
@@ -32,6 +34,9 @@ CLUSTER_KEYS = {
     "loopback": "traffic inside a host (default: the bandwidth of the device's memory, no latency)",
     "noise": "random factors on the time of kernels (default: none)",
     "overhead": "time that end points spend on messages (default: none)",
+    "handling": "CPU time that messages and operations cost the cores of a host (default: none)",
+    "handling_noise": "random factors on that time (default: none)",
+    "handling_cores": "cores that handle the messages of all hosts together (default: each host's own, with computes)",
     "stragglers": "rules that slow down some actors for a while: whom, by how much or which law, from when until when",
     "speeds": "worker index -> speed relative to the device; 0.5 takes twice as long",
     "placement": "role -> list of hosts; may stand under scheme instead",
@@ -44,14 +49,12 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
     topology_section = section.section("topology", example="{kind: star, hosts: 8}")
     kind, topology = topology_section.choose(TOPOLOGIES, "topology")
     device = read_device(section, dtype)
-    noise_section = section.section("noise", optional=True, example="{kind: lognormal, sigma: 0.1}")
-    noise_kind, law = noise_section.choose(LAWS, "noise") if noise_section.data else ("none", LAWS["none"])
     loopback_section = section.section("loopback", optional=True, example="{bandwidth: 5 GB/s}")
     folder = {"folder": str(Path(section.places.source).parent)} if topology is Graph else {}
     cluster = ClusterSpec(
         topology=topology_section.build(topology, beside=("kind",), defaults=folder, of=f" of topology '{kind}'"),
         host=section.section("host", optional=True, example="{cores: 2}").build(
-            Host, defaults={"name": "host", "device": device}
+            Host, defaults={"name": "host", "device": device, "handling": _handling(section)}
         ),
         link=section.section("link", example="{bandwidth: 10 Gbit/s, latency: 50 us}").build(
             Link, defaults={"name": "link"}
@@ -59,7 +62,9 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
         loopback=loopback_section.build(Link, defaults={"name": "loopback", "bandwidth": device.memory_bandwidth}),
         loopback_is_memory="bandwidth" not in loopback_section.data,
         routing=_routing(section.section("routing", optional=True, example="{kind: ecmp}")),
-        noise=noise_section.build(law, beside=("kind",), of=f" of noise '{noise_kind}'"),
+        noise=_noise(section, "noise"),
+        handling_noise=_noise(section, "handling_noise"),
+        handling_cores=_handling_cores(section),
         overhead=section.section("overhead", optional=True, example="{per_message: 1 us}").build(Overhead),
         speeds=_speeds(section.section("speeds", optional=True, example="{3: 0.5}")),
         stragglers=read_stragglers(section),
@@ -67,6 +72,27 @@ def read_cluster(section: Section, dtype: str = "float32") -> ClusterSpec:
     if "hosts" not in section.data and "links" not in section.data:
         return cluster
     return replace(cluster, changes=read_changes(section, cluster.wiring(), cluster.loopback_of, dtype))
+
+
+def _noise(section: Section, key: str) -> NoiseLaw:
+    inner = section.section(key, optional=True, example="{kind: lognormal, sigma: 0.1}")
+    kind, law = inner.choose(LAWS, "noise") if inner.data else ("none", LAWS["none"])
+    noise: NoiseLaw = inner.build(law, beside=("kind",), of=f" of noise '{kind}'")
+    return noise
+
+
+def _handling(section: Section) -> Handling:
+    handling: Handling = section.section("handling", optional=True, example="{post: 20 us, hear: 20 us}").build(
+        Handling
+    )
+    return handling
+
+
+def _handling_cores(section: Section) -> int | None:
+    cores = section.data.get("handling_cores")
+    if cores is not None and (not isinstance(cores, int) or isinstance(cores, bool) or not 1 <= cores <= _MAX_CORES):
+        raise section.error("handling_cores", f"{shorten(cores)} must be a number of cores, from 1 to {_MAX_CORES}")
+    return cores
 
 
 def _routing(section: Section) -> Routing:

@@ -19,7 +19,7 @@ from parasim.cluster.topology import Topology, Wiring, join
 from parasim.fields import quantity, setting
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
-from parasim.simulation.noise import NoiseLaw
+from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.stragglers import Straggler
 from parasim.workload import DataSpec
 
@@ -44,6 +44,9 @@ class ClusterSpec:
         Every host that nothing else is said of.
     link, loopback
         Each link of the topology and direction; the way between two actors of one host.
+    handling_noise, handling_cores
+        Random factors on the handling of messages; cores that handle those of all hosts together, apart from computes
+        (None: each host's own, shared with its computes). What handling costs is said by `Host.handling`.
     loopback_is_memory
         The way inside each host has the bandwidth of its own device's memory, whatever `loopback` says.
     routing
@@ -64,6 +67,8 @@ class ClusterSpec:
     overhead: Overhead
     speeds: Mapping[int, float]
     stragglers: tuple[Straggler, ...] = ()
+    handling_noise: NoiseLaw = field(default_factory=NoNoise)
+    handling_cores: int | None = None
     loopback_is_memory: bool = False
     routing: Routing = field(default_factory=Shortest)
     changes: Changes = field(default_factory=Changes)

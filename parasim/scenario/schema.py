@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from typing import Any
 
+from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import ROUTINGS
@@ -52,6 +53,9 @@ def schema() -> _Schema:
         "loopback": loopback,
         "noise": _kinds(LAWS),
         "overhead": _section(Overhead),
+        "handling": _section(Handling),
+        "handling_noise": _kinds(LAWS),
+        "handling_cores": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
         "speeds": {
             "type": "object",
             "patternProperties": {"^[0-9]+$": {"type": "number", "exclusiveMinimum": 0}},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.coupled.conductor import Conductor
 from parasim.simulation.coupled.coupling import Coupling, Fidelity
 from parasim.simulation.devices import kernel_seconds
+from parasim.simulation.handling import Handlers, handles
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
@@ -68,6 +69,9 @@ class Engine:
         Rules that slow down a rank for a while.
     overhead
         Seconds per message and per byte that each end point spends on a message.
+    handling_noise, handling_cores
+        Law of the random factors of message handling; cores that handle the messages of all hosts together, apart from
+        computes (None: each host's own).
     fidelity
         Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
     recorders, scripts
@@ -93,6 +97,8 @@ class Engine:
         speeds: Mapping[int, float] | None = None,
         stragglers: Mapping[int, Sequence[Straggler]] | None = None,
         overhead: tuple[float, float] = (0.0, 0.0),
+        handling_noise: NoiseLaw | None = None,
+        handling_cores: int | None = None,
         fidelity: Fidelity = "message",
         recorders: Sequence[Recorder] | None = None,
         scripts: Sequence[Script] | None = None,
@@ -104,6 +110,17 @@ class Engine:
         self._overhead = overhead
         self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
         self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
+        self._handlers: Handlers | None = None
+        if handles(cluster.hosts):
+            shared = None if handling_cores is None else Processor(self.env, handling_cores)
+            self._handlers = Handlers(
+                cluster.hosts,
+                placement,
+                self._processors if shared is None else [shared] * len(cluster.hosts),
+                self._network,
+                handling_noise or NoNoise(),
+                [me.draws for me in contexts],
+            )
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
@@ -122,7 +139,7 @@ class Engine:
                 self._setting_of,
                 noisy=not isinstance(law, NoNoise) or bool(slower),
                 tensors=contexts[0].tensors,
-                wake=self._coupled,
+                wake=self._go_on,
             )
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
@@ -232,6 +249,12 @@ class Engine:
 
     def compute(self, actor: Actor, pending: Pending) -> None:
         """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
+        if self._handlers is None:
+            self._begin(actor, pending)
+        else:
+            self._handlers.operate(actor.rank, partial(self._begin, actor, pending))
+
+    def _begin(self, actor: Actor, pending: Pending) -> None:
         seconds = self._paces[actor.rank](pending.op.kernel, self.env.now)
         processor = self._processors[self._placement[actor.rank]]
         processor.start(seconds, partial(self._computed, actor, pending, self.env.now))
@@ -243,9 +266,19 @@ class Engine:
         self._settle()
 
     def announce(self, actor: Actor, envelope: Envelope) -> None:
-        """Announcements take no time."""
+        """Announcements take no time but that of handling."""
         if not 0 <= envelope.destination < len(self.actors):
             raise ProgramError(f"rank {actor.rank} sends to rank {envelope.destination}; there are {len(self.actors)}")
+        if self._handlers is None:
+            self._heard(envelope)
+        else:
+            self._handlers.announce(envelope.source, envelope.destination, partial(self._heard_later, envelope))
+
+    def _heard_later(self, envelope: Envelope) -> None:
+        self._heard(envelope)
+        self._go_on()
+
+    def _heard(self, envelope: Envelope) -> None:
         receiver = self.actors[envelope.destination]
         receipt = receiver.mailbox.offer(envelope)
         if receipt is not None:
@@ -254,7 +287,12 @@ class Engine:
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
         """Move the payload as a flow; a header alone takes the end points' overhead only."""
         delivered = partial(self._delivered, actor, envelope, receipt)
-        if envelope.has_buffer:
+        if self._handlers is not None:
+            if envelope.has_buffer:
+                self._handlers.transfer(envelope.source, envelope.destination, envelope.nbytes, delivered)
+            else:
+                self._deliver(actor, envelope, receipt, self.now())
+        elif envelope.has_buffer:
             source, destination = self._placement[envelope.source], self._placement[envelope.destination]
             self._network.start(source, destination, envelope.nbytes, delivered)
         elif self._overhead[0]:
@@ -279,8 +317,20 @@ class Engine:
             else:
                 values = actor.copy_values(sent.values) if envelope.lent else sent.values
                 buffer = Buffer(sent.name, sent.elements, sent.itemsize, values)
-        self.actors[envelope.source].sent(envelope, start, end)
-        actor.received(receipt, envelope, buffer, start, end)
+        if self._handlers is None:
+            self.actors[envelope.source].sent(envelope, start, end)
+            actor.received(receipt, envelope, buffer, start, end)
+        else:
+            start = max(envelope.t_post, receipt.t_post)
+            sender = self.actors[envelope.source]
+            self._handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
+            received = partial(actor.received, receipt, envelope, buffer, start, end)
+            self._handlers.finish(envelope.destination, partial(self._finish, received))
+
+    def _finish(self, done: Callable[..., None], *arguments: Any) -> None:
+        """A message has been handled at one end."""
+        done(*arguments)
+        self._go_on()
 
     def sleep(self, actor: Actor, pending: Pending, seconds: float) -> None:
         """One event."""
@@ -300,8 +350,8 @@ class Engine:
         """As its fidelity is."""
         return self._coupling is not None and self._coupling.take(actor, pending, op)
 
-    def _coupled(self) -> None:
-        """Step who goes on after a collective, unless someone is stepped already."""
+    def _go_on(self) -> None:
+        """Step who has something to do, unless someone is stepped already."""
         if not self._stepping:
             self._settle()
 

@@ -75,6 +75,9 @@ class Network:
         nbytes: float,
         done: Callable[[float], None],
         latency: float | None = None,
+        *,
+        extra: float = 0.0,
+        ends: tuple[int, ...] = (),
     ) -> float:
         """Start a message now; `done` is called at its delivery, with the time of this call.
 
@@ -90,6 +93,10 @@ class Network:
             Receives the time at which the message started, in seconds.
         latency
             Seconds before it flows, if not those of route and overheads.
+        extra
+            Seconds on top of them.
+        ends
+            Links of its actors that it passes too: numbers that :meth:`end` replied.
 
         Returns
         -------
@@ -109,12 +116,34 @@ class Network:
         now = self._env.now
         if latency is None:
             latency = route_latency + self._message_overhead + self._byte_overhead * nbytes
+        latency += extra
+        if ends:
+            links = (*links, *ends)
+            bandwidth = min(bandwidth, *(self._capacities[end] for end in ends))
         number = self.flows_started
         self.flows_started = number + 1
         arrival = now + latency
         heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
         self._alarm.at(arrival)
         return arrival
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds."""
+        now: float = self._env.now
+        return now
+
+    def end(self, bandwidth: float) -> int:
+        """Add a link that stands for an end point, of `bandwidth` bytes/s in and out together; replies with its number.
+
+        All of them are added before the first message.
+        """
+        for known in (self._seen, self._numbers):
+            known.append(0)
+        self._capacities.append(bandwidth)
+        self._users.append({})
+        self._hubs.append(None)
+        return len(self._capacities) - 1
 
     def idle(self, links: Sequence[int]) -> bool:
         """Does nobody use any of these links now?"""

@@ -74,6 +74,8 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         speeds=speeds_of_ranks(scenario, cast),
         stragglers=stragglers_of_ranks(scenario, cast),
         overhead=astuple(cluster.overhead),
+        handling_noise=cluster.handling_noise,
+        handling_cores=cluster.handling_cores,
         fidelity=scenario.run.fidelity if replay is None else "message",
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )

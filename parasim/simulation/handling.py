@@ -1,0 +1,171 @@
+"""What messages and operations cost the cores: jobs of `parasim.cluster.handling.Handling`, in virtual time.
+
+Each actor has one *loop*, as a real rank has one thread that steps its programs: what it handles it handles one after
+the other, each as a job on cores that it shares with the computes of its host. Bytes are moved by another thread of the
+same rank: jobs of their own beside the flow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from parasim.cluster.handling import Handling
+from parasim.cluster.hosts import Host
+from parasim.program.draws import Draws
+from parasim.program.ops import Kernel
+from parasim.simulation.network import Network
+from parasim.simulation.noise import NoiseLaw
+from parasim.simulation.processors import Processor
+
+__all__ = ["Handlers", "Loop", "handles"]
+
+_NOTHING = Handling()
+_KERNEL = Kernel("handling", "handling")
+Done = Callable[[], None]
+
+
+def handles(hosts: Sequence[Host]) -> bool:
+    """Does handling cost anything on one of these hosts?"""
+    return any(host.handling != _NOTHING for host in hosts)
+
+
+class Loop:
+    """The jobs of one actor, first in first out, one at a time on a processor; `noise` makes each one's factor."""
+
+    __slots__ = ("_busy", "_count", "_draws", "_law", "_processor", "_queue")
+
+    def __init__(self, processor: Processor, law: NoiseLaw, draws: Draws) -> None:
+        self._processor = processor
+        self._law = law
+        self._draws = draws
+        self._queue: deque[tuple[float, Done]] = deque()
+        self._busy = False
+        self._count = 0
+
+    def run(self, seconds: float, done: Done) -> None:
+        """Do a job that takes so long on a core of its own, after those before it; then call `done`.
+
+        A job of no time that nothing is before is done at once, before this returns.
+        """
+        if self._busy:
+            self._queue.append((seconds, done))
+        elif seconds:
+            self._begin(seconds, done)
+        else:
+            done()
+
+    def _begin(self, seconds: float, done: Done) -> None:
+        self._busy = True
+        self._count += 1
+        seconds *= self._law.factor(self._draws, _KERNEL, self._count)
+        self._processor.start(seconds, partial(self._ended, done))
+
+    def _ended(self, done: Done) -> None:
+        self._busy = False
+        done()
+        while self._queue and not self._busy:
+            seconds, following = self._queue.popleft()
+            if seconds:
+                self._begin(seconds, following)
+            else:
+                following()
+
+
+class Handlers:
+    """The message and operation handling of all actors.
+
+    Parameters
+    ----------
+    hosts, placement
+        What handling costs on each host; the host of each rank.
+    processors
+        The cores that it takes place on, by host.
+    network
+        Moves the data; it has a link of its own for each actor's messages.
+    law, draws
+        Noise of the jobs, and the draws of each rank.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        placement: Sequence[int],
+        processors: Sequence[Processor],
+        network: Network,
+        law: NoiseLaw,
+        draws: Sequence[Draws],
+    ) -> None:
+        self._of = [hosts[host].handling for host in placement]
+        self._placement = placement
+        self._processors = [processors[host] for host in placement]
+        self._loops = [Loop(processor, law, own) for processor, own in zip(self._processors, draws, strict=True)]
+        self._network = network
+        self._ends = [
+            None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
+        ]
+
+    def announce(self, source: int, destination: int, heard: Done) -> None:
+        """A message is posted at rank `source`; `heard` is called when rank `destination` knows of it."""
+        hear = partial(self._loops[destination].run, self._of[destination].hear, heard)
+        self._loops[source].run(self._of[source].post, hear)
+
+    def operate(self, rank: int, then: Done) -> None:
+        """Begin a compute."""
+        self._loops[rank].run(self._of[rank].operation, then)
+
+    def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
+        """Both ends are ready: move the data, then call `delivered` with the time of this call."""
+        begin = _Transfer(self, source, destination, nbytes, delivered).begin
+        self._loops[destination].run(self._of[destination].start, begin)
+
+    def finish(self, rank: int, then: Done) -> None:
+        """The data of a message have come or gone: let the program of `rank` go on by `then`."""
+        handling = self._of[rank]
+        self._loops[rank].run(handling.finish, then)
+        if handling.background:
+            self._processors[rank].start(handling.background, _nothing)
+
+
+class _Transfer:
+    """One message's flow, and the jobs of its bytes at both ends; delivered when all are done."""
+
+    __slots__ = ("_delivered", "_handlers", "_left", "_nbytes", "_ranks", "_started")
+
+    def __init__(
+        self, handlers: Handlers, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]
+    ) -> None:
+        self._handlers = handlers
+        self._ranks = source, destination
+        self._nbytes = nbytes
+        self._delivered = delivered
+        self._left = 1
+        self._started = handlers._network.now
+
+    def begin(self) -> None:
+        """Let the data flow."""
+        handlers, (source, destination) = self._handlers, self._ranks
+        sender, receiver = handlers._of[source], handlers._of[destination]
+        for rank, per_byte in ((source, sender.send_byte), (destination, receiver.receive_byte)):
+            if per_byte * self._nbytes:
+                self._left += 1
+                handlers._processors[rank].start(per_byte * self._nbytes, self._done)
+        handlers._network.start(
+            handlers._placement[source],
+            handlers._placement[destination],
+            self._nbytes,
+            lambda _: self._done(),
+            extra=receiver.latency,
+            ends=tuple(end for end in (handlers._ends[source], handlers._ends[destination]) if end is not None),
+        )
+
+    def _done(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._delivered(self._started)
+
+
+def _nothing() -> None:
+    pass
