@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from parasim.cluster.handling import Handling
-from parasim.errors import CalibrationError, ScenarioError
+from parasim.errors import CalibrationError
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-__all__ = ["LOOPBACK", "NORMAL_90", "Measured", "Number", "Profile", "Transport", "handling_of", "plain"]
+__all__ = ["LOOPBACK", "NORMAL_90", "Measured", "Number", "Profile", "Transport", "plain"]
 
 LOOPBACK = "loopback"
 """The transport within a machine."""
@@ -233,29 +232,6 @@ class Profile:
 def plain(law: Mapping[str, Any]) -> dict[str, Any]:
     """A law of a profile's `noise` as a scenario writes it: the values of its parameters."""
     return {name: value.value if isinstance(value, Number) else value for name, value in law.items()}
-
-
-def handling_of(profile: Profile, transport: str) -> Handling:
-    """What handling costs a host of this machine whose messages take this transport.
-
-    A bandwidth of the transport stands in the place of that of `Profile.handling`; a machine without the transport has
-    what the latter says.
-
-    Raises
-    ------
-    ScenarioError
-        If `Handling` has no such field.
-    """
-    costs = {name: number.value for name, number in profile.handling.items()}
-    way = profile.transports.get(transport)
-    if way is not None and way.bandwidth is not None:
-        costs["bandwidth"] = way.bandwidth.value
-    try:
-        return Handling(**costs)
-    except TypeError:
-        known = ", ".join(Handling.__dataclass_fields__)
-        wrong = ", ".join(sorted(set(costs) - set(Handling.__dataclass_fields__)))
-        raise ScenarioError(f"profile {profile.name}: handling has no {wrong} (there are: {known})") from None
 
 
 def _slower(name: str, number: Number, factor: float) -> Number:
