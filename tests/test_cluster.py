@@ -140,9 +140,3 @@ def test_a_kernel_is_bound_by_arithmetic_or_by_memory() -> None:
     assert kernel_seconds(DEVICE, Kernel("matmul", flops=2e9, nbytes=1e8)) == 2.0 + 1e-6
     assert kernel_seconds(DEVICE, Kernel("copy", flops=1e6, nbytes=3e8)) == 3.0 + 1e-6
     assert kernel_seconds(Device("fast", 1e9), Kernel("copy", nbytes=3e8)) == 0.0
-
-
-def test_an_efficiency_curve_applies_to_its_kind_alone() -> None:
-    curves = {"forward": lambda kernel: kernel.flops / (kernel.flops + 1e9)}
-    assert kernel_seconds(DEVICE, Kernel("matmul", "forward", flops=1e9), curves) == 2.0 + 1e-6
-    assert kernel_seconds(DEVICE, Kernel("matmul", "backward", flops=1e9), curves) == 1.0 + 1e-6

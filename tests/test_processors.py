@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from parasim.simulation.processors import Processor
 
 
-def run(cores: int, jobs: list[tuple[float, float]]) -> tuple[list[float], int]:
+def run(cores: int, jobs: list[tuple[float, float]], contention: tuple[float, ...] = ()) -> tuple[list[float], int]:
     """End of each (start, seconds) job, and the events that took, less one for each start."""
     env = simpy.Environment()
-    processor = Processor(env, cores)
+    processor = Processor(env, cores, contention)
     ends = [-1.0] * len(jobs)
 
     def start(number: int) -> None:
@@ -29,7 +29,7 @@ def run(cores: int, jobs: list[tuple[float, float]]) -> tuple[list[float], int]:
     return ends, events - len(jobs)
 
 
-def reference(cores: int, jobs: list[tuple[float, float]]) -> list[Fraction]:
+def reference(cores: int, jobs: list[tuple[float, float]], contention: tuple[float, ...] = (1.0,)) -> list[Fraction]:
     """The same in rational numbers, from event to event."""
     left = {number: Fraction(seconds) for number, (_, seconds) in enumerate(jobs)}
     ends: dict[int, Fraction] = {}
@@ -38,6 +38,8 @@ def reference(cores: int, jobs: list[tuple[float, float]]) -> list[Fraction]:
         running = [number for number in left if jobs[number][0] <= now]
         coming = [Fraction(jobs[number][0]) for number in left if jobs[number][0] > now]
         rate = min(Fraction(1), Fraction(cores, max(1, len(running))))
+        at_work = max(1, min(len(running), cores, len(contention)))
+        rate /= Fraction(contention[at_work - 1])
         step = min([left[number] / rate for number in running] + [at - now for at in coming])
         now += step
         for number in running:
@@ -118,3 +120,34 @@ def test_as_the_rational_reference(cores: int, jobs: list[tuple[float, float]]) 
     ends, events = run(cores, jobs)
     assert ends == pytest.approx([float(end) for end in reference(cores, jobs)], rel=1e-12)
     assert events <= 3 * len(jobs)
+
+
+def test_two_cores_at_work_slow_each_other_down() -> None:
+    # Together at 1 / 1.25: the shorter has 2 s of work and ends at 2.5; the longer then has 2 s left, alone.
+    assert run(2, [(0, 2.0), (0, 4.0)], (1.0, 1.25))[0] == pytest.approx([2.5, 4.5], rel=1e-15)
+
+
+def test_jobs_beyond_the_cores_share_them_and_slow_down_no_further() -> None:
+    # Four jobs on two cores: each at half of 1 / 1.25.
+    assert run(2, [(0, 1.0)] * 4, (1.0, 1.25))[0] == pytest.approx([2.5] * 4, rel=1e-15)
+    assert run(2, [(0, 1.0)] * 4, (1.0, 1.25, 9.0))[0] == pytest.approx([2.5] * 4, rel=1e-15)
+
+
+def test_a_table_shorter_than_the_cores_holds_for_the_rest() -> None:
+    assert run(4, [(0, 1.0)] * 4, (1.0, 1.5))[0] == pytest.approx([1.5] * 4, rel=1e-15)
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(times, times.filter(lambda s: s > 1e-6)), min_size=1, max_size=8),
+    st.lists(st.floats(0.8, 3.0), max_size=4),
+)
+def test_contention_as_the_rational_reference(cores: int, jobs: list[tuple[float, float]], slower: list[float]) -> None:
+    table = (1.0, *slower)
+    ends, _ = run(cores, jobs, table)
+    assert ends == pytest.approx([float(end) for end in reference(cores, jobs, table)], rel=1e-12)
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(times, times), min_size=1, max_size=8))
+def test_no_contention_changes_no_bit(cores: int, jobs: list[tuple[float, float]]) -> None:
+    assert run(cores, jobs, (1.0,)) == run(cores, jobs)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import MISSING, dataclass, field
 
+from parasim.cluster.curves import Curves
 from parasim.cluster.handling import Handling
+from parasim.errors import ScenarioError
 from parasim.fields import INTERNAL, check_fields, quantity, setting
 
 __all__ = ["Device", "Host"]
@@ -35,6 +37,8 @@ class Device:
         The document that the numbers come from; "" if the user gave them.
     calibrated
         Do the numbers come from measurements? Data sheets and plain numbers are not calibrated.
+    curves
+        What its kernels were measured to take; None: they take what the roofline says.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class Device:
     dtype: str = field(default="float32", metadata=INTERNAL)
     source: str = field(default="", metadata=INTERNAL)
     calibrated: bool = field(default=False, metadata=INTERNAL)
+    curves: Curves | None = field(default=None, repr=False, metadata=INTERNAL)
 
     def __post_init__(self) -> None:
         check_fields(self, f"device {self.name!r}")
@@ -61,10 +66,13 @@ class Device:
 class Host:
     """A machine: its name, the number of cores that its actors share, their device, and what handling costs them.
 
+    `contention` is what cores cost each other: the factor on the time of a job while 1, 2, ... cores work. The first
+    is 1; cores beyond the last that is given slow down nobody further; empty: none does.
+
     Raises
     ------
     ScenarioError
-        If there is no core.
+        If there is no core, or contention is not above zero or does not begin with 1.
     """
 
     name: str = field(metadata=INTERNAL)
@@ -73,6 +81,15 @@ class Host:
     )
     device: Device = field(metadata=INTERNAL)  # type: ignore[misc] # cores has no default, in Python
     handling: Handling = field(default_factory=Handling, metadata=INTERNAL)
+    contention: tuple[float, ...] = field(default=(), metadata=INTERNAL)
 
     def __post_init__(self) -> None:
         check_fields(self, f"host {self.name!r}")
+        if self.contention and self.contention[0] != 1.0:
+            raise ScenarioError(
+                f"host {self.name!r}: contention of one core is {self.contention[0]}; divide all by it, as one alone "
+                "slows down nobody"
+            )
+        for factor in self.contention:
+            if not 0.0 < factor < math.inf:
+                raise ScenarioError(f"host {self.name!r}: contention {factor} is not above zero and finite; measure it")

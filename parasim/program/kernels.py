@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from parasim.program.buffers import Buffer
 from parasim.program.learner import Optimizer
 from parasim.program.model import Part
-from parasim.program.ops import Kernel
+from parasim.program.ops import Kernel, Piece
+from parasim.program.passes import backward_pieces, forward_pieces, pass_signature
 from parasim.program.tensors import CountingTensors, Shape, Tensor, Tensors
 
 __all__ = ["Counted", "backward_kernel", "counted", "forward_kernel", "shape_of", "update_function"]
@@ -17,33 +20,87 @@ __all__ = ["Counted", "backward_kernel", "counted", "forward_kernel", "shape_of"
 
 def forward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -> Kernel:
     """Forward pass of a part on so many samples: reads parameters and inputs, writes what is stored and the outputs."""
-    moved = part.parameters + samples * (part.input_elements + part.stored_elements)
-    return Kernel(
-        "forward", "forward", part.forward_flops * samples, moved * part.model.itemsize, part.name, step, micro
-    )
+    key = ("forward", part.start, part.stop, samples)
+    found = part.model.kernels.get(key)
+    if found is None:
+        moved = part.parameters + samples * (part.input_elements + part.stored_elements)
+        found = part.model.kernels[key] = Kernel(
+            "forward",
+            "forward",
+            part.forward_flops * samples,
+            moved * part.model.itemsize,
+            part.name,
+            pieces=forward_pieces(part, samples),
+            signature=pass_signature(part, "forward"),
+            size=samples,
+        )
+    return _of(found, step, micro)
 
 
 def backward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -> Kernel:
     """Backward pass: reads parameters, stored activations and output gradients; writes both gradients."""
-    moved = 2 * part.parameters + samples * (2 * part.stored_elements + part.input_elements)
-    return Kernel(
-        "backward", "backward", part.backward_flops * samples, moved * part.model.itemsize, part.name, step, micro
-    )
+    key = ("backward", part.start, part.stop, samples)
+    found = part.model.kernels.get(key)
+    if found is None:
+        moved = 2 * part.parameters + samples * (2 * part.stored_elements + part.input_elements)
+        found = part.model.kernels[key] = Kernel(
+            "backward",
+            "backward",
+            part.backward_flops * samples,
+            moved * part.model.itemsize,
+            part.name,
+            pieces=backward_pieces(part, samples),
+            signature=pass_signature(part, "backward"),
+            size=samples,
+        )
+    return _of(found, step, micro)
+
+
+def _of(k: Kernel, step: int, micro: int) -> Kernel:
+    """The kernel of one step and micro-batch."""
+    return Kernel(k.label, k.kind, k.flops, k.nbytes, k.layer, step, micro, k.pieces, k.signature, k.size)
 
 
 class Counted:
-    """Cost and result shapes of a function over the tensor namespace."""
+    """Cost and result shapes of a function over the tensor namespace; `verbs` are its steps, as pieces by verb."""
 
-    __slots__ = ("flops", "nbytes", "result")
+    __slots__ = ("_kernels", "flops", "nbytes", "result", "verbs")
 
-    def __init__(self, flops: float, nbytes: float, result: Any) -> None:
+    def __init__(self, flops: float, nbytes: float, result: Any, verbs: tuple[Piece, ...] = ()) -> None:
         self.flops = flops
         self.nbytes = nbytes
         self.result = result
+        self.verbs = verbs
+        self._kernels: dict[tuple[str, str], Kernel] = {}
 
     def kernel(self, label: str, kind: str = "elementwise") -> Kernel:
-        """As a kernel."""
-        return Kernel(label, kind, self.flops, self.nbytes)
+        """As a kernel: always the same one."""
+        kernel = self._kernels.get((label, kind))
+        if kernel is None:
+            pieces = tuple([replace(verb, kind=f"{kind}/{verb.kind}") for verb in self.verbs])
+            kernel = self._kernels[label, kind] = Kernel(label, kind, self.flops, self.nbytes, pieces=pieces)
+        return kernel
+
+
+class _Watched:
+    """A counting namespace that notes what each verb adds to the count."""
+
+    def __init__(self, xp: CountingTensors) -> None:
+        self._xp = xp
+        self.steps: Counter[tuple[str, float, float]] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._xp, name)
+        if not callable(verb):
+            return verb
+
+        def call(*operands: Any, **more: Any) -> Any:
+            flops, nbytes = self._xp.flops, self._xp.nbytes
+            result = verb(*operands, **more)
+            self.steps[name, self._xp.flops - flops, self._xp.nbytes - nbytes] += 1
+            return result
+
+        return call
 
 
 def shape_of(buffer: Buffer) -> Shape:
@@ -64,8 +121,10 @@ def counted(
     change from call to call and don't change the cost; they are 1 here.
     """
     xp = CountingTensors(shapes[0].itemsize if shapes else 4)
-    result = function(xp, *shapes, **dict(constants), **dict.fromkeys(varying, 1))
-    return Counted(xp.flops, xp.nbytes, result)
+    watched = _Watched(xp)
+    result = function(watched, *shapes, **dict(constants), **dict.fromkeys(varying, 1))
+    verbs = [Piece(verb, "", flops, nbytes, count) for (verb, flops, nbytes), count in watched.steps.items()]
+    return Counted(xp.flops, xp.nbytes, result, tuple(verbs))
 
 
 @functools.lru_cache(maxsize=64)

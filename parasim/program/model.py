@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from parasim.program.buffers import Buffer
+from parasim.program.ops import Kernel
 
 __all__ = ["Layer", "Model", "Part"]
 
@@ -32,6 +33,10 @@ class Layer:
         Elements per sample that enter and leave.
     stored_elements
         Elements per sample kept from forward to backward.
+    kind
+        The operator that most of its FLOP are of ("linear", "conv"); "layer": not known.
+    signature
+        Names what is computed, shapes included ("relu linear 256->256"); "": not known.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Layer:
     input_elements: int
     output_elements: int
     stored_elements: int
+    kind: str = "layer"
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +139,17 @@ class Model:
         Bytes per element (4: float32).
     needs_input_gradient
         Count the first layer's gradient to its input, as the survey's closed forms do (SCHEMES 0.3).
+    source, loss
+        What samples are taken from and what loss follows, with their sizes ("digits 64", "classification 10");
+        "": without data.
     """
 
     name: str
     layers: tuple[Layer, ...]
     itemsize: int = 4
     needs_input_gradient: bool = False
+    source: str = ""
+    loss: str = ""
 
     @functools.cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -146,6 +158,11 @@ class Model:
         for layer in self.layers:
             cuts.append(cuts[-1] + layer.parameters)
         return tuple(cuts)
+
+    @functools.cached_property
+    def kernels(self) -> dict[tuple[object, ...], Kernel]:
+        """Kernels of its parts that were made so far (parasim/program/kernels.py); runs ask for them again."""
+        return {}
 
     @functools.cached_property
     def whole(self) -> Part:

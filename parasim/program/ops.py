@@ -43,6 +43,7 @@ __all__ = [
     "Log",
     "Message",
     "Op",
+    "Piece",
     "Poll",
     "Post",
     "Probe",
@@ -84,11 +85,29 @@ class Op(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Equal steps of a kernel, one after the other: `count` of them, each of `flops` FLOP and `nbytes` bytes.
+
+    `kind` is a path from the particular to the general ("linear/forward", "update/add_"): a device that knows no curve
+    of the whole path takes that of its end ("forward", "add_"). `signature` names the block exactly, its shapes
+    included and the number of samples not ("relu linear 256->256/forward"); equal blocks have equal signatures.
+    """
+
+    kind: str
+    signature: str = ""
+    flops: float = 0.0
+    nbytes: float = 0.0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """What a compute costs, in words a device model understands.
 
     `kind` picks the efficiency curve ("forward", "backward", "elementwise", "reduce", ...), `flops` and `nbytes` (moved
-    through memory) the roofline. `layer`, `step` and `micro` say what it belongs to; they key its noise.
+    through memory) the roofline. `layer`, `step` and `micro` say what it belongs to; they key its noise. A calibrated
+    device sums over `pieces` (none: the kernel is one piece of its kind), unless the whole was measured: `signature`
+    names it, at `size` (samples of a pass, elements of a vector).
     """
 
     label: str
@@ -98,6 +117,9 @@ class Kernel:
     layer: str = ""
     step: int = -1
     micro: int = -1
+    pieces: tuple[Piece, ...] = ()
+    signature: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,31 @@
-"""How long a kernel takes on a device: the roofline (Williams, Waterman, Patterson 2009) plus a fixed launch time."""
+"""How long a kernel takes on a device: as measured, or by the roofline (Williams, Waterman, Patterson 2009)."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from parasim.cluster.hosts import Device
 from parasim.program.ops import Kernel
 
-__all__ = ["Efficiency", "kernel_seconds"]
-
-Efficiency = Callable[[Kernel], float]
-"""The fraction, above 0, of the roofline that a kernel reaches, as a function of its size."""
-
-_PEAK: Mapping[str, Efficiency] = MappingProxyType({})
+__all__ = ["kernel_seconds"]
 
 
-def kernel_seconds(device: Device, kernel: Kernel, efficiency: Mapping[str, Efficiency] = _PEAK) -> float:
+def kernel_seconds(device: Device, kernel: Kernel) -> float:
     """Time of a kernel, alone on the device.
 
     Parameters
     ----------
     device
-        Peak rates, the fraction of them that is reached, and launch time.
+        Peak rates, the fraction of them that is reached, launch time, and what was measured if it is calibrated.
     kernel
         FLOP, and bytes moved through memory.
-    efficiency
-        Curves by kind of kernel, on top of the device's own efficiency; a kind without one runs at that alone.
 
     Returns
     -------
     float
-        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch``, the efficiency being the product of both.
+        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch``; of a calibrated device, what the device's curves
+        (parasim/cluster/curves.py) say instead of the maximum.
     """
-    seconds = max(kernel.flops / device.flops, kernel.nbytes / device.memory_bandwidth) / device.efficiency
-    curve = efficiency.get(kernel.kind)
-    if curve is not None:
-        seconds /= curve(kernel)
-    return seconds + device.launch
+    if device.curves is None:
+        ideal = max(kernel.flops / device.flops, kernel.nbytes / device.memory_bandwidth)
+    else:
+        ideal = device.curves.seconds(kernel, device.flops, device.memory_bandwidth)
+    return ideal / device.efficiency + device.launch

@@ -109,7 +109,7 @@ class Engine:
         self._placement = placement
         self._overhead = overhead
         self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
-        self._processors = [Processor(self.env, host.cores) for host in cluster.hosts]
+        self._processors = [Processor(self.env, host.cores, host.contention) for host in cluster.hosts]
         self._handlers: Handlers | None = None
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)

@@ -1,12 +1,12 @@
 """The cores of a host, shared by the computes that run on them (egalitarian processor sharing).
 
-k jobs on c cores each run at rate min(1, c / k).
+k jobs on c cores each run at rate min(1, c / k), divided by what min(k, c) cores at work cost each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from simpy.core import Environment
@@ -37,14 +37,16 @@ class Processor:
     env
         The simulation.
     cores
-        How many jobs run at full speed.
+        How many jobs have a core of their own.
+    contention
+        Factor on the time of each job while 1, 2, ... cores work (more: as the last); the first is 1. Empty: none.
     """
 
-    def __init__(self, env: Environment, cores: int) -> None:
+    def __init__(self, env: Environment, cores: int, contention: Sequence[float] = ()) -> None:
         self.cores = cores
         self._env = env
         self._alarm = Alarm(env, self._ring)
-        self._jobs: EqualShares[Job] = EqualShares(cores, 1.0)
+        self._jobs: EqualShares[Job] = EqualShares(cores, 1.0, contention[:cores])
         self._started = 0
 
     @property

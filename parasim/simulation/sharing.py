@@ -7,7 +7,7 @@ processor sharing, Parekh and Gallager 1993).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class EqualShares(Generic[T]):
-    """k jobs, each at rate ``min(most, capacity / k)`` units of work per second.
+    """k jobs, each at rate ``min(most, capacity / k)`` units of work per second, less what they cost each other.
 
     Parameters
     ----------
@@ -25,13 +25,16 @@ class EqualShares(Generic[T]):
         What all jobs share.
     most
         The most that one job can use.
+    slowdown
+        Divides the rate while there are 1, 2, ... jobs (further jobs: as the last); the first is 1. Empty: none.
     """
 
-    __slots__ = ("_added", "_capacity", "_jobs", "_most", "_rate", "_time", "_virtual")
+    __slots__ = ("_added", "_capacity", "_jobs", "_most", "_rate", "_slowdown", "_time", "_virtual")
 
-    def __init__(self, capacity: float, most: float) -> None:
+    def __init__(self, capacity: float, most: float, slowdown: Sequence[float] = ()) -> None:
         self._capacity = capacity
         self._most = most
+        self._slowdown = slowdown if any(factor != 1.0 for factor in slowdown) else ()
         self._jobs: list[tuple[float, int, T]] = []  # by virtual end, then order of arrival
         self._added = 0
         # Virtual time at time t is _virtual + (t - _time) * _rate. At full rate _time stays 0, and when there is no job
@@ -77,7 +80,10 @@ class EqualShares(Generic[T]):
     def _share(self, now: float, virtual: float) -> None:
         """Set the rate after the number of jobs has changed, keeping virtual time where it is."""
         count = len(self._jobs)
-        if count * self._most > self._capacity:
+        if self._slowdown and count > 1:
+            shared = min(self._most, self._capacity / count) / self._slowdown[min(count, len(self._slowdown)) - 1]
+            self._rate, self._time, self._virtual = shared, now, virtual
+        elif count * self._most > self._capacity:
             self._rate, self._time, self._virtual = self._capacity / count, now, virtual
         elif self._rate != self._most:
             self._rate, self._time, self._virtual = self._most, 0.0, virtual - now * self._most

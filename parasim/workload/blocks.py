@@ -11,7 +11,7 @@ functions, and nothing is applied between units.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parasim.program.model import Layer
 from parasim.workload.unit import Unit
@@ -36,7 +36,9 @@ class Dense:
         """Costs per sample: 2 FLOP per weight forward, and as many to inputs and to weights."""
         flops = 2.0 * self.inputs * self.outputs
         stored = self.inputs + (self.outputs if last else 0)
-        return Layer(self.name, self.inputs * self.outputs, flops, flops, flops, self.inputs, self.outputs, stored)
+        words = f"linear {self.inputs}->{self.outputs}"
+        size = self.inputs * self.outputs
+        return Layer(self.name, size, flops, flops, flops, self.inputs, self.outputs, stored, "linear", words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,10 @@ class Convolution:
         weights = 9 * self.channels_in * self.channels_out
         flops = 2.0 * weights * self.side_out**2
         stored = self.inputs + (self.outputs if last else 0)
-        return Layer(self.name, weights, flops, flops, flops, self.inputs, self.outputs, stored)
+        words = (
+            f"conv 3x3 {self.channels_in}->{self.channels_out} of {self.side_in}x{self.side_in} stride {self.stride}"
+        )
+        return Layer(self.name, weights, flops, flops, flops, self.inputs, self.outputs, stored, "conv", words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,9 @@ class Point:
     def layer(self, last: bool) -> Layer:
         """Costs per sample: ``H (w - w*)`` forward, adding the noise backward."""
         size = self.inputs
-        return Layer(self.name, size, 2.0 * size * size, 0.0, float(size), size, self.outputs, size)
+        flops = 2.0 * size * size
+        words = f"quadratic {size}"
+        return Layer(self.name, size, flops, 0.0, float(size), size, self.outputs, size, "quadratic", words)
 
 
 Block = Dense | Convolution | Point | Unit
@@ -121,11 +128,13 @@ class Network:
 
     def layers(self) -> tuple[Layer, ...]:
         """Costs of all blocks; an array that two of them keep is counted once, with the later."""
-        layers = []
+        layers: list[Layer] = []
         for block, following in itertools.zip_longest(self.blocks, self.blocks[1:]):
             if isinstance(block, Unit):
                 shared = isinstance(following, Unit) and following.cost.keeps_input
                 layers.append(block.layer(following is None, keeps_output=not shared))
             else:
-                layers.append(block.layer(following is None))
+                layer = block.layer(following is None)
+                activated = f"{self.activation} {layer.signature}" if layers else layer.signature
+                layers.append(replace(layer, signature=activated))
         return tuple(layers)

@@ -14,6 +14,7 @@ from parasim.workload.data import DataSpec
 from parasim.workload.explicit import explicit_layers
 from parasim.workload.factory import factory_layers
 from parasim.workload.model_options import Layers, Module
+from parasim.workload.operator_costs import shape_text
 from parasim.workload.operators import Operator, TiedLinear
 from parasim.workload.unit import Unit
 from parasim.workload.zoo import ALIASES, ZOO
@@ -56,7 +57,10 @@ def build_model(
     if isinstance(chosen, Module):
         return Model(kind, factory_layers(chosen, data, code), itemsize)
     network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
-    return Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp" and data is None)
+    if data is None:
+        return Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp")
+    source, loss = f"{data.name} {shape_text(data.input_shape)}", f"{data.kind} {data.outputs}"
+    return Model(network.name, network.layers(), itemsize, source=source, loss=loss)
 
 
 def build_network(kind: str, options: Mapping[str, Any], data: DataSpec) -> Network:

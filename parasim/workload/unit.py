@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from parasim.program.model import Layer
 from parasim.workload.costs import Cost, cost_of, elements
 from parasim.workload.operators import Operator, Shape
+from parasim.workload.signatures import dominating, signature
 
 __all__ = ["Unit"]
 
@@ -67,4 +68,6 @@ class Unit:
             self.inputs,
             elements(cost.outputs),
             kept,
+            dominating(self.operators, self.entering),
+            signature(self.operators, self.entering),
         )
