@@ -6,11 +6,12 @@ import json
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.executor.backend import Group, own_client
+from calibration.executor.backend import Group
 from calibration.executor.device import choose_device
 from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
@@ -31,13 +32,15 @@ _SWITCH_SECONDS = 5e-4
 class Place:
     """Where a rank is: its number, the number of ranks, the store where they meet, a directory that all ranks see.
 
-    `local_rank` is its number on its machine; `directory` is None if the ranks are on several machines.
+    `client` opens the store once more, for threads that wait there; `local_rank` is its number on its machine;
+    `directory` is None if the ranks are on several machines.
     """
 
     rank: int
     size: int
     local_rank: int
     store: Any
+    client: Callable[[], Any]
     directory: Path | None
 
 
@@ -74,7 +77,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     group = Group(place.store, "all", place.rank, place.size)
 
     def open_group(ranks: tuple[int, ...], name: str, gpu: torch.device | None) -> Group:
-        return Group(own_client(place.store), name, ranks.index(place.rank), len(ranks), gpu=gpu)
+        return Group(place.client(), name, ranks.index(place.rank), len(ranks), gpu=gpu)
 
     actors = setup.cast.actors
     role = actors[place.rank].role

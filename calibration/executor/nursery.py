@@ -62,9 +62,9 @@ def _import_all() -> None:
 
 
 def _fork(channel: socket.socket, descriptors: int, children: set[int]) -> int:
-    """Fork a rank: its descriptors are the channel to the launcher, a file for errors and, for rank 0, a listener."""
+    """Fork a rank: its descriptors are the channel to the launcher, a file for errors, and what the rank needs."""
     _, received, _, _ = socket.recv_fds(channel, 1, descriptors)
-    own, errors, *listener = received
+    own, errors, *needed = received
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -76,7 +76,7 @@ def _fork(channel: socket.socket, descriptors: int, children: set[int]) -> int:
         die_with(parent)
         channel.close()
         os.dup2(errors, 2)
-        rank_main(socket.socket(fileno=own), listener[0] if listener else None)
+        rank_main(socket.socket(fileno=own), needed)
     finally:
         os._exit(1)
 

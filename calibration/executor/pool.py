@@ -25,6 +25,7 @@ from typing import IO, Any
 from calibration.executor.directory import run_directory
 from calibration.executor.failures import Failure, first_failure
 from calibration.executor.frames import receive_frame, send_frame
+from calibration.executor.seats import Seat
 from parasim.errors import ExecutionError
 from parasim.runtime.deadlock import deadlock_error
 
@@ -73,11 +74,18 @@ class Pool:
     _imported: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, factory: str, arguments: Mapping[str, Any], size: int, imports: Sequence[str] = ()) -> list[Answer]:
+    def run(
+        self,
+        factory: str,
+        arguments: Mapping[str, Any],
+        size: int,
+        imports: Sequence[str] = (),
+        seats: Sequence[Seat] | None = None,
+    ) -> list[Answer]:
         """Run `size` ranks of the setup that `factory` ("module:function") makes of the arguments in each of them.
 
         `imports` names modules that take long to import: they are imported once, for this run's ranks and all later
-        ones.
+        ones. `seats` says in which network namespace each rank runs; by default, in this process's.
 
         Raises
         ------
@@ -90,21 +98,28 @@ class Pool:
         """
         ranks: list[_Rank] = []
         try:
-            failed, statuses = self._run(ranks, factory, arguments, size, imports)
+            failed, statuses = self._run(ranks, factory, arguments, size, imports, seats)
             return _result(ranks, statuses, failed)
         finally:
             for rank in ranks:
                 rank.errors.close()
 
     def _run(
-        self, ranks: list[_Rank], factory: str, arguments: Mapping[str, Any], size: int, imports: Sequence[str]
+        self,
+        ranks: list[_Rank],
+        factory: str,
+        arguments: Mapping[str, Any],
+        size: int,
+        imports: Sequence[str],
+        seats: Sequence[Seat] | None,
     ) -> tuple[bool, list[int | None]]:
         """Start `ranks`, take their answers, end them: did one fail, and their exit statuses."""
         with run_directory() as directory, socket.create_server(("127.0.0.1", 0), backlog=size + 1) as listener:
             try:
                 self._prepare(imports)
                 for number in range(size):
-                    ranks.append(self._fork(number, listener.fileno() if number == 0 else None))
+                    own = [] if seats is None else [seats[number].namespace]
+                    ranks.append(self._fork(number, [*own, *([listener.fileno()] if number == 0 else [])]))
                 for rank in ranks:
                     order = {
                         "rank": rank.number,
@@ -115,6 +130,7 @@ class Pool:
                         "path": sys.path,
                         "folder": str(Path.cwd()),
                         "directory": str(directory),
+                        "interface": None if seats is None else seats[rank.number].interface,
                     }
                     with contextlib.suppress(OSError):  # a rank that is dead already is found below
                         send_frame(rank.channel, order)
@@ -162,10 +178,11 @@ class Pool:
             self._ask({"import": fresh})
             self._imported.update(fresh)
 
-    def _fork(self, number: int, listener: int | None) -> _Rank:
+    def _fork(self, number: int, own: Sequence[int]) -> _Rank:
+        """Fork a rank that gets descriptors of its own: its network namespace, if there is one; rank 0, a listener."""
         ours, theirs = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rank
-        descriptors = [theirs.fileno(), errors.fileno(), *([] if listener is None else [listener])]
+        descriptors = [theirs.fileno(), errors.fileno(), *own]
         try:
             pid = self._ask({"fork": len(descriptors)}, descriptors)["pid"]
         except BaseException:

@@ -77,7 +77,7 @@ def take_part_in_world(factory: str, arguments: Mapping[str, Any], size: int) ->
     global _stranded  # noqa: PLW0603 - of the process, read when it ends
     import torch.distributed
 
-    from calibration.executor.backend import Group
+    from calibration.executor.backend import Group, own_client
     from calibration.executor.courier import LostPeer
     from calibration.executor.member import Place, take_part
     from calibration.executor.runtime import Stuck
@@ -96,7 +96,8 @@ def take_part_in_world(factory: str, arguments: Mapping[str, Any], size: int) ->
                 store.set("directory", str(stack.enter_context(run_directory())))
             directory = Path(store.get("directory").decode())
         answering = Group(store, "answers", rank, world)  # now: later a thread may wait inside the store for ever
-        place = Place(rank, world, int(os.environ.get("LOCAL_RANK", rank)), store, directory)
+        client = functools.partial(own_client, store)
+        place = Place(rank, world, int(os.environ.get("LOCAL_RANK", rank)), store, client, directory)
         try:
             message, blobs = take_part(make_setup(factory, arguments), place)
         except Stuck as stuck:
