@@ -44,7 +44,7 @@ def own_client(store: Any) -> Any:
 
 
 def make_thread() -> Any:
-    """A thread of gloo's, which moves the bytes of the groups that share it; on the interface that the environment says."""
+    """A thread of gloo's for groups to share: it moves their bytes, on the interface that the environment names."""
     return dist.ProcessGroupGloo.create_device(interface=os.environ.get("GLOO_SOCKET_IFNAME", ""))
 
 
@@ -100,6 +100,7 @@ class Group:
             options._timeout = _FOREVER
             options._devices = [thread]
             self._group = dist.ProcessGroupGloo(meeting, index, size, options)
+        _let_senders_finish()
 
     # messages: the replies are works, to be waited for in a thread of their own ------------------------------------
     def send(self, tensor: torch.Tensor, peer: int, tag: int) -> Any:
