@@ -62,24 +62,46 @@ def _of(k: Kernel, step: int, micro: int) -> Kernel:
 
 
 class Counted:
-    """Cost and result shapes of a function over the tensor namespace; `verbs` are its steps, as pieces by verb."""
+    """Cost and result shapes of a function over the tensor namespace.
 
-    __slots__ = ("_kernels", "flops", "nbytes", "result", "verbs")
+    `verbs` are its steps, as pieces by verb; `size` is the elements of its first operand.
+    """
 
-    def __init__(self, flops: float, nbytes: float, result: Any, verbs: tuple[Piece, ...] = ()) -> None:
+    __slots__ = ("_kernels", "flops", "nbytes", "result", "size", "verbs")
+
+    def __init__(
+        self, flops: float, nbytes: float, result: Any, verbs: tuple[Piece, ...] = (), size: int = 0
+    ) -> None:
         self.flops = flops
         self.nbytes = nbytes
         self.result = result
         self.verbs = verbs
+        self.size = size
         self._kernels: dict[tuple[str, str], Kernel] = {}
 
     def kernel(self, label: str, kind: str = "elementwise") -> Kernel:
-        """As a kernel: always the same one."""
+        """As a kernel: always the same one.
+
+        The verbs of an update, whose operands are all of one size, are an exact signature.
+        """
         kernel = self._kernels.get((label, kind))
         if kernel is None:
             pieces = tuple([replace(verb, kind=f"{kind}/{verb.kind}") for verb in self.verbs])
-            kernel = self._kernels[label, kind] = Kernel(label, kind, self.flops, self.nbytes, pieces=pieces)
+            signature = _signature(self.verbs, self.size) if kind == "update" else ""
+            kernel = self._kernels[label, kind] = Kernel(
+                label, kind, self.flops, self.nbytes, pieces=pieces, signature=signature, size=self.size
+            )
         return kernel
+
+
+def _signature(verbs: tuple[Piece, ...], size: int) -> str:
+    """Each verb with FLOP and bytes per element: numbers of other types, and scaled additions, are told apart."""
+    words = [
+        f"{'' if verb.count == 1 else f'{verb.count} x '}{verb.kind} {verb.flops / size:g} FLOP {verb.nbytes / size:g} B"
+        for verb in verbs
+        if size
+    ]
+    return f"{', '.join(words)}/update" if words else ""
 
 
 class _Watched:
@@ -124,7 +146,7 @@ def counted(
     watched = _Watched(xp)
     result = function(watched, *shapes, **dict(constants), **dict.fromkeys(varying, 1))
     verbs = [Piece(verb, "", flops, nbytes, count) for (verb, flops, nbytes), count in watched.steps.items()]
-    return Counted(xp.flops, xp.nbytes, result, tuple(verbs))
+    return Counted(xp.flops, xp.nbytes, result, tuple(verbs), shapes[0].elements if shapes else 0)
 
 
 @functools.lru_cache(maxsize=64)

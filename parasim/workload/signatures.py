@@ -21,12 +21,12 @@ def signature(operators: Sequence[Operator], entering: Shape) -> str:
 
 
 def dominating(operators: Sequence[Operator], entering: Shape) -> str:
-    """Name, in lower case, of the operator with most FLOP forward; of equals, and where none has any, the first."""
+    """Name, in lower case, of the operator with most FLOP forward; of equals the first; "layer" of none."""
     costs: dict[str, float] = {}
     for operator, shape in _leaves(operators, entering):
         name = type(operator).__name__.lower()
         costs[name] = costs.get(name, 0.0) + cost_of((operator,), shape).forward_flops
-    return max(costs, key=lambda name: costs[name])
+    return max(costs, key=lambda name: costs[name], default="layer")
 
 
 def _chain(operators: Sequence[Operator]) -> str:
