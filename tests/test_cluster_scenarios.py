@@ -212,7 +212,7 @@ def test_cuts_that_part_actors_are_refused_before_anything_runs(cut: str) -> Non
             "cluster.hosts.1-3: host 2 is named under 2 already",
         ),
         ({"hosts": {1: {"core": 2}}}, "cluster.hosts.1.core: unknown key (did you mean 'cores'?)"),
-        ({"hosts": {1: {}}}, "cluster.hosts.1: says nothing: give cores or device, or leave it out"),
+        ({"hosts": {1: {}}}, "cluster.hosts.1: says nothing: give profile, cores or device, or leave it out"),
         ({"hosts": {1: {"cores": 0}}}, "cluster.hosts.1.cores: 0 must be at least 1"),
         ({"hosts": {1: {"device": "V1000"}}}, "cluster.hosts.1.device: "),
         ({"links": {"host0": "cut"}}, 'cluster.links.host0: is no link: write "host0->host1" for one direction,'),

@@ -212,12 +212,12 @@ class Profile:
             },
             blocks={name: block.at(generator.standard_normal(), compute) for name, block in self.blocks.items()},
             contention=tuple(drawn(number) for number in self.contention),
-            handling={name: _slower(name, drawn(number), handling) for name, number in self.handling.items()},
+            handling={name: _slower(drawn(number), handling) for name, number in self.handling.items()},
             transports={
                 name: replace(
                     way,
                     goodput=drawn(way.goodput),
-                    bandwidth=None if way.bandwidth is None else _slower("bandwidth", drawn(way.bandwidth), handling),
+                    bandwidth=None if way.bandwidth is None else _slower(drawn(way.bandwidth), handling),
                 )
                 for name, way in self.transports.items()
             },
@@ -234,6 +234,7 @@ def plain(law: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Number) else value for name, value in law.items()}
 
 
-def _slower(name: str, number: Number, factor: float) -> Number:
-    """A cost times a factor; a rate over it."""
-    return number.scaled(1 / factor if name == "bandwidth" else factor)
+def _slower(number: Number, factor: float) -> Number:
+    """A time times a factor, a rate over it; sizes and ratios as they are."""
+    power = {"seconds": 1, "seconds/byte": 1, "bytes/s": -1}.get(number.unit, 0)
+    return number.scaled(factor**power)

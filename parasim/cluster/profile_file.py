@@ -16,7 +16,16 @@ from parasim.errors import CalibrationError, ScenarioError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["FORMAT", "RECORDED", "find_profile", "load_profile", "profile_text", "recorded", "save_profile"]
+__all__ = [
+    "FORMAT",
+    "RECORDED",
+    "find_profile",
+    "load_profile",
+    "named_from_anywhere",
+    "profile_text",
+    "recorded",
+    "save_profile",
+]
 
 FORMAT = 1
 """Of files that this version writes, and the only one that it reads."""
@@ -52,6 +61,11 @@ def find_profile(name: str, folder: str | Path) -> Path:
     there = ", ".join(names) or "none"
     shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}..."
     raise ScenarioError(f"no profile is recorded as {shown!r} (there are: {there}); a file's name ends in .json")
+
+
+def named_from_anywhere(name: str, folder: str | Path) -> str:
+    """The name of a profile that stands in a file of that folder, as it is found from any other: an absolute path."""
+    return name if _NAME.fullmatch(name) else str(Path(folder, name))
 
 
 def recorded() -> dict[str, Path]:

@@ -111,7 +111,7 @@ class ProfileFile(_Part):
         for name, number in self.handling.items():
             if name not in known:
                 raise ValueError(f"handling.{name}: unknown field (there are: {', '.join(known)})")
-            _measured_in(number, known[name].metadata["dimension"], f"handling.{name}")
+            _measured_in(number, known[name].metadata.get("dimension", ""), f"handling.{name}")
         for place, number in enumerate(self.contention):
             _measured_in(number, "", f"contention.{place}", above_zero=True)
         for of, ends in self.validity.items():

@@ -61,6 +61,14 @@ class Wiring:
         hosts = len(self.hosts)
         return self.hosts[node].name if node < hosts else self.switches[node - hosts]
 
+    def scaled(self, goodput: float) -> Wiring:
+        """The same with every link between hosts and switches at so many times its bandwidth."""
+        if goodput == 1.0:
+            return self
+        slower = {link: replace(link, bandwidth=link.bandwidth * goodput) for link in set(self.links.values())}
+        links = {ends: link if ends[0] == ends[1] else slower[link] for ends, link in self.links.items()}
+        return replace(self, links=links)
+
     def parted_from(self, host: int) -> list[int]:
         """Hosts to or from which no route leads from or to this one."""
         after: list[list[int]] = [[] for _ in range(len(self.hosts) + len(self.switches))]

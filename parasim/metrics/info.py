@@ -24,9 +24,12 @@ class RunInfo:
     batch_size
         Samples per worker (per pipeline) and step.
     seed, calibrated
-        Seed of all draws; do all costs come from a fitted profile?
+        Seed of all draws; do the devices' numbers come from fitted profiles? (Where parts of a profile are replaced,
+        the summary says no.)
     data_sheets
         Devices whose numbers are those of a data sheet, each with the type it computes in and the document.
+    profile
+        Where profiles of machines were used: their `names`, and the keys of the cluster that were `replaced`.
     data
         Of the data that decide the model's sizes and are trained on: `kind`, and `synthetic` (were they generated?);
         None without data.
@@ -52,6 +55,7 @@ class RunInfo:
     seed: int = 0
     calibrated: bool = False
     data_sheets: tuple[str, ...] = ()
+    profile: Mapping[str, list[str]] | None = None
     data: Mapping[str, str | bool] | None = None
     events: int = 0
     wall_seconds: float = 0.0

@@ -70,8 +70,9 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "wall_seconds": info.wall_seconds,
         "simulation_seconds": info.simulation_seconds,
         "seed": info.seed,
-        "calibrated": info.calibrated,
+        "calibrated": info.calibrated and not (info.profile and info.profile["replaced"]),
         "data_sheets": list(info.data_sheets),
+        **({} if info.profile is None else {"profile": dict(info.profile)}),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.style import SMALL
-from parasim.report.table import coupled_collectives
+from parasim.report.table import coupled_collectives, profile_words
 from parasim.report.text import shortened
 
 __all__ = ["fit", "foot", "notes", "sheet_names", "thousands", "tilt", "wrapped"]
@@ -95,7 +95,9 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
     summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
     coupled = coupled_collectives(summaries)
     lines = [f"coupled: {coupled}"] if coupled else []
+    lines += [f"profile: {words}" for words in dict.fromkeys(map(profile_words, summaries)) if words]
     guessed = [s for s in summaries if s["clock"] == "simulated" and not s["calibrated"]]
+    guessed = [summary for summary in guessed if summary.get("data_sheets") or not summary.get("profile")]
     if not guessed:
         return lines
     sources = [f"data sheets ({sheets})"] if (sheets := sheet_names(guessed)) else []

@@ -8,7 +8,16 @@ from typing import Any
 from parasim.report.text import Column, shortened, table
 from parasim.units import format_quantity
 
-__all__ = ["NONE", "WIDTH", "count", "coupled_collectives", "results_columns", "results_footer", "results_table"]
+__all__ = [
+    "NONE",
+    "WIDTH",
+    "count",
+    "coupled_collectives",
+    "profile_words",
+    "results_columns",
+    "results_footer",
+    "results_table",
+]
 
 WIDTH = 120
 NONE = "-"
@@ -71,15 +80,28 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
     lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
+    lines += [f"PROFILE: {words}." for words in dict.fromkeys(profile_words(s) for s in simulated) if words]
     uncalibrated = [summary for summary in simulated if not summary["calibrated"]]
     by_sheets = [summary for summary in uncalibrated if summary.get("data_sheets")]
-    by_numbers = [summary for summary in uncalibrated if not summary.get("data_sheets")]
+    by_numbers = [s for s in uncalibrated if not s.get("data_sheets") and not s.get("profile")]
     for rows, source in ((by_numbers, "plain numbers"), (by_sheets, "data sheet values")):
         if rows:
             which = "" if len(rows) == len(simulated) else f" ({len(rows)} of {len(simulated)} rows)"
             what = f"the device is described by {source}, not by measurements of a machine"
             lines.append(f"UNCALIBRATED{which}: {what}{':' if rows is by_sheets else '.'}")
     return lines + [f"  {sheet}" for sheet in dict.fromkeys(sheet for row in by_sheets for sheet in row["data_sheets"])]
+
+
+def profile_words(summary: Summary) -> str:
+    """On whose measurements a run rests; empty if on nobody's."""
+    profile = summary.get("profile")
+    if not profile:
+        return ""
+    names = " and ".join(profile["names"])
+    if profile["replaced"]:
+        return f"measurements of {names}, UNCALIBRATED as the scenario replaces {', '.join(profile['replaced'])}"
+    partly = "" if summary["calibrated"] else ", UNCALIBRATED as some hosts have devices without measurements"
+    return f"measurements of {names}{partly}"
 
 
 def _synthetic(summaries: Sequence[Summary]) -> list[str]:

@@ -12,7 +12,7 @@ from parasim.report.output import Runs, claim_folder, suffixes
 from parasim.report.perfetto import write_trace_events
 from parasim.report.plot_text import sheet_names
 from parasim.report.style import save
-from parasim.report.table import coupled_collectives
+from parasim.report.table import coupled_collectives, profile_words
 from parasim.report.text import shortened
 from parasim.report.timeline_draw import draw
 from parasim.report.timeline_view import View, view
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "prepared", "timeline", "write_timeline"]
 
 _ABOUT = (
-    "scenario", "scheme", "clock", "workers", "steps", "seconds", "seed", "calibrated", "data_sheets", "data",
+    "scenario", "scheme", "clock", "workers", "steps", "seconds", "seed", "calibrated", "data_sheets", "profile",
+    "data",
 )  # fmt: skip
 
 
@@ -151,6 +152,8 @@ def _note(result: Result) -> str:
     summary = result.summary
     if summary["clock"] == "real":
         words = "Measured in a real run."
+    elif summary.get("profile"):
+        words = f"Simulated time; {profile_words(summary)}."
     elif summary["calibrated"]:
         words = "Simulated time."
     else:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from parasim.cluster.changes import Changes
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
+from parasim.cluster.profiled import host_of, transport_of
 from parasim.cluster.topology import Wiring
 from parasim.scenario.check import Section, shorten, suggestion
 from parasim.scenario.devices import read_device
+from parasim.scenario.profiles import PROFILE, Profiles
 
 if TYPE_CHECKING:
     from parasim.scenario.model import ClusterSpec
 
 __all__ = ["CUT", "HOST_KEYS", "LINK_KEYS", "check_joined", "read_changes"]
 
-HOST_KEYS = {"cores": "number of cores", "device": "what they compute with"}
+HOST_KEYS = {
+    PROFILE: "a machine as calibrate measured it: its cores, device, contention and handling",
+    "cores": "number of cores",
+    "device": "what they compute with",
+}
 LINK_KEYS = {
     "bandwidth": "of each direction",
     "latency": "of each direction",
@@ -30,7 +37,9 @@ _MAX_NAMES = 5_000
 _LINKS = '{"host0<->switch": {bandwidth: 1 Gbit/s}}'
 
 
-def read_changes(cluster: Section, wiring: Wiring, loopback: Callable[[Host], Link], dtype: str) -> Changes:
+def read_changes(
+    cluster: Section, wiring: Wiring, loopback: Callable[[Host], Link], dtype: str, profiles: Profiles
+) -> Changes:
     """What `hosts` and `links` of the cluster say.
 
     Parameters
@@ -43,13 +52,15 @@ def read_changes(cluster: Section, wiring: Wiring, loopback: Callable[[Host], Li
         The link from a host to itself.
     dtype
         The workload's, for data sheets.
+    profiles
+        Reads those of single hosts.
 
     Raises
     ------
     ScenarioError
         If a host or link does not exist or is named twice, or a value is wrong.
     """
-    hosts = _hosts(cluster.section("hosts", optional=True, example="{3: {cores: 2}}"), wiring, dtype)
+    hosts = _hosts(cluster.section("hosts", optional=True, example="{3: {cores: 2}}"), wiring, dtype, profiles)
     links = _links(cluster.section("links", optional=True, example=_LINKS), Changes(hosts).apply(wiring), loopback)
     return Changes(hosts, links)
 
@@ -70,7 +81,7 @@ def check_joined(cluster: Section, spec: ClusterSpec, placement: Sequence[int]) 
         )
 
 
-def _hosts(section: Section, wiring: Wiring, dtype: str) -> dict[int, Host]:
+def _hosts(section: Section, wiring: Wiring, dtype: str, profiles: Profiles) -> dict[int, Host]:
     changed: dict[int, Host] = {}
     said: dict[int, str | int] = {}
     last = len(wiring.hosts) - 1
@@ -85,16 +96,29 @@ def _hosts(section: Section, wiring: Wiring, dtype: str) -> dict[int, Host]:
         inner = section.section(key, example="{cores: 2}")
         inner.only(HOST_KEYS)
         if not inner.data:
-            raise section.error(key, "says nothing: give cores or device, or leave it out")
-        device = read_device(inner, dtype) if "device" in inner.data else None
+            raise section.error(key, "says nothing: give profile, cores or device, or leave it out")
+        own = _own(inner, dtype, profiles, len(wiring.hosts))
         for number in range(first, end + 1):
             if number in said:
                 raise section.error(key, f"host {number} is named under {said[number]!r} already", at_key=True)
             said[number] = key
             host = wiring.hosts[number]
-            defaults = {"name": host.name, "cores": host.cores, "device": device or host.device}
-            changed[number] = inner.build(Host, beside=("device",), defaults=defaults)
+            usual = {entry.name: getattr(host, entry.name) for entry in fields(Host)}
+            changed[number] = inner.build(Host, beside=(PROFILE, "device"), defaults={**usual, **own})
     return changed
+
+
+def _own(section: Section, dtype: str, profiles: Profiles, hosts: int) -> dict[str, Any]:
+    """What a host has that differs from the others, but its cores: a device replaces that of its profile."""
+    own: dict[str, Any] = {}
+    profile = profiles.read(section)
+    if profile is not None:
+        with section.blamed(PROFILE):
+            machine = host_of(profile, transport_of(profile, None, hosts))
+        own = {entry.name: getattr(machine, entry.name) for entry in fields(Host) if entry.name != "name"}
+    if "device" in section.data:
+        own |= {"device": read_device(section, dtype), "contention": ()}
+    return own
 
 
 def _links(section: Section, wiring: Wiring, loopback: Callable[[Host], Link]) -> dict[tuple[int, int], Link | None]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from parasim.cluster.profile_file import named_from_anywhere
 from parasim.errors import ScenarioError
 from parasim.scenario.check import Section, shorten, suggestion
 from parasim.scenario.overrides import apply_variant, split_variants
+from parasim.scenario.profiles import PROFILE
 from parasim.scenario.reader import Tree, read_file
 
 __all__ = ["MAX_NAME", "Documents", "read_documents", "with_absolute_paths"]
@@ -64,7 +66,16 @@ def with_absolute_paths(document: Mapping[str, Any], folder: Path) -> dict[str, 
         named = (section.get(inner) or {}).get(key)
         if named:
             absolute[top] = {**section, inner: {**section[inner], key: str(Path.cwd() / folder / named)}}
-    return absolute
+    cluster = _with_absolute_profile(absolute["cluster"], folder)
+    if "hosts" in cluster:
+        cluster["hosts"] = {key: _with_absolute_profile(host, folder) for key, host in cluster["hosts"].items()}
+    return {**absolute, "cluster": cluster}
+
+
+def _with_absolute_profile(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    if PROFILE not in section:
+        return dict(section)
+    return {**section, PROFILE: named_from_anywhere(section[PROFILE], Path.cwd() / folder)}
 
 
 def _names(tree: Tree) -> list[str | int]:

@@ -12,6 +12,7 @@ from parasim.scenario.cluster import read_cluster
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
+from parasim.scenario.profiles import Vary
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -86,16 +87,20 @@ def load_all(path: str | Path, overrides: Sequence[str] = (), *, allow_code: boo
     return scenarios
 
 
-def from_document(document: Mapping[str, Any], source: str = "document") -> Scenario:
+def from_document(document: Mapping[str, Any], source: str = "document", *, vary: Vary | None = None) -> Scenario:
     """Check a document given as plain mappings, as `Scenario.document` holds it; raises as :func:`load` does.
 
-    It runs no code: a scenario's document holds the layers of a module that was read, not its factory.
+    It runs no code: a scenario's document holds the layers of a module that was read, not its factory. `vary` is as of
+    :func:`scenario_of`.
     """
-    return scenario_of(Tree(dict(document), Places(source, {}, {})))
+    return scenario_of(Tree(dict(document), Places(source, {}, {})), vary=vary)
 
 
-def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> Scenario:
-    """Check a document, as `read_documents` gives it and overrides change it; raises as :func:`load` does."""
+def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary: Vary | None = None) -> Scenario:
+    """Check a document, as `read_documents` gives it and overrides change it; raises as :func:`load` does.
+
+    With `vary`, each profile that it names is exchanged for what that gives, such as one drawn from its intervals.
+    """
     top = Section(tree.data, (), tree.places)
     top.only(TOP_LEVEL)
     name = _name(top, variant)
@@ -103,7 +108,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False) -> S
     code = Path(tree.places.source).parent if allow_code else None
     workload = read_workload(top.section("workload", example="{model: {kind: mlp}, batch_size: 64}"), code)
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
-    cluster = read_cluster(place, workload.dtype)
+    cluster = read_cluster(place, workload.dtype, vary)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
     for index in cluster.speeds:
         if index >= scheme.options.workers:

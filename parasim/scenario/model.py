@@ -14,6 +14,7 @@ from parasim.cluster.changes import Changes
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
+from parasim.cluster.profile import Profile
 from parasim.cluster.routing import Routing, Shortest
 from parasim.cluster.topology import Topology, Wiring, join
 from parasim.fields import quantity, setting
@@ -53,6 +54,12 @@ class ClusterSpec:
         The choice among routes with the fewest links.
     changes
         Hosts and links that differ from the rest.
+    goodput
+        What messages find of the bandwidth of each link between hosts and switches, by the profile's transport.
+    profiles
+        Those that it rests on: the cluster's own first, then those of single hosts.
+    replaced
+        Keys of the cluster that stand in the place of parts of its own profile.
     speeds
         Speed of worker i relative to the device (0.5: takes twice as long); 1 where i is not named.
     stragglers
@@ -72,6 +79,9 @@ class ClusterSpec:
     loopback_is_memory: bool = False
     routing: Routing = field(default_factory=Shortest)
     changes: Changes = field(default_factory=Changes)
+    goodput: float = 1.0
+    profiles: tuple[Profile, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> int:
@@ -85,7 +95,7 @@ class ClusterSpec:
 
     def wiring(self) -> Wiring:
         """Hosts, switches and links, loopbacks left out."""
-        return self.changes.apply(self.topology.wiring(self.host, self.link))
+        return self.changes.apply(self.topology.wiring(self.host, self.link)).scaled(self.goodput)
 
     def loopback_of(self, host: Host) -> Link:
         """The way from a host to itself."""
@@ -151,6 +161,9 @@ class Execute:
 
     compute: Literal["real", "paced"] = setting("train the network, or sleep for the modelled time", "real")
     threads: int = setting("threads of each process for arithmetic", 1, ge=1, le=1024)
+    network: Literal["loopback", "shaped"] = setting(
+        "messages stay inside this machine, or take links of the scenario's bandwidth and latency", "loopback"
+    )
     device: Literal["auto", "cpu", "cuda"] = setting("where values live; auto: on GPUs if there are any", "auto")
 
 

@@ -20,6 +20,7 @@ from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.devices import FromSheet
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
+from parasim.scenario.profiles import PROFILE
 from parasim.scenario.stragglers import RULE_KEYS
 from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
 from parasim.scenario.workload import Batch
@@ -43,6 +44,8 @@ def schema() -> _Schema:
     loopback = _section(Link)
     del loopback["required"]
     cluster = {
+        PROFILE: _profile(),
+        "transport": {"type": "string"},
         "topology": _kinds(TOPOLOGIES),
         "host": _section(Host),
         "device": _device(),
@@ -70,7 +73,11 @@ def schema() -> _Schema:
     top = {
         "name": {"type": "string", "minLength": 1, "maxLength": 200},
         "workload": workload,
-        "cluster": _object(_with_docs(cluster, CLUSTER_KEYS), ["topology", "device", "link"]),
+        "cluster": {
+            **_object(_with_docs(cluster, CLUSTER_KEYS), []),
+            "if": {"not": {"required": [PROFILE]}},
+            "then": {"required": ["topology", "device", "link"]},
+        },
         "scheme": _kinds({kind: cls.Options for kind, cls in scheme_kinds().items()}, {"placement": placement}),
         "optimizer": _kinds(optimizer_kinds()),
         "run": _section(Run),
@@ -102,6 +109,10 @@ def _section(cls: type) -> _Schema:
     return _object(properties, required)
 
 
+def _profile() -> _Schema:
+    return {"type": "string", "minLength": 1, "examples": ["my-machine.json"]}
+
+
 def _device() -> _Schema:
     """The name of a data sheet, or a mapping; all numbers without defaults are needed where it names no sheet."""
     numbers, chosen = _section(Device), _section(FromSheet)
@@ -118,7 +129,7 @@ def _device() -> _Schema:
 
 def _hosts() -> _Schema:
     """Hosts and ranges of hosts, and what differs there."""
-    keys = {"cores": _section(Host)["properties"]["cores"], "device": _device()}
+    keys = {PROFILE: _profile(), "cores": _section(Host)["properties"]["cores"], "device": _device()}
     del keys["cores"]["default"]
     host = _object(_with_docs(keys, HOST_KEYS), [])
     return {"type": "object", "patternProperties": {"^[0-9]+(-[0-9]+)?$": host}, "additionalProperties": False}

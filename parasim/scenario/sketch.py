@@ -24,7 +24,7 @@ _SKETCHED = {
 }
 """What is taken where nothing is said."""
 
-_SEEN = ("topology", "host", "device", "link", "routing", "hosts", "links")
+_SEEN = ("profile", "transport", "topology", "host", "device", "link", "routing", "hosts", "links")
 """Keys of a cluster that can be seen in its list and picture."""
 
 

@@ -14,7 +14,7 @@ from parasim.program.context import Context
 if TYPE_CHECKING:
     from parasim.cluster.hosts import Host
     from parasim.program.learner import Learner
-    from parasim.scenario.model import Scenario
+    from parasim.scenario.model import ClusterSpec, Scenario
     from parasim.simulation.stragglers import Straggler
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "data_facts",
     "device_facts",
     "identity",
+    "profile_facts",
     "speeds_of_ranks",
     "stragglers_of_ranks",
 ]
@@ -89,6 +90,13 @@ def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts
         "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in devices if d.source),
         "device_memory_bytes": tuple(hosts[number].device.memory for number in placement),
     }
+
+
+def profile_facts(cluster: ClusterSpec) -> dict[str, list[str]] | None:
+    """What `RunInfo` says of the profiles that a run rests on; None without one."""
+    if not cluster.profiles:
+        return None
+    return {"names": [profile.name for profile in cluster.profiles], "replaced": list(cluster.replaced)}
 
 
 def stragglers_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, tuple[Straggler, ...]]:

@@ -18,10 +18,12 @@ from parasim.study.build import (
     data_facts,
     device_facts,
     identity,
+    profile_facts,
     speeds_of_ranks,
     stragglers_of_ranks,
 )
 from parasim.study.returns import plain
+from parasim.study.validity import warn_outside
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Record
 from parasim.trace.table import Trace
@@ -82,6 +84,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     begun = time.perf_counter()
     engine.run()
     ended = time.perf_counter()
+    warn_outside(scenario, trace)
     info = RunInfo(
         scenario=scenario.name,
         scheme=scenario.scheme.name,
@@ -90,6 +93,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         batch_size=scenario.workload.batch_size,
         seed=scenario.run.seed,
         **device_facts(built.hosts, scenario.placement),
+        profile=profile_facts(cluster),
         data=data_facts(scenario),
         events=engine.events,
         collectives=engine.collectives,

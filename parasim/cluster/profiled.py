@@ -1,0 +1,89 @@
+"""Hosts and devices as a profile describes them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from parasim.cluster.curves import Curves
+from parasim.cluster.handling import Handling
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.profile import LOOPBACK, Profile
+from parasim.errors import ScenarioError
+from parasim.fields import limits_of
+
+__all__ = ["device_of", "handling_of", "host_of", "transport_of"]
+
+
+def device_of(profile: Profile) -> Device:
+    """What one core of the machine (its GPU) computes with."""
+    return Device(
+        profile.name,
+        profile.flops.value,
+        profile.memory,
+        profile.memory_bandwidth.value,
+        dtype=profile.dtype,
+        calibrated=True,
+        curves=Curves.of(profile.kernels, profile.blocks) if profile.kernels or profile.blocks else None,
+    )
+
+
+def handling_of(profile: Profile, transport: str = LOOPBACK) -> Handling:
+    """What handling costs a host of this machine whose messages take this transport.
+
+    A bandwidth of the transport stands in the place of that of `Profile.handling`; a machine without the transport has
+    what the latter says. A number drawn from its interval that is below the least of its field is that least.
+    """
+    costs = {name: number.value for name, number in profile.handling.items()}
+    way = profile.transports.get(transport)
+    if way is not None and way.bandwidth is not None:
+        costs["bandwidth"] = way.bandwidth.value
+    least = {entry.name: limits_of(entry).get("ge", 0.0) for entry in fields(Handling)}
+    return Handling(**{name: max(least[name], value) for name, value in costs.items()})
+
+
+def host_of(profile: Profile, transport: str = LOOPBACK) -> Host:
+    """The machine; its messages take this transport.
+
+    Raises
+    ------
+    ScenarioError
+        If a number is outside its limits.
+    """
+    return Host(
+        "host",
+        profile.cores,
+        device_of(profile),
+        handling=handling_of(profile, transport),
+        contention=tuple(number.value / profile.contention[0].value for number in profile.contention),
+    )
+
+
+def transport_of(profile: Profile, name: str | None, hosts: int) -> str:
+    """Which of the profile's transports the messages of a cluster take.
+
+    Parameters
+    ----------
+    profile
+        Of the machine.
+    name
+        As asked for; None: the loopback inside one host, and between hosts the only other one (of a machine that has
+        measured none: the loopback again, whose handling is all that is known).
+    hosts
+        Number of hosts of the cluster.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no such transport, or several among which nothing chooses.
+    """
+    if name is not None:
+        if name in profile.transports:
+            return name
+        there = ", ".join(profile.transports) or "none"
+        raise ScenarioError(f"profile {profile.name} has no transport {name!r} (it has: {there})")
+    others = [other for other in profile.transports if other != LOOPBACK]
+    if hosts == 1 or not others:
+        return LOOPBACK
+    if len(others) > 1:
+        raise ScenarioError(f"profile {profile.name} has several transports: choose one of {', '.join(others)}")
+    return others[0]
