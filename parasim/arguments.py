@@ -11,7 +11,8 @@ from parasim.errors import ScenarioError
 
 __all__ = ["Verb", "parse"]
 
-Verb = Callable[[argparse.Namespace], None]
+Verb = Callable[[argparse.Namespace], int | None]
+"""A verb may reply with an exit code."""
 
 _WITHOUT_FILE = ("topologies", "schemes", "models", "schema")
 
@@ -73,6 +74,8 @@ def _scenario_file(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", metavar="FILE", help="follow the schedule that 'execute --record' wrote")
     parser.add_argument("--theory", action="store_true", help="show closed forms beside the simulated figures")
+    what = "simulate it N times more with other draws of noise and profile, for intervals"
+    parser.add_argument("--replicas", type=int, metavar="N", help=what)
     _timeline(parser)
 
 
@@ -99,6 +102,17 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="number of processes (default: one per core)")
 
 
+def _crosscheck(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", metavar="P", help="of this machine: what 'calibrate' wrote, or a recorded name")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="real runs of each case (default: 5)")
+    parser.add_argument("--replicas", type=int, default=32, metavar="N", help="simulated runs of each (default: 32)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes that simulate (default: one per core)")
+    parser.add_argument("--measure-only", action="store_true", help="make the real runs, for later")
+    parser.add_argument("--simulate-only", metavar="FILE", help="judge by the measured.json that --out has written")
+    parser.add_argument("--explain", metavar="CASE", help="open the difference of one case, operation by operation")
+    parser.add_argument("--other-machine", action="store_true", help="the profile may be of another machine")
+
+
 def _timeline(parser: argparse.ArgumentParser) -> None:
     what = "draw who did what when: FILE.png, FILE.svg, and FILE.trace.json for ui.perfetto.dev (default: timeline)"
     parser.add_argument("--timeline", metavar="[=FILE]", help=what)
@@ -117,6 +131,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "execute": _execute,
+    "crosscheck": _crosscheck,
     "compare": _compare,
     "sweep": _sweep,
     "topologies": _topologies,

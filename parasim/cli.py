@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     import parasim
 
     options: dict[str, Any] = {}
+    if arguments.replay and arguments.replicas is not None:
+        raise ScenarioError("parasim run: --replay follows one recorded run, --replicas draws others: give one of them")
     if arguments.replay:
         from parasim.trace.record import Record
 
@@ -44,6 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
             from parasim.study.theory import with_theory
 
             result = with_theory(scenario, result)
+        if arguments.replicas is not None:
+            from parasim.report.progress import Progress
+            from parasim.study.replicas import with_intervals
+
+            with Progress("replicas") as progress:
+                result = with_intervals(scenario, result, arguments.replicas, progress.show)
         return [result]
 
     _each(arguments, "simulating", runs)
@@ -63,6 +71,13 @@ def execute(arguments: argparse.Namespace) -> None:
         return [measured, parasim.simulate(scenario)] if arguments.beside_simulated else [measured]
 
     _each(arguments, "running", runs)
+
+
+def crosscheck(arguments: argparse.Namespace) -> int:
+    """Really run scenarios (a file, or a folder of them) and simulate them by a profile: how far off is it?"""
+    from calibration.checking.command import main as check
+
+    return check(arguments)
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -263,6 +278,7 @@ def _timelines(arguments: argparse.Namespace, scenarios: list[Scenario]) -> Call
 VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
+    "crosscheck": crosscheck,
     "compare": compare,
     "sweep": sweep,
     "schemes": schemes,
@@ -280,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         verb, arguments = parse(words, VERBS)
         with _warnings_in_lines():
-            verb(arguments)
+            code = verb(arguments)
         sys.stdout.flush()
     except ScenarioError as error:
         return _failed(_one_line(error), _WRONG_INPUT, debug)
@@ -300,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = what if isinstance(error, ParasimError) else f"{name}: {what}"
         kind = ", ".join([kind, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note)])
         return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
-    return _DONE
+    return code or _DONE
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ScenarioError
+from parasim.report.replicas import replicas_table
 from parasim.report.table import results_table
 from parasim.report.theory import theory_table
 from parasim.trace.files import write_atomic
@@ -29,10 +30,11 @@ def results_text(runs: Runs) -> str:
     """The table, a row per run; and what theory says, where it was asked."""
     labels = [scenario.variant or scenario.name for scenario, _ in runs]
     summaries = [result.summary for _, result in runs]
-    lines = results_table(summaries, labels)
-    if not all("theory" in summary for summary in summaries):
-        return lines
-    return f"{lines}\n\n{theory_table([summary['theory'] for summary in summaries], labels)}"
+    parts = [results_table(summaries, labels)]
+    for key, write in (("intervals", replicas_table), ("theory", theory_table)):
+        if all(key in summary for summary in summaries):
+            parts.append(write([summary[key] for summary in summaries], labels))
+    return "\n\n".join(parts)
 
 
 def results_json(runs: Runs) -> Any:

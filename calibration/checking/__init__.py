@@ -1,0 +1,1 @@
+"""Predicted beside measured: what `calibration.crosscheck` is made of."""

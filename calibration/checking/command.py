@@ -1,0 +1,165 @@
+"""The verb `crosscheck`: from the command line's words to what is printed and written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calibration.checking.cases import CheckCase, read_cases
+from calibration.checking.executed import as_executed
+from calibration.checking.explaining import explain
+from calibration.checking.machine import this_machine
+from calibration.checking.measuring import Watch
+from calibration.checking.recording import read_measurements, trace_path
+from calibration.checking.traces import load_trace, save_trace
+from calibration.crosscheck import check_machine, crosscheck, execute_on_pool, run_cases_for_real
+from parasim.cluster.profile_file import find_profile, load_profile
+from parasim.errors import CalibrationError, ScenarioError
+from parasim.report.crosscheck_explain import explain_table
+from parasim.report.crosscheck_files import write_crosscheck
+from parasim.report.crosscheck_table import crosscheck_table
+from parasim.report.output import claim_folder, json_text
+from parasim.report.progress import Progress
+from parasim.study.pool import cores
+from parasim.trace.table import Trace
+
+if TYPE_CHECKING:
+    from parasim.cluster.profile import Profile
+
+__all__ = ["main"]
+
+_ACCEPTED, _REJECTED = 0, 1
+_ALONE = ("measure_only", "simulate_only", "explain")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the words of `parasim crosscheck` say; returns the exit code.
+
+    Raises
+    ------
+    ScenarioError
+        If the words, a scenario or the profile is wrong, or can't be used for these cases.
+    """
+    try:
+        return _main(arguments)
+    except CalibrationError as error:  # exit code 1 is a verdict
+        raise ScenarioError(f"parasim crosscheck: {error}") from None
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    _check(arguments)
+    measured = None if arguments.simulate_only is None else read_measurements(arguments.simulate_only)
+    cases = read_cases(
+        arguments.file,
+        arguments.overrides,
+        arguments.variant,
+        cores=cores() if measured is None else measured.machine.get("cores", cores()),
+        allow_code=arguments.allow_code,
+    )
+    if arguments.out:
+        claim_folder(arguments.out, "--out")
+    if arguments.measure_only:
+        with _followed() as watch:
+            runs = run_cases_for_real(cases, arguments.runs, arguments.out, watch=watch("measuring"))
+        print(f"{sum(map(len, runs.runs.values()))} real runs of {len(cases)} cases: {arguments.out}/measured.json")
+        return _REJECTED if runs.failures else _ACCEPTED
+    profile = load_profile(find_profile(arguments.profile, Path()))
+    if arguments.explain is not None:
+        return _explain(arguments, cases, profile)
+    with _followed() as watch:
+        found = crosscheck(
+            cases,
+            profile,
+            runs=arguments.runs,
+            replicas=arguments.replicas,
+            out=arguments.out,
+            measured=measured,
+            other_machine=arguments.other_machine,
+            jobs=arguments.jobs,
+            watch=watch,
+        )
+    if arguments.out:
+        write_crosscheck(found, arguments.out, f"{Path(arguments.file).stem}: predicted beside measured")
+    print(json_text(found) if arguments.json else crosscheck_table(found))
+    return _ACCEPTED if found["accepted"] else _REJECTED
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What the words alone tell to be wrong."""
+    asked = [f"--{name.replace('_', '-')}" for name in _ALONE if getattr(arguments, name)]
+    if len(asked) > 1 and asked != ["--simulate-only", "--explain"]:
+        raise ScenarioError(f"parasim crosscheck: {' and '.join(asked)} don't go together: give one of them")
+    if arguments.measure_only and not arguments.out:
+        raise ScenarioError("parasim crosscheck: --measure-only keeps the runs in a folder: add --out DIR")
+    if not arguments.measure_only and not arguments.profile:
+        raise ScenarioError(
+            "parasim crosscheck: --profile P is missing: the file that 'parasim calibrate --out P' has written"
+        )
+    for name, least in (("runs", 1), ("replicas", 2), ("jobs", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ScenarioError(f"parasim crosscheck: --{name}: {value} is too few: write {least} or more")
+
+
+@contextmanager
+def _followed() -> Iterator[Any]:
+    """Lines of progress, one after the other."""
+    shown: list[Progress] = []
+
+    def watch(doing: str) -> Watch:
+        shown.append(Progress(doing))
+        return shown[-1].show
+
+    try:
+        yield watch
+    finally:
+        for progress in shown:
+            with progress:
+                pass
+
+
+def _explain(arguments: argparse.Namespace, cases: Sequence[CheckCase], profile: Profile) -> int:
+    """Open the difference of one case: by the recorded trace, else by one real run."""
+    from parasim.study.simulate import simulate
+
+    case = _named(cases, arguments.explain)
+    recorded = _folder(arguments)
+    machine = this_machine() if arguments.simulate_only is None else read_measurements(arguments.simulate_only).machine
+    check_machine(profile, machine, other_machine=arguments.other_machine)
+    path = None if recorded is None else trace_path(recorded, case.name, "real")
+    rows = replace(case.scenario, run=replace(case.scenario.run, trace="rows"))
+    if path is not None and path.exists():
+        real = load_trace(path)
+    else:
+        print("parasim: no trace is recorded: one real run is made", file=sys.stderr)
+        measured = execute_on_pool(rows).trace
+        assert isinstance(measured, Trace)
+        real = measured
+    simulated = simulate(as_executed(rows, profile)).trace
+    assert isinstance(simulated, Trace)
+    if arguments.out:
+        save_trace(simulated, trace_path(arguments.out, case.name, "simulated"))
+    found = explain(case.name, real, simulated)
+    print(json_text(found) if arguments.json else explain_table(found))
+    return _ACCEPTED
+
+
+def _folder(arguments: argparse.Namespace) -> Path | None:
+    """Where traces of real runs may be."""
+    if arguments.simulate_only is not None:
+        given = Path(arguments.simulate_only)
+        return given if given.is_dir() else given.parent
+    return Path(arguments.out) if arguments.out else None
+
+
+def _named(cases: Sequence[CheckCase], name: str) -> CheckCase:
+    for case in cases:
+        if case.name == name:
+            return case
+    there = ", ".join(case.name for case in cases)
+    raise ScenarioError(f"--explain: no case is called {name!r} (there are: {there})")
