@@ -37,9 +37,11 @@ class Handling:
     background
         Each end, beside: nobody waits for it, but the cores are busy.
     send_byte, receive_byte
-        Each byte at its end (seconds/byte).
+        Each byte at its end (seconds/byte), after the first `near_bytes`.
+    near_bytes, near_byte
+        So much of a message stays in the caches of the cores, and costs less: CPU time of each end per byte.
     operation
-        Each compute, before its kernel.
+        Each compute, before its kernel; of the backend's own collectives: each of them, before its messages.
     latency
         Seconds that no core is busy with, for each message with payload, by its receiver.
     bandwidth
@@ -58,9 +60,23 @@ class Handling:
     background: float = quantity("seconds", "CPU time of each end per message that nobody waits for", 0.0, ge=0)
     send_byte: float = quantity("seconds/byte", "CPU time of the sender per byte", 0.0, ge=0)
     receive_byte: float = quantity("seconds/byte", "CPU time of the receiver per byte", 0.0, ge=0)
+    near_bytes: float = quantity("bytes", "start of a message that costs near_byte per byte", 0.0, ge=0)
+    near_byte: float = quantity("seconds/byte", "CPU time of each end per byte of that start", 0.0, ge=0)
     operation: float = quantity("seconds", "CPU time of each compute beside its kernel", 0.0, ge=0)
     latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
     bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "handling")
+
+    def sending(self, nbytes: float) -> float:
+        """CPU seconds of a sender for so many bytes."""
+        return self._bytes(nbytes, self.send_byte)
+
+    def receiving(self, nbytes: float) -> float:
+        """CPU seconds of a receiver for so many bytes."""
+        return self._bytes(nbytes, self.receive_byte)
+
+    def _bytes(self, nbytes: float, far: float) -> float:
+        near = min(nbytes, self.near_bytes)
+        return near * self.near_byte + (nbytes - near) * far

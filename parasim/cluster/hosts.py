@@ -66,6 +66,9 @@ class Device:
 class Host:
     """A machine: its name, the number of cores that its actors share, their device, and what handling costs them.
 
+    `handling` is that of messages and operations of programs, `native` that of messages inside the backend's own
+    collectives.
+
     `contention` is what cores cost each other: the factor on the time of a job while 1, 2, ... cores work. The first
     is 1; cores beyond the last that is given slow down nobody further; empty: none does.
 
@@ -81,6 +84,7 @@ class Host:
     )
     device: Device = field(metadata=INTERNAL)  # type: ignore[misc] # cores has no default, in Python
     handling: Handling = field(default_factory=Handling, metadata=INTERNAL)
+    native: Handling = field(default_factory=Handling, metadata=INTERNAL)
     contention: tuple[float, ...] = field(default=(), metadata=INTERNAL)
 
     def __post_init__(self) -> None:

@@ -7,10 +7,8 @@ queued in `_awake` and stepped before the next event. Ties break by insertion, s
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,6 +32,7 @@ from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.coupled.conductor import Conductor
 from parasim.simulation.coupled.coupling import Coupling, Fidelity
 from parasim.simulation.devices import kernel_seconds
+from parasim.simulation.garbage import YOUNG, collecting
 from parasim.simulation.handling import Handlers, handles
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
@@ -113,14 +112,11 @@ class Engine:
         self._handlers: Handlers | None = None
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)
-            self._handlers = Handlers(
-                cluster.hosts,
-                placement,
-                self._processors if shared is None else [shared] * len(cluster.hosts),
-                self._network,
-                handling_noise or NoNoise(),
-                [me.draws for me in contexts],
-            )
+            on = self._processors if shared is None else [shared] * len(cluster.hosts)
+            handled = partial(Handlers, placement=placement, processors=on, network=self._network)
+            noise_of = partial(handled, law=handling_noise or NoNoise(), draws=[me.draws for me in contexts])
+            self._handlers = noise_of([host.handling for host in cluster.hosts])
+            self._native = noise_of([host.native for host in cluster.hosts])
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
@@ -172,7 +168,7 @@ class Engine:
         """
         values = any(actor.carries for actor in self.actors)
         try:
-            with _collecting(0 if values else _YOUNG):
+            with collecting(0 if values else YOUNG):
                 self._run()
         finally:
             for actor in self.actors:
@@ -249,7 +245,7 @@ class Engine:
 
     def compute(self, actor: Actor, pending: Pending) -> None:
         """Take the modelled time, shared with the other computes of the host; the work is done at its end."""
-        if self._handlers is None:
+        if self._handlers is None or pending.task.quiet:
             self._begin(actor, pending)
         else:
             self._handlers.operate(actor.rank, partial(self._begin, actor, pending))
@@ -269,10 +265,18 @@ class Engine:
         """Announcements take no time but that of handling."""
         if not 0 <= envelope.destination < len(self.actors):
             raise ProgramError(f"rank {actor.rank} sends to rank {envelope.destination}; there are {len(self.actors)}")
-        if self._handlers is None:
+        handlers = self._handlers_of(envelope)
+        if handlers is None:
             self._heard(envelope)
         else:
-            self._handlers.announce(envelope.source, envelope.destination, partial(self._heard_later, envelope))
+            handlers.announce(envelope.source, envelope.destination, partial(self._heard_later, envelope))
+
+    def _handlers_of(self, envelope: Envelope) -> Handlers | None:
+        """Who handles a message: the program's, or the backend's own inside a native collective."""
+        if self._handlers is None:
+            return None
+        assert envelope.pending is not None
+        return self._native if envelope.pending.task.quiet else self._handlers
 
     def _heard_later(self, envelope: Envelope) -> None:
         self._heard(envelope)
@@ -287,9 +291,10 @@ class Engine:
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
         """Move the payload as a flow; a header alone takes the end points' overhead only."""
         delivered = partial(self._delivered, actor, envelope, receipt)
-        if self._handlers is not None:
+        handlers = self._handlers_of(envelope)
+        if handlers is not None:
             if envelope.has_buffer:
-                self._handlers.transfer(envelope.source, envelope.destination, envelope.nbytes, delivered)
+                handlers.transfer(envelope.source, envelope.destination, envelope.nbytes, delivered)
             else:
                 self._deliver(actor, envelope, receipt, self.now())
         elif envelope.has_buffer:
@@ -317,15 +322,16 @@ class Engine:
             else:
                 values = actor.copy_values(sent.values) if envelope.lent else sent.values
                 buffer = Buffer(sent.name, sent.elements, sent.itemsize, values)
-        if self._handlers is None:
+        handlers = self._handlers_of(envelope)
+        if handlers is None:
             self.actors[envelope.source].sent(envelope, start, end)
             actor.received(receipt, envelope, buffer, start, end)
         else:
             start = max(envelope.t_post, receipt.t_post)
             sender = self.actors[envelope.source]
-            self._handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
+            handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
             received = partial(actor.received, receipt, envelope, buffer, start, end)
-            self._handlers.finish(envelope.destination, partial(self._finish, received))
+            handlers.finish(envelope.destination, partial(self._finish, received))
 
     def _finish(self, done: Callable[..., None], *arguments: Any) -> None:
         """A message has been handled at one end."""
@@ -343,8 +349,12 @@ class Engine:
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """A named algorithm stands for the backend's own; its messages are not claimed."""
         named = replace(op, algorithm=DEFAULTS[op.kind])
-        if self._coupling is None or not self._coupling.take(actor, pending, named, quiet=True):
+        if self._coupling is not None and self._coupling.take(actor, pending, named, quiet=True):
+            return
+        if self._handlers is None:
             actor.expand_native(pending, DEFAULTS[op.kind])
+        else:
+            self._native.operate(actor.rank, partial(self._finish, actor.expand_native, pending, DEFAULTS[op.kind]))
 
     def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
         """As its fidelity is."""
@@ -390,22 +400,3 @@ class Engine:
 def _modelled_seconds(device: Device, speed: float, kernel: Kernel) -> float:
     """Time of a kernel without noise."""
     return kernel_seconds(device, kernel) / speed
-
-
-_YOUNG = 50_000
-
-
-@contextmanager
-def _collecting(young: int) -> Iterator[None]:
-    """Let Python look for cycles after no fewer than so many new objects.
-
-    A run has many objects under way and makes few cycles: looking for them after every 700 objects took a third of the
-    time of large runs. Values are large, and none may wait long to be freed.
-    """
-    before = gc.get_threshold()
-    if before[0]:  # else the collector is off
-        gc.set_threshold(max(before[0], young), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

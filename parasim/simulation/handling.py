@@ -29,11 +29,11 @@ Done = Callable[[], None]
 
 def handles(hosts: Sequence[Host]) -> bool:
     """Does handling cost anything on one of these hosts?"""
-    return any(host.handling != _NOTHING for host in hosts)
+    return any(host.handling != _NOTHING or host.native != _NOTHING for host in hosts)
 
 
 class Loop:
-    """The jobs of one actor, first in first out, one at a time on a processor; `noise` makes each one's factor."""
+    """The jobs of one actor, first in first out, one at a time on a processor; `law` makes the factor of each."""
 
     __slots__ = ("_busy", "_count", "_draws", "_law", "_processor", "_queue")
 
@@ -79,7 +79,7 @@ class Handlers:
 
     Parameters
     ----------
-    hosts, placement
+    costs, placement
         What handling costs on each host; the host of each rank.
     processors
         The cores that it takes place on, by host.
@@ -91,14 +91,14 @@ class Handlers:
 
     def __init__(
         self,
-        hosts: Sequence[Host],
+        costs: Sequence[Handling],
         placement: Sequence[int],
         processors: Sequence[Processor],
         network: Network,
         law: NoiseLaw,
         draws: Sequence[Draws],
     ) -> None:
-        self._of = [hosts[host].handling for host in placement]
+        self._of = [costs[host] for host in placement]
         self._placement = placement
         self._processors = [processors[host] for host in placement]
         self._loops = [Loop(processor, law, own) for processor, own in zip(self._processors, draws, strict=True)]
@@ -148,10 +148,11 @@ class _Transfer:
         """Let the data flow."""
         handlers, (source, destination) = self._handlers, self._ranks
         sender, receiver = handlers._of[source], handlers._of[destination]
-        for rank, per_byte in ((source, sender.send_byte), (destination, receiver.receive_byte)):
-            if per_byte * self._nbytes:
+        sending, receiving = sender.sending(self._nbytes), receiver.receiving(self._nbytes)
+        for rank, seconds in ((source, sending), (destination, receiving)):
+            if seconds:
                 self._left += 1
-                handlers._processors[rank].start(per_byte * self._nbytes, self._done)
+                handlers._processors[rank].start(seconds, self._done)
         handlers._network.start(
             handlers._placement[source],
             handlers._placement[destination],

@@ -1,0 +1,276 @@
+"""What handling messages costs, fitted with the simulator itself: it runs the programs that were probed.
+
+The costs are those with which the simulated programs take the times that real ranks took: least squares on the
+logarithm of the times, robust against single bad ones (soft L1). Intervals come from resampled rounds, each followed by
+one more step of the Gauss-Newton method, which is where the minimum moves to first order.
+
+References
+----------
+Moré (1978), The Levenberg-Marquardt algorithm: implementation and theory. Davison and Hinkley (1997), Bootstrap
+methods and their application, section 6.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from calibration.probes.programs import OPERATIONS, Block, cast_of, contexts_of, times_of
+from parasim.cluster.cluster import Cluster
+from parasim.cluster.handling import Handling
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
+from parasim.cluster.profile import Number
+from parasim.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from calibration.probes.record import Observation
+
+__all__ = ["MESSAGES", "NATIVE", "NEAR_BYTES", "Case", "Costs", "MessageFit", "fit_messages", "predict"]
+
+NEAR_BYTES = float(1 << 20)
+"""Of a message: so much is taken to stay in the caches of the cores."""
+
+_TIMED = 1
+_WIDE = 1e15  # bytes/s: no link limits what stays on the machine
+_LEAST_SECONDS = 1e-12
+_LEAST_CASES = 1.5  # per cost
+_RESAMPLES = 400
+_SOFT = 0.15  # of the logarithm: beyond, a residual counts less
+_TAIL = 0.05
+_STRANGE = 0.7
+"""A case whose time is off by more, in the logarithm, is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What was timed: a pattern of messages of `nbytes`, between so many ranks."""
+
+    pattern: str
+    ranks: int
+    nbytes: int
+
+    def __str__(self) -> str:
+        return f"{self.pattern} of {self.nbytes} bytes between {self.ranks} ranks"
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What is fitted together: names with values to start from (seconds, seconds/byte), and what they make.
+
+    `patterns` are those whose times say something of them. `step` is what posting, hearing and starting take each,
+    which times of whole messages do not tell apart. `byte` and `near_byte` are CPU time at each end, `transfer` is the
+    inverse of an actor's bandwidth. The `operation` of native collectives is what each takes besides its messages.
+    """
+
+    name: str
+    start: Mapping[str, float]
+    patterns: tuple[str, ...]
+
+    def handling(self, values: Sequence[float]) -> Handling:
+        """The handling with these costs, in the order of the names."""
+        return Handling(**self.fields(values))
+
+    def fields(self, values: Sequence[float]) -> dict[str, float]:
+        """Fields of `Handling`."""
+        named = dict(zip(self.start, values, strict=True))
+        fields = {"near_bytes": NEAR_BYTES, "bandwidth": 1 / named.pop("transfer")}
+        fields["send_byte"] = fields["receive_byte"] = named.pop("byte")
+        fields["post"] = fields["hear"] = fields["start"] = named.pop("step")
+        return fields | named
+
+
+MESSAGES = Costs(
+    "handling",
+    {
+        "step": 5e-5, "finish": 1e-4, "background": 1e-4, "near_byte": 1.3e-10, "byte": 2.5e-10, "transfer": 3.4e-10,
+        "operation": 1e-5,
+    },
+    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", "operations"),
+)  # fmt: skip
+NATIVE = Costs(
+    "native",
+    {"step": 2e-5, "background": 3e-5, "near_byte": 2e-10, "byte": 2.5e-10, "transfer": 5e-10, "operation": 1e-4},
+    ("native",),
+)
+
+_UNITS = {
+    "near_bytes": "bytes", "near_byte": "seconds/byte", "send_byte": "seconds/byte", "receive_byte": "seconds/byte",
+    "bandwidth": "bytes/s",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFit:
+    """What `fit_messages` found.
+
+    Attributes
+    ----------
+    numbers
+        By field of `Handling`.
+    drift
+        Standard deviation of the logarithm of what a run takes over what is predicted: rounds differ from each other,
+        and patterns from the model.
+    residuals
+        Logarithm of measured over predicted seconds, by case.
+    warnings
+        What to look at.
+    """
+
+    numbers: dict[str, Number]
+    drift: Number
+    residuals: dict[Case, float]
+    warnings: tuple[str, ...]
+
+
+def case_of(observation: Observation) -> Case:
+    """The case of an observation of one of the message probes."""
+    parameters = observation.parameters
+    return Case(observation.kind, int(parameters["ranks"]), int(parameters["nbytes"]))
+
+
+def predict(cases: Sequence[Case], cores: int, *, handling: Handling, native: Handling | None = None) -> list[float]:
+    """Simulated seconds of one repetition of each case, on a machine with so many cores."""
+    seconds: dict[Case, float] = {}
+    for ranks in dict.fromkeys(case.ranks for case in cases):
+        own = [case for case in cases if case.ranks == ranks]
+        script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
+        times = _simulated(script, ranks, cores, handling, native or Handling())
+        for case, repeated in zip(own, times, strict=True):
+            parts = OPERATIONS if case.pattern == "operations" else 1
+            seconds[case] = sum(repeated) / len(repeated) / parts
+    return [seconds[case] for case in cases]
+
+
+def _simulated(
+    script: Sequence[Block], ranks: int, cores: int, handling: Handling, native: Handling
+) -> list[list[float]]:
+    from parasim.simulation.engine import Engine
+    from parasim.trace.table import Trace
+
+    cast = cast_of(script, ranks)
+    context = contexts_of(cast)
+    device = Device("none", flops=_WIDE, memory=_WIDE, memory_bandwidth=_WIDE)
+    host = Host("machine", cores, device, handling=handling, native=native)
+    cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
+    trace = Trace()
+    Engine(cluster, [0] * ranks, cast, [context(rank) for rank in range(ranks)], trace).run()
+    return times_of(trace, script)
+
+
+def fit_messages(
+    costs: Costs, observations: Sequence[Observation], cores: int, seed: int, *, handling: Handling | None = None
+) -> MessageFit:
+    """Find the costs that explain what was observed.
+
+    Parameters
+    ----------
+    costs
+        What to fit: `MESSAGES`, or `NATIVE` with the `handling` found for messages.
+    observations
+        Of the message probes; those of other kinds are left out.
+    cores
+        Of the machine.
+    seed
+        Of the resampling.
+
+    Raises
+    ------
+    CalibrationError
+        If there are fewer cases than the costs need.
+    """
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    table = _table(costs, observations)
+    cases = list(table)
+    needed = math.ceil(_LEAST_CASES * len(costs.start))
+    if len(cases) < needed:
+        raise CalibrationError(
+            f"{costs.name}: {len(cases)} cases were timed, {needed} are needed for "
+            f"{len(costs.start)} costs; calibrate with more sizes and ranks (leave out --only, or give more --budget)"
+        )
+    logs = {case: np.log(np.maximum(list(rounds.values()), _LEAST_SECONDS)) for case, rounds in table.items()}
+    target = np.array([np.median(logs[case]) for case in cases])
+
+    def model(point: Any) -> Any:
+        found = costs.handling(np.exp(point))
+        given = {"handling": found} if handling is None else {"handling": handling, "native": found}
+        return np.log(np.maximum(predict(cases, cores, **given), _LEAST_SECONDS))
+
+    start = np.log(list(costs.start.values()))
+    found = least_squares(
+        lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=10,
+        ftol=1e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
+    )  # fmt: skip
+    jacobian, residuals = found.jac, found.fun
+    draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
+    values = [costs.fields(np.exp(point)) for point in draws]
+    best = costs.fields(np.exp(found.x))
+    numbers = {
+        name: Number(
+            float(best[name]),
+            float(min(best[name], np.quantile([drawn[name] for drawn in values], _TAIL))),
+            float(max(best[name], np.quantile([drawn[name] for drawn in values], 1 - _TAIL))),
+            sum(map(len, logs.values())),
+            _UNITS.get(name, "seconds"),
+        )
+        for name in best
+    }
+    return MessageFit(
+        numbers,
+        _drift(residuals, list(logs.values()), draws=_RESAMPLES, rng=np.random.default_rng(seed + 1)),
+        dict(zip(cases, map(float, residuals), strict=True)),
+        tuple(
+            f"{costs.name}: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
+            for case, residual in zip(cases, residuals, strict=True)
+            if abs(residual) > _STRANGE
+        ),
+    )
+
+
+def _table(costs: Costs, observations: Sequence[Observation]) -> dict[Case, dict[int, float]]:
+    """Seconds by case and round."""
+    table: dict[Case, dict[int, float]] = defaultdict(dict)
+    for observation in observations:
+        if observation.kind in costs.patterns:
+            table[case_of(observation)][observation.round] = observation.seconds
+    return dict(table)
+
+
+def _resampled(point: Any, jacobian: Any, residuals: Any, logs: Sequence[Any], rng: Any) -> list[Any]:
+    """Where the minimum goes when the rounds are drawn again."""
+    import numpy as np
+
+    weights = (1 + (residuals / _SOFT) ** 2) ** -0.25  # of soft L1, half on each side
+    step = np.linalg.pinv(jacobian * weights[:, None], rcond=1e-3)
+    rounds = max(map(len, logs))
+    points = []
+    for _ in range(_RESAMPLES):
+        drawn = rng.integers(rounds, size=rounds)
+        moved = np.array([np.median(values[drawn % len(values)]) - np.median(values) for values in logs])
+        points.append(point - step @ (moved * weights))
+    return points
+
+
+def _drift(residuals: Any, logs: Sequence[Any], draws: int, rng: Any) -> Number:
+    """Spread of one run around its prediction: of cases around the model, and of rounds around their median."""
+    import numpy as np
+
+    def spread(cases: Any) -> float:
+        model = np.median(np.abs(residuals[cases])) * _MAD
+        rounds = np.median(np.concatenate([np.abs(logs[case] - np.median(logs[case])) for case in cases])) * _MAD
+        return float(math.hypot(model, rounds))
+
+    every = np.arange(len(residuals))
+    resampled = [spread(rng.choice(every, len(every))) for _ in range(draws)]
+    value = spread(every)
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
+    return Number(value, float(min(low, value)), float(max(high, value)), len(residuals), "")
+
+
+_MAD = 1.4826
+"""Standard deviation of a normal law over its median absolute deviation."""

@@ -1,0 +1,86 @@
+"""Probes of messages between real ranks of this machine: patterns over sizes and numbers of ranks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from calibration.executor.setup import Setup
+from calibration.probes.programs import OPERATIONS, Block, cast_of, contexts_of, times_of
+from calibration.probes.record import Observation, Task
+
+__all__ = ["probe_collectives", "probe_links", "probe_operations", "probe_pairs", "setup"]
+
+_KIB, _MIB = 1 << 10, 1 << 20
+_SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _MIB)
+_BYTES = 3e8
+"""A block moves about so many bytes at most, over all ranks."""
+
+
+def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
+    """What a rank makes of a script."""
+    cast = cast_of([Block.of(values) for values in script], size)
+    return Setup(cast, contexts_of(cast))
+
+
+def probe_links(task: Task) -> Iterator[Observation]:
+    """Two ranks: to and fro, one way, and both at once, from a header alone to 64 MiB."""
+    blocks = [Block("ping_pong", 0, 40)]
+    for nbytes in _SIZES:
+        repeats = _repeats(nbytes, 2, 40)
+        blocks += [Block(pattern, nbytes, repeats) for pattern in ("ping_pong", "stream", "facing")]
+    yield from _observed("links", task, blocks, 2)
+
+
+def probe_pairs(task: Task) -> Iterator[Observation]:
+    """Several pairs at once, rings, and many that push to one: more ranks than cores too."""
+    for size in (3, 4, 8):
+        blocks = []
+        for nbytes in (8, 64 * _KIB, _MIB, 4 * _MIB):
+            repeats = _repeats(nbytes, size, 20)
+            blocks += [Block("ring", nbytes, repeats), Block("fan_in", nbytes, repeats)]
+            if size > 3:
+                blocks += [Block("ping_pong", nbytes, repeats), Block("facing", nbytes, repeats)]
+        yield from _observed("pairs", task, blocks, size)
+
+
+def probe_collectives(task: Task) -> Iterator[Observation]:
+    """All-reduces, in messages and the backend's own."""
+    for size in (2, 4, 8):
+        blocks = []
+        for nbytes in (4 * _KIB, 256 * _KIB, 4 * _MIB):
+            repeats = _repeats(nbytes, size, 10)
+            blocks.append(Block("native", nbytes, repeats))
+            if size < 8 or nbytes == 4 * _MIB:
+                blocks.append(Block("all_reduce", nbytes, repeats))
+        yield from _observed("collectives", task, blocks, size)
+
+
+def probe_operations(task: Task) -> Iterator[Observation]:
+    """What an operation costs that does nothing: one rank, as many as cores, and more."""
+    cores = len(os.sched_getaffinity(0))
+    for size in sorted({1, cores, 4 * cores}):
+        yield from _observed("operations", task, [Block("operations", 0, 5)], size)
+
+
+def _repeats(nbytes: int, size: int, most: int) -> int:
+    return max(3, min(most, int(_BYTES / (size * max(nbytes, 1)))))
+
+
+def _observed(probe: str, task: Task, blocks: Sequence[Block], size: int) -> Iterator[Observation]:
+    """Run a script; the mean of each block, and every repetition of the smallest messages, whose jitter is seen."""
+    from calibration.executor.launch import run_cast
+
+    script = [block.as_list() for block in blocks]
+    trace = run_cast("calibration.probes.messages:setup", {"script": script, "size": size}, size).trace
+    at = time.time()
+    for block, seconds in zip(blocks, times_of(trace, blocks), strict=True):
+        parameters = {"nbytes": block.nbytes, "ranks": size, "repeats": block.repeats}
+        parts = OPERATIONS if block.pattern == "operations" else 1
+        mean = sum(seconds) / len(seconds) / parts
+        yield Observation(probe, block.pattern, parameters, mean, task.round, at)
+        if block.nbytes <= 8:
+            for one in seconds:
+                yield Observation(probe, f"{block.pattern}/single", parameters, one / parts, task.round, at)

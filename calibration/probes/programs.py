@@ -1,0 +1,210 @@
+"""Programs that probe messages: the same cast runs on real ranks and in the simulator, whose times the fit compares.
+
+A *script* is a list of blocks; every block is one pattern of messages of one size, repeated. Before a block all actors
+meet; each repetition of an actor ends with a note "step", so one run times many blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parasim.program.buffers import Buffer
+from parasim.program.cast import Cast, Role
+from parasim.program.context import Context
+from parasim.program.model import Layer, Model
+from parasim.program.ops import ANY, Collective, Compute, Exchange, Kernel, Post, Program, Recv, Send, Wait
+
+if TYPE_CHECKING:
+    from parasim.trace.table import Trace
+
+__all__ = ["PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
+
+WARM = 2
+"""Repetitions at the start of a block that are not timed."""
+
+_MODEL = Model("nothing", (Layer("nothing", 1, 0.0, 0.0, 0.0, 1, 1, 1),))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A pattern (a key of `PATTERNS`) of messages of `nbytes`, `repeats` times (beyond the first few, untimed)."""
+
+    pattern: str
+    nbytes: int
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Block:
+        """From JSON."""
+        pattern, nbytes, repeats = values
+        return cls(pattern, nbytes, repeats)
+
+    def as_list(self) -> list[Any]:
+        """For JSON."""
+        return [self.pattern, self.nbytes, self.repeats]
+
+
+@dataclass(frozen=True, slots=True)
+class _Me:
+    """What a pattern sees: the context, the buffers to send from and receive into (None: headers alone)."""
+
+    context: Context
+    out: Buffer | None
+    into: Buffer | None
+
+    @property
+    def index(self) -> int:
+        return self.context.index
+
+    @property
+    def size(self) -> int:
+        return self.context.count("worker")
+
+
+Pattern = Callable[[_Me], Program[None]]
+
+
+def _ping_pong(me: _Me) -> Program[None]:
+    """Pairs (0, 1), (2, 3) ...: there and back."""
+    peer = me.index ^ 1
+    if peer >= me.size:
+        return
+    if me.index < peer:
+        yield from Send(peer, me.out, "ball", lent=True)
+        yield from Recv(peer, "ball", me.into)
+    else:
+        yield from Recv(peer, "ball", me.into)
+        yield from Send(peer, me.out, "ball", lent=True)
+
+
+def _stream(me: _Me) -> Program[None]:
+    """Pairs: one way."""
+    peer = me.index ^ 1
+    if peer >= me.size:
+        return
+    if me.index < peer:
+        yield from Send(peer, me.out, "stream", lent=True)
+    else:
+        yield from Recv(peer, "stream", me.into)
+
+
+def _ring(me: _Me) -> Program[None]:
+    """A step of a ring: to the next, from the one before."""
+    after, before = (me.index + 1) % me.size, (me.index - 1) % me.size
+    yield Exchange((Send(after, me.out, "ring", lent=True),), (Recv(before, "ring", me.into),))
+
+
+def _facing(me: _Me) -> Program[None]:
+    """Pairs exchange."""
+    peer = me.index ^ 1
+    if peer < me.size:
+        yield Exchange((Send(peer, me.out, "facing", lent=True),), (Recv(peer, "facing", me.into),))
+
+
+def _fan_in(me: _Me) -> Program[None]:
+    """All but the first push to it; it takes whoever comes and answers with as much, on a lane for each."""
+    if me.index:
+        yield from Send(0, me.out, "push", lent=True)
+        yield from Recv(0, "answer", me.into)
+        return
+    handles = []
+    for _ in range(me.size - 1):
+        message = yield from Recv(ANY, "push", me.into)
+        send = Send(message.source, me.out, "answer", lent=True)
+        handles.append((yield from Post(send, f"answer {message.source}")))
+    yield from Wait(handles)
+
+
+def _natively(me: _Me) -> Program[None]:
+    """The backend's own all-reduce."""
+    assert me.out is not None
+    yield from Collective("all_reduce", me.context.group("worker"), me.out, "native")
+
+
+def _all_reduce(me: _Me) -> Program[None]:
+    """A ring all-reduce in messages."""
+    assert me.out is not None
+    yield from Collective("all_reduce", me.context.group("worker"), me.out, "ring")
+
+
+def _operations(me: _Me) -> Program[None]:
+    """A hundred computes of nothing."""
+    for _ in range(OPERATIONS):
+        yield from Compute(Kernel("nothing"))
+
+
+OPERATIONS = 100
+PATTERNS: Mapping[str, Pattern] = {
+    "ping_pong": _ping_pong,
+    "stream": _stream,
+    "ring": _ring,
+    "facing": _facing,
+    "fan_in": _fan_in,
+    "all_reduce": _all_reduce,
+    "native": _natively,
+    "operations": _operations,
+}
+
+
+def cast_of(script: Sequence[Block], size: int) -> Cast:
+    """So many workers that go through the script."""
+
+    def worker(me: Context) -> Program[None]:
+        number = 0
+        for block in script:
+            yield from _meet(me)
+            out = Buffer("out", block.nbytes, 1) if block.nbytes else None
+            into = Buffer("into", block.nbytes, 1) if block.nbytes else None
+            sees = _Me(me, out, into)
+            for _ in range(WARM + block.repeats):
+                yield from PATTERNS[block.pattern](sees)
+                yield from me.step_done(number)
+                number += 1
+
+    return Cast((Role("worker", size, worker),))
+
+
+def _meet(me: Context) -> Program[None]:
+    """A barrier: word to the first, and back from it."""
+    if me.index:
+        yield from Send(0, None, "meet")
+        yield from Recv(0, "met")
+    else:
+        for peer in range(1, me.count("worker")):
+            yield from Recv(peer, "meet")
+        for peer in range(1, me.count("worker")):
+            yield from Send(peer, None, "met")
+
+
+def contexts_of(cast: Cast) -> Callable[[int], Context]:
+    """Makes the context of a rank; no values are carried."""
+
+    def context(rank: int) -> Context:
+        return Context(
+            **cast.seat(rank),
+            options=None,
+            model=_MODEL,
+            batch_size=1,
+            steps=1,
+            seed=0,
+            optimizer=None,  # type: ignore[arg-type] # nobody updates
+        )
+
+    return context
+
+
+def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
+    """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out."""
+    ends: dict[int, list[float]] = {}
+    for row in trace:
+        if row.op == "log" and row.label == "step":
+            ends.setdefault(row.step, []).append(row.t_end)
+    times = []
+    number = 0
+    for block in script:
+        moments = [sum(ends[number + k]) / len(ends[number + k]) for k in range(WARM + block.repeats)]
+        times.append([b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)])
+        number += WARM + block.repeats
+    return times
