@@ -8,6 +8,11 @@ So a message is announced first: a packet of `PACKET_BYTES` on one tag, which on
 names size, type and wire tag of the payload, whose receive is posted when the program's own receive has matched, never
 ahead: that keeps the rendezvous. A message without payload sends one byte there. Texts that don't fit go after the
 packet. Every rank's last packet to rank 0, and rank 0's to every rank, says so: then the thread ends.
+
+A pair of ranks has one connection in a group, and what is sent there waits for what was sent before, gloo's own notices
+of posted receives too: two ranks that send each other much at once would take turns, the notice of one behind the data
+of the other. So announcements have a group of their own, payloads to higher ranks another, and those to lower ranks a
+third, all served by one thread of gloo's.
 """
 
 from __future__ import annotations
@@ -61,14 +66,18 @@ class Courier:
 
     Parameters
     ----------
-    group
-        All ranks of the run.
+    group, up, down
+        All ranks of the run, three times: for announcements, and for payloads to higher and to lower ranks.
     deliver
         Called by the receiving thread with the content of each packet, and with (None, error) if it failed.
     """
 
-    def __init__(self, group: Group, deliver: Callable[[list[Any] | None, BaseException | None], None]) -> None:
+    def __init__(
+        self, group: Group, up: Group, down: Group, deliver: Callable[[list[Any] | None, BaseException | None], None]
+    ) -> None:
         self._group = group
+        self._up = up
+        self._down = down
         self._deliver = deliver
         self._wire = itertools.count()
         self._loose: deque[Parcel] = deque()  # nobody waits for them, but they must live
@@ -110,18 +119,26 @@ class Courier:
         tag = _FIRST_WIRE_TAG + next(self._wire) % _WIRE_TAGS
         packet = self._packet(peer, [*content, tag])
         if payload is None:
-            payload = torch.zeros(1, dtype=torch.uint8)
-        work = self._group.send(payload, peer, tag)
+            payload, way = torch.zeros(1, dtype=torch.uint8), self._group
+        else:
+            way = self._up if peer > self._group.index else self._down
+        work = way.send(payload, peer, tag)
         return Parcel((work, *packet.works), (payload, *packet.tensors))
 
     # receiving -------------------------------------------------------------------------------------------------------
     def receive(self, peer: int, tag: int, payload: torch.Tensor) -> Parcel:
         """Start to receive a payload."""
-        return Parcel((self._group.receive(payload, peer, tag),), (payload,))
+        way = self._up if peer < self._group.index else self._down
+        return Parcel((way.receive(payload, peer, tag),), (payload,))
+
+    def receive_nothing(self, peer: int, tag: int) -> Parcel:
+        """Start to receive the byte of a message without payload."""
+        byte = torch.empty(1, dtype=torch.uint8)
+        return Parcel((self._group.receive(byte, peer, tag),), (byte,))
 
     def acknowledge(self, peer: int, tag: int) -> None:
         """Take the byte of a message without payload; it has been sent already, so nobody need wait for it now."""
-        self._keep(self.receive(peer, tag, torch.empty(1, dtype=torch.uint8)))
+        self._keep(self.receive_nothing(peer, tag))
 
     def _keep(self, parcel: Parcel) -> None:
         """Keep what will soon be over without anyone's doing."""

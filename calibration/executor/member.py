@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibration.executor.backend import Group
+from calibration.executor.backend import Group, make_thread
 from calibration.executor.device import choose_device
 from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
@@ -74,7 +74,10 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     memory = Memory(setup.shared, place.directory, context)
     if place.rank == 0:
         memory.create()
-    group = Group(place.store, "all", place.rank, place.size)
+    thread = make_thread()
+    group, up, down = (
+        Group(place.store, name, place.rank, place.size, thread=thread) for name in ("all", "up", "down")
+    )
 
     def open_group(ranks: tuple[int, ...], name: str, gpu: torch.device | None) -> Group:
         return Group(place.client(), name, ranks.index(place.rank), len(ranks), gpu=gpu)
@@ -83,6 +86,8 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     role = actors[place.rank].role
     runtime = Runtime(
         group,
+        up,
+        down,
         open_group,
         [not actor.role.daemon for actor in actors],
         memory,

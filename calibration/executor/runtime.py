@@ -63,8 +63,8 @@ class Runtime:
 
     Parameters
     ----------
-    group
-        All ranks.
+    group, up, down
+        All ranks, for what the courier sends.
     open_group
         Makes the process group of a native stream: of its ranks and its name, over NCCL if a GPU is given.
     mains
@@ -82,6 +82,8 @@ class Runtime:
     def __init__(
         self,
         group: Group,
+        up: Group,
+        down: Group,
         open_group: Callable[[tuple[int, ...], str, torch.device | None], Group],
         mains: list[bool],
         memory: Memory,
@@ -96,7 +98,7 @@ class Runtime:
         self._pace = pace
         self._epoch = epoch
         self._inbox = Inbox()
-        self._courier = Courier(group, self._heard)
+        self._courier = Courier(group, up, down, self._heard)
         self._watch = Watch(group.index, mains, self._courier, self._state)
         self._scratch = torch.empty(0, dtype=torch.uint8)
         self._counts = {"announced": 0, "heard": 0, "delivered": 0, "accepted": 0}
@@ -137,8 +139,12 @@ class Runtime:
         for envelope in self._actor.mailbox.unclaimed():
             assert isinstance(envelope, Incoming)
             nbytes = envelope.count * (getattr(torch, envelope.dtype).itemsize if envelope.dtype else 1)
-            wire = torch.empty(max(nbytes, 1), dtype=torch.uint8)
-            self._courier.receive(envelope.source, envelope.wire, wire).wait()
+            if nbytes:
+                wire = torch.empty(nbytes, dtype=torch.uint8)
+                parcel = self._courier.receive(envelope.source, envelope.wire, wire)
+            else:
+                parcel = self._courier.receive_nothing(envelope.source, envelope.wire)
+            parcel.wait()
 
     def _alone(self) -> bool:
         """Could nothing else go on?"""

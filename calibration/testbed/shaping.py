@@ -1,4 +1,21 @@
-"""How a cable of the testbed becomes a link of the simulator's model: numbers, and lines for tc."""
+"""How a cable of the testbed becomes a link of the simulator's model: numbers, and lines for tc.
+
+In the model, n bytes alone on a link of bandwidth b take n/b, flows that meet share it max-min fairly, and messages
+without payload take nothing. A queue of the kernel as it comes (`tbf` over one FIFO) keeps none of this well: gloo's
+notice that a receive is posted, and TCP's acknowledgements, wait behind whatever other ranks' data stand in the queue,
+and flows share as their TCPs happen to fight it out. So each direction of a cable gets, at its sending end, one `htb`,
+which is a token bucket (as tbf is) with classes inside:
+
+- packets under 1 KB (notices, announcements, acknowledgements) pass first and are not charged to the link;
+- data have a class for each pair of hosts. Classes with something to send take turns, a segment each, and together have
+  the link's bandwidth;
+- nothing is ever dropped: queues are as long as TCP's windows. So TCP never finds out about congestion, stays at its
+  first window of 1.4 MB, and the queues decide alone. Windows are no larger than they need be to keep every class busy.
+
+TCP hands down segments of `Shape.segment` bytes, which pass all hops in one piece: that is the grain of the sharing.
+After a pause a link sends up to `Shape.burst` bytes and one segment at once; less would make the link late whenever its
+timer is. What remains of the nominal bandwidth for payload is `GOODPUT`.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +24,18 @@ from dataclasses import dataclass
 
 from calibration.testbed.plan import Pair, address
 
-__all__ = ["MTU", "QUEUE_PACKETS", "Shape", "queue_lines"]
+__all__ = ["GOODPUT", "MTU", "QUEUE_PACKETS", "Shape", "queue_lines"]
 
 MTU = 1500
-_QUANTUM_SECONDS = 4e-4
-_SMALLEST, _LARGEST = 4 * MTU, 60_000
+_HEADERS, _FRAME = 52, 14
+GOODPUT = (MTU - _HEADERS) / (MTU + _FRAME)
+"""Payload bytes over charged bytes: headers of Ethernet, IP and TCP with timestamps."""
 QUEUE_PACKETS = 100_000
+_SEGMENT_SECONDS = 4e-4
+_BURST_SECONDS = 2e-4
+_LARGEST_SEGMENT = 60_000
 _SMALL_BITS = 0xFC00
+"""Bits of an IP packet's length that are 0 below 1 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +47,9 @@ class Shape:
     bandwidth
         Bytes/s, frames counted whole.
     segment
-        Most bytes that TCP hands down in one piece: what a small packet may have to wait for.
+        Most bytes that TCP hands down in one piece.
     burst
-        Bytes that may leave at once after a pause.
+        Bytes that may leave at once after a pause, before the last segment.
     """
 
     bandwidth: float
@@ -37,24 +59,27 @@ class Shape:
     @classmethod
     def of(cls, bandwidth: float) -> Shape:
         """The choice for a bandwidth in bytes/s."""
-        segment = int(min(max(bandwidth * _QUANTUM_SECONDS, _SMALLEST), _LARGEST))
-        return cls(bandwidth, segment, 2 * segment)
+        segment = int(min(max(bandwidth * _SEGMENT_SECONDS, MTU), _LARGEST_SEGMENT))
+        return cls(bandwidth, segment, max(round(bandwidth * _BURST_SECONDS), 1))
 
 
 def queue_lines(device: str, shape: Shape, flows: Sequence[Pair]) -> list[str]:
-    """Lines of `tc -batch`: the rate, and inside it a queue for small packets and one for each pair of hosts."""
-    leaf = f"htb rate 100gbit burst 1mb cburst 1mb quantum {shape.segment}"
+    """Lines of `tc -batch` for a device that leads to the next node, over which these pairs of hosts send."""
+    rate = f"{round(shape.bandwidth)}bps"
+    small = "htb rate 100gbit burst 1mb cburst 1mb"
+    whole = f"htb rate {rate} burst {shape.burst} cburst {shape.burst} quantum {shape.segment}"
+    data = f"htb rate 8bps ceil {rate} burst 1 cburst {shape.burst} quantum {shape.segment}"
     lines = [
-        f"qdisc add dev {device} root handle 1: tbf rate {round(shape.bandwidth)}bps burst {shape.burst} limit 1gb",
-        f"qdisc add dev {device} parent 1:1 handle 2: htb default 2",
-        f"class add dev {device} parent 2: classid 2:1 {leaf} prio 0",
-        f"class add dev {device} parent 2: classid 2:2 {leaf} prio 1",
-        f"filter add dev {device} parent 2: protocol ip prio 1 u32 match u16 0 {_SMALL_BITS:#x} at 2 flowid 2:1",
+        f"qdisc add dev {device} root handle 1: htb default 3",
+        f"class add dev {device} parent 1: classid 1:1 {small}",
+        f"class add dev {device} parent 1: classid 1:2 {whole}",
+        f"class add dev {device} parent 1:2 classid 1:3 {data} prio 1",
+        f"filter add dev {device} parent 1: protocol ip prio 1 u32 match u16 0 {_SMALL_BITS:#x} at 2 flowid 1:1",
     ]
-    for number, (source, destination) in enumerate(flows, 3):
+    for number, (source, destination) in enumerate(flows, 4):
         match = f"match ip src {address(source)}/32 match ip dst {address(destination)}/32"
         lines += [
-            f"class add dev {device} parent 2: classid 2:{number:x} {leaf} prio 1",
-            f"filter add dev {device} parent 2: protocol ip prio 2 u32 {match} flowid 2:{number:x}",
+            f"class add dev {device} parent 1:2 classid 1:{number:x} {data} prio 1",
+            f"filter add dev {device} parent 1: protocol ip prio 2 u32 {match} flowid 1:{number:x}",
         ]
     return lines
