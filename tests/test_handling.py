@@ -1,0 +1,123 @@
+"""Handling of messages: what it costs when nobody disturbs it is a sum; cores and end points are shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration.fitting.messages import MESSAGES, NATIVE, Case, fit_messages, predict
+from calibration.probes.record import Observation
+from parasim.cluster.handling import Handling
+from parasim.errors import CalibrationError, ScenarioError
+
+COSTS = Handling(post=1e-3, hear=2e-3, start=4e-3, finish=8e-3, latency=16e-3)
+SIZES = (8, 65536, 1 << 20, 4 << 20)
+
+
+def seconds(case: Case, handling: Handling, cores: int = 8) -> float:
+    return predict([case], cores, handling=handling)[0]
+
+
+def test_a_message_alone_takes_all_its_stages():
+    assert seconds(Case("stream", 2, 100), COSTS) == pytest.approx(31e-3, rel=1e-9)
+    assert seconds(Case("ping_pong", 2, 100), COSTS) == pytest.approx(62e-3, rel=1e-9)
+
+
+def test_a_header_alone_needs_no_start_and_no_latency():
+    assert seconds(Case("ping_pong", 2, 0), COSTS) == pytest.approx(2 * 11e-3, rel=1e-9)
+
+
+def test_bytes_cost_both_ends_at_once():
+    handling = Handling(send_byte=2e-9, receive_byte=5e-9, near_bytes=1000, near_byte=1e-9)
+    assert seconds(Case("stream", 2, 3000), handling) == pytest.approx(1000e-9 + 2000 * 5e-9, rel=1e-9)
+
+
+def test_ranks_share_the_cores():
+    handling = Handling(post=1e-3)
+    alone = seconds(Case("ring", 4, 8), handling, cores=4)
+    assert alone == pytest.approx(1e-3, rel=1e-9)
+    assert seconds(Case("ring", 4, 8), handling, cores=2) == pytest.approx(2 * alone, rel=1e-9)
+    assert seconds(Case("ring", 4, 8), handling, cores=1) == pytest.approx(4 * alone, rel=1e-9)
+
+
+def test_background_delays_nobody_while_cores_are_free():
+    handling = Handling(post=1e-3, background=0.5e-3)
+    assert seconds(Case("ping_pong", 2, 8), handling, cores=8) == pytest.approx(2e-3, rel=1e-9)
+    assert seconds(Case("ring", 4, 8), handling, cores=1) == pytest.approx(4 * 1e-3 + 8 * 0.5e-3, rel=1e-9)
+
+
+def test_one_loop_handles_one_message_after_the_other():
+    handling = Handling(hear=1e-3)
+    assert 4e-3 <= seconds(Case("fan_in", 5, 8), handling, cores=16) <= 5e-3  # 4 pushes, at most 1 answer after them
+    assert seconds(Case("fan_in", 5, 8), handling, cores=16) > 1.5 * seconds(Case("fan_in", 3, 8), handling, cores=16)
+
+
+def test_an_actor_moves_its_bytes_in_and_out_together():
+    handling = Handling(bandwidth=1e6)
+    assert seconds(Case("stream", 2, 1000), handling) == pytest.approx(1e-3, rel=1e-9)
+    assert seconds(Case("facing", 2, 1000), handling) == pytest.approx(2e-3, rel=1e-9)
+    assert seconds(Case("ring", 5, 1000), handling) == pytest.approx(2e-3, rel=1e-9)
+
+
+def test_operations_cost_the_cores_too():
+    assert seconds(Case("operations", 1, 0), Handling(operation=1e-5)) == pytest.approx(1e-5, rel=1e-9)
+    assert seconds(Case("operations", 8, 0), Handling(operation=1e-5), cores=2) == pytest.approx(4e-5, rel=1e-9)
+
+
+def test_native_collectives_have_costs_of_their_own():
+    case = Case("native", 2, 1000)
+    native = Handling(post=1e-3, operation=5e-3)
+    found = predict([case], 8, handling=Handling(post=1.0, operation=1.0), native=native)[0]
+    assert found == pytest.approx(5e-3 + 2 * 1e-3, rel=1e-9)
+
+
+def test_negative_costs_are_refused():
+    with pytest.raises(ScenarioError, match="post"):
+        Handling(post=-1e-6)
+
+
+def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
+    rng = np.random.default_rng(seed)
+    truth = costs.handling(values)
+    exact = predict(cases, 2, **({"handling": truth} if costs is MESSAGES else {"native": truth, **given}))
+    return [
+        Observation("links", case.pattern, {"nbytes": case.nbytes, "ranks": case.ranks}, one, number, 0.0)
+        for case, value in zip(cases, exact, strict=True)
+        for number, one in enumerate(value * np.exp(sigma * rng.standard_normal(rounds)))
+    ]
+
+
+def test_what_is_fitted_predicts_cases_that_were_not_observed():
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 2e-5]
+    patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
+    cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
+    found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
+    assert found.drift.value < 0.05
+    assert not found.warnings
+    assert all(number.low <= number.value <= number.high for number in found.numbers.values())
+    unseen = [Case("ring", 3, 300_000), Case("all_reduce", 4, 2 << 20), Case("fan_in", 5, 1000), Case("facing", 6, 8)]
+    fitted = Handling(**{name: number.value for name, number in found.numbers.items()})
+    truth = predict(unseen, 2, handling=MESSAGES.handling(values))
+    assert predict(unseen, 2, handling=fitted) == pytest.approx(truth, rel=0.05)
+
+
+def test_a_strange_case_is_named_and_does_not_move_the_rest():
+    values = [2e-5, 3e-5, 2e-10, 2.5e-10, 5e-10, 1e-4]
+    cases = [Case("native", n, b) for n in (2, 3, 4) for b in SIZES]
+    observations = synthetic(NATIVE, values, cases, handling=Handling())
+    bad = [
+        Observation(o.probe, o.kind, o.parameters, o.seconds * 5, o.round, o.at)
+        if o.parameters == {"nbytes": 8, "ranks": 3}
+        else o
+        for o in observations
+    ]
+    found = fit_messages(NATIVE, bad, 2, 0, handling=Handling())
+    assert len(found.warnings) == 1
+    assert "native of 8 bytes between 3 ranks" in found.warnings[0]
+    others = [abs(r) for case, r in found.residuals.items() if case != Case("native", 3, 8)]
+    assert np.median(others) < 0.1
+
+
+def test_too_few_cases_are_refused():
+    with pytest.raises(CalibrationError, match="1 cases were timed, 11 are needed"):
+        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 7, [Case("ring", 2, 8)]), 2, 0)
