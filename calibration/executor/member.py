@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
 from calibration.executor.runtime import Runtime
 from calibration.executor.setup import Setup
+from calibration.executor.warm import keep_memory
 from parasim.errors import ExecutionError
 from parasim.runtime.actor import Actor
 from parasim.trace.record import Recorder
@@ -45,11 +46,17 @@ class Place:
 
 
 class _Rows:
-    """A sink: a list."""
+    """A sink: a list. Messages that were held up by a latency have the outcome "injected", at both ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, delayed: Collection[tuple[str, int]]) -> None:
         self.rows: list[Row] = []
-        self.add = self.rows.append
+        self._delayed = delayed
+
+    def add(self, row: Row) -> None:
+        """Take one row."""
+        if row.nbytes and not row.outcome and (row.op, row.peer) in self._delayed:
+            row = row._replace(outcome="injected")
+        self.rows.append(row)
 
 
 def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
@@ -68,6 +75,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     if len(setup.cast) != place.size:
         raise ExecutionError(f"the cast has {len(setup.cast)} actors, the run {place.size} ranks; give as many")
     torch.set_num_threads(setup.threads)
+    keep_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     device = choose_device(setup.device, place.local_rank)
     context = setup.context(place.rank)
@@ -93,18 +101,26 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
         memory,
         device,
         None if setup.pace is None else setup.pace(context),
+        [_latency(setup, peer, place.rank) for peer in range(place.size)],
         _epoch(group),
     )
     for name, lane in setup.streams:
         members = setup.cast.groups[name]
         if place.rank in members.ranks:
             runtime.stream(members, lane).open()
-    sink, recorder = _Rows(), Recorder()
+    peers = range(place.size)
+    delayed = {("recv", peer) for peer in peers if _latency(setup, peer, place.rank)}
+    delayed |= {("send", peer) for peer in peers if _latency(setup, place.rank, peer)}
+    sink, recorder = _Rows(delayed), Recorder()
     actor = Actor(context, runtime, sink, recorder=recorder)
     main = actor.post(role.program(context), "main", role.daemon)
     runtime.run(actor)
     blobs = [json.dumps(sink.rows).encode(), json.dumps(recorder.entries).encode()]
     return {"returned": encode(main.handle.result, blobs)}, blobs
+
+
+def _latency(setup: Setup, source: int, destination: int) -> float:
+    return 0.0 if setup.latency is None or source == destination else setup.latency(source, destination)
 
 
 def _epoch(group: Group) -> float:

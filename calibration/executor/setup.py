@@ -28,6 +28,9 @@ class Setup:
         Makes the context of a rank; values are carried if it has a learner.
     pace
         Makes the pace of a rank's computes; None: they take as long as they take.
+    latency
+        Seconds by which a message with payload is held up, by its source and destination: from when both ends are
+        ready, before its data flow. None: not at all.
     shared
         Shared vectors.
     streams
@@ -43,6 +46,7 @@ class Setup:
     cast: Cast
     context: Callable[[int], Context]
     pace: Callable[[Context], Pace] | None = None
+    latency: Callable[[int, int], float] | None = None
     shared: tuple[Shared, ...] = ()
     streams: tuple[tuple[str, str], ...] = field(default=())
     threads: int = 1
@@ -69,12 +73,17 @@ def make_setup(factory: str, arguments: Mapping[str, Any]) -> Setup:
 def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Setup:
     """The run of a scenario; `compute` is "real" or "paced".
 
+    Where its network is shaped, messages between hosts are held up by the latency of their route: queues of the kernel
+    delay nothing (there is `netem`, but not in every kernel, and one way is enough). What stays on a host takes its
+    real time, and so do native collectives, whose messages are the backend's own.
+
     Raises
     ------
     ScenarioError
         If computing is real and there is no data to train on, or the model or its type can't be trained.
     """
     from calibration.executor.device import current_device
+    from calibration.executor.warm import warm_up
     from parasim.learning.build import LEARNING_DTYPES
     from parasim.scenario import from_document
     from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks, stragglers_of_ranks
@@ -108,9 +117,19 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         except ScenarioError as error:
             raise ScenarioError(f"{source}: workload.model: {error}") from None
 
+    latency = None
+    if scenario.execute.network == "shaped":
+        cluster, placement = scenario.cluster.build(), scenario.placement
+
+        def latency(source: int, destination: int) -> float:
+            hosts = placement[source], placement[destination]
+            return 0.0 if hosts[0] == hosts[1] else cluster.route_latency(*hosts)
+
     def context(rank: int) -> Context:
         learns = compute != "paced" or scenario.run.learn
         learner = build_learner(scenario, current_device()) if learns else None
+        if learner is not None:
+            warm_up(learner, scenario.workload.model, scenario.workload.batch_size)
         return build_context(scenario, cast, rank, learner)
 
     scheme = scenario.scheme
@@ -120,6 +139,7 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         cast,
         context,
         pace,
+        latency,
         scheme.shared(scenario.workload.model),
         tuple(streams),
         scenario.execute.threads,

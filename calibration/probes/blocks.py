@@ -128,6 +128,7 @@ def setup(
 ) -> Setup:
     """What a rank makes of a script of chains, each repeated for so many seconds."""
     from calibration.executor.device import current_device
+    from calibration.executor.warm import warm_up
     from parasim.learning.build import make_optimizer
     from parasim.scenario import from_document
     from parasim.study.build import build_learner
@@ -136,6 +137,8 @@ def setup(
     cast = Cast((Role("worker", ranks, lambda me: _worker(me, [Chain.of(values) for values in script], seconds)),))
 
     def context(rank: int) -> Context:
+        learner = build_learner(scenario, current_device())
+        warm_up(learner, scenario.workload.model, scenario.workload.batch_size)
         return Context(
             **cast.seat(rank),
             options=None,
@@ -144,7 +147,7 @@ def setup(
             steps=1,
             seed=scenario.run.seed,
             optimizer=make_optimizer(*scenario.optimizer),
-            learner=build_learner(scenario, current_device()),
+            learner=learner,
         )
 
     return Setup(cast, context, threads=scenario.execute.threads, device=scenario.execute.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calibration.probes.compute_timing import CpuClock, Point, observed
 from calibration.probes.record import Observation, Task
@@ -18,7 +18,10 @@ from parasim.workload.blocks import Block, Dense, Network
 from parasim.workload.operators import LSTM, Activate, Attention, BatchNorm, Conv, Embedding, LayerNorm, Linear, Pool
 from parasim.workload.unit import Unit
 
-__all__ = ["layer_points", "peak_points", "probe_layers", "probe_peaks"]
+if TYPE_CHECKING:
+    from parasim.learning.learner import TorchLearner
+
+__all__ = ["end_points", "layer_points", "peak_points", "probe_layers", "probe_peaks"]
 
 _SQUARE = 1024
 _LARGE = 1 << 25
@@ -31,8 +34,8 @@ def probe_peaks(task: Task) -> Iterator[Observation]:
 
 
 def probe_layers(task: Task) -> Iterator[Observation]:
-    """Layers of every kind that dominates in the zoo, over widths and numbers of samples."""
-    yield from observed("layers", task, layer_points("cpu"), CpuClock())
+    """Layers of every kind that dominates in the zoo, over widths and numbers of samples; taking samples; losses."""
+    yield from observed("layers", task, [*layer_points("cpu"), *end_points("cpu")], CpuClock())
 
 
 def peak_points(device: str) -> list[Point]:
@@ -59,6 +62,38 @@ def peak_points(device: str) -> list[Point]:
 def layer_points(device: str) -> list[Point]:
     """Forward and backward of each layer on each number of samples; a layer that stands first is not among them."""
     return [point for network, samples in _networks() for many in samples for point in _passes(network, many, device)]
+
+
+def end_points(device: str) -> list[Point]:
+    """The ends of a network: taking samples ("inputs/forward"), and the loss with its gradient ("loss/forward")."""
+    points = []
+    for samples, elements in itertools.product((1, 16, 256), (64, 3072)):
+
+        def inputs(samples: int = samples, elements: int = elements) -> Callable[[], object]:
+            learner = _learner(elements, device)
+            return lambda: learner.inputs(learner.samples(0, 0, samples, samples))
+
+        points.append(Point("inputs/forward", {"flops": 0.0, "nbytes": 8.0 * samples * elements}, inputs))
+    for samples, classes in itertools.product((1, 16, 256), (10, 1000)):
+
+        def loss(samples: int = samples, classes: int = classes) -> Callable[[], object]:
+            import torch
+
+            from parasim.learning.networks import LOSSES
+
+            outputs = torch.zeros(samples, classes, device=device)
+            targets = torch.zeros(samples, dtype=torch.int64, device=device)
+            return lambda: LOSSES["classification"](outputs, targets)
+
+        points.append(Point("loss/forward", {"flops": 0.0, "nbytes": 16.0 * samples * classes}, loss))
+    return points
+
+
+def _learner(elements: int, device: str) -> TorchLearner:
+    from parasim.learning.build import make_learner
+
+    data = {"samples": 1024, "inputs": elements, "classes": 2}
+    return make_learner("mlp", {"depth": 1, "width": 1}, "classification", data, 0, "float32", device)
 
 
 def _networks() -> Iterator[tuple[Network, Sequence[int]]]:

@@ -1,0 +1,62 @@
+"""Probe of what computes cost each other on the cores of one host: caches, memory and clock are shared.
+
+Ranks of the executor compute the same chains side by side: the given scenarios' own, or else those of two reference
+networks, one bound by arithmetic and one by memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from calibration.probes.blocks import chains, timed
+from calibration.probes.record import Observation, Task
+
+if TYPE_CHECKING:
+    from parasim.scenario.model import Scenario
+
+__all__ = ["REFERENCES", "numbers_of_cores", "probe_contention", "reference"]
+
+REFERENCES = {
+    "arithmetic": ({"kind": "mlp", "width": 512, "depth": 4}, 128),
+    "memory": ({"kind": "mlp", "width": 2048, "depth": 4}, 1),
+}
+"""Model and batch size: matrices that the caches hold, used 128 times; 34 MB of weights, each used once."""
+
+
+def probe_contention(task: Task) -> Iterator[Observation]:
+    """Chains of the scenarios that have data (of the references without any) on 1, 2, 4 ... all cores at once."""
+    own = [scenario for scenario in task.scenarios if scenario.workload.data is not None]
+    scenarios = own or [reference(name) for name in REFERENCES]
+    numbers = numbers_of_cores(len(os.sched_getaffinity(0)))
+    for scenario in scenarios:
+        found = chains(scenario)
+        for ranks in numbers:
+            seconds = task.budget / (len(scenarios) * len(numbers) * len(found))
+            yield from timed("contention", task, scenario, found, ranks, seconds)
+
+
+def numbers_of_cores(cores: int) -> list[int]:
+    """1, 2, 4 ... and all of them."""
+    powers = [2**k for k in range(cores.bit_length()) if 2**k < cores]
+    return [*powers, cores]
+
+
+def reference(name: str) -> Scenario:
+    """A reference network on the digits, as a scenario of one worker."""
+    from parasim.scenario import from_document
+
+    model, samples = REFERENCES[name]
+    document: dict[str, Any] = {
+        "name": f"reference {name}",
+        "workload": {"model": dict(model), "batch_size": samples, "data": {"kind": "digits"}},
+        "cluster": {
+            "topology": {"kind": "star", "hosts": 1},
+            "device": {"flops": "1 GFLOP/s", "memory": "1 GiB", "memory_bandwidth": "1 GB/s"},
+            "link": {"bandwidth": "1 Gbit/s"},
+        },
+        "scheme": {"kind": "sequential"},
+        "run": {"steps": 1},
+    }
+    return from_document(document)
