@@ -144,6 +144,8 @@ class Profile:
         Factor on the time of a compute while 1, 2, ... cores compute; the first is 1.
     handling
         By field of `parasim.cluster.handling.Handling`.
+    native
+        The same of messages inside the backend's own collectives.
     transports
         By name.
     noise
@@ -168,6 +170,7 @@ class Profile:
     blocks: Mapping[str, Measured] = field(default_factory=dict)
     contention: tuple[Number, ...] = ()
     handling: Mapping[str, Number] = field(default_factory=dict)
+    native: Mapping[str, Number] = field(default_factory=dict)
     transports: Mapping[str, Transport] = field(default_factory=dict)
     noise: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     drift: Mapping[str, Number] = field(default_factory=dict)
@@ -213,6 +216,7 @@ class Profile:
             blocks={name: block.at(generator.standard_normal(), compute) for name, block in self.blocks.items()},
             contention=tuple(drawn(number) for number in self.contention),
             handling={name: _slower(drawn(number), handling) for name, number in self.handling.items()},
+            native={name: _slower(drawn(number), handling) for name, number in self.native.items()},
             transports={
                 name: replace(
                     way,

@@ -87,6 +87,7 @@ class ProfileFile(_Part):
     blocks: dict[str, MeasuredFile] = Field({}, description="seconds over samples, by signature and direction")
     contention: list[NumberFile] = Field([], description="factor while 1, 2, ... cores compute")
     handling: dict[str, NumberFile] = Field({}, description="CPU time of messages and operations, by field")
+    native: dict[str, NumberFile] = Field({}, description="the same inside the backend's own collectives, by field")
     transports: dict[str, TransportFile] = Field({}, description="ways that messages take, by name")
     noise: dict[str, dict[str, _Parameter]] = Field({}, description="law by what it concerns: compute, handling")
     drift: dict[str, NumberFile] = Field({}, description="spread of a factor common to a run, by what it concerns")
@@ -108,10 +109,11 @@ class ProfileFile(_Part):
         _measured_in(self.flops, "FLOP/s", "flops", above_zero=True)
         _measured_in(self.memory_bandwidth, "bytes/s", "memory_bandwidth", above_zero=True)
         known = described(Handling)
-        for name, number in self.handling.items():
-            if name not in known:
-                raise ValueError(f"handling.{name}: unknown field (there are: {', '.join(known)})")
-            _measured_in(number, known[name].metadata.get("dimension", ""), f"handling.{name}")
+        for of, costs in (("handling", self.handling), ("native", self.native)):
+            for name, number in costs.items():
+                if name not in known:
+                    raise ValueError(f"{of}.{name}: unknown field (there are: {', '.join(known)})")
+                _measured_in(number, known[name].metadata.get("dimension", ""), f"{of}.{name}")
         for place, number in enumerate(self.contention):
             _measured_in(number, "", f"contention.{place}", above_zero=True)
         for of, ends in self.validity.items():

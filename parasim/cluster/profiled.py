@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 from parasim.cluster.curves import Curves
@@ -11,7 +12,7 @@ from parasim.cluster.profile import LOOPBACK, Profile
 from parasim.errors import ScenarioError
 from parasim.fields import limits_of
 
-__all__ = ["device_of", "handling_of", "host_of", "transport_of"]
+__all__ = ["device_of", "handling_of", "host_of", "native_of", "transport_of"]
 
 
 def device_of(profile: Profile) -> Device:
@@ -37,6 +38,15 @@ def handling_of(profile: Profile, transport: str = LOOPBACK) -> Handling:
     way = profile.transports.get(transport)
     if way is not None and way.bandwidth is not None:
         costs["bandwidth"] = way.bandwidth.value
+    return _handling(costs)
+
+
+def native_of(profile: Profile) -> Handling:
+    """The same of messages inside the backend's own collectives."""
+    return _handling({name: number.value for name, number in profile.native.items()})
+
+
+def _handling(costs: Mapping[str, float]) -> Handling:
     least = {entry.name: limits_of(entry).get("ge", 0.0) for entry in fields(Handling)}
     return Handling(**{name: max(least[name], value) for name, value in costs.items()})
 
@@ -54,6 +64,7 @@ def host_of(profile: Profile, transport: str = LOOPBACK) -> Host:
         profile.cores,
         device_of(profile),
         handling=handling_of(profile, transport),
+        native=native_of(profile),
         contention=tuple(number.value / profile.contention[0].value for number in profile.contention),
     )
 

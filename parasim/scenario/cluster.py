@@ -146,7 +146,7 @@ def _host(section: Section, profile: Profile | None, transport: str, dtype: str)
     if "device" in section.data:
         defaults |= {"device": read_device(section, dtype), "contention": ()}
     if "handling" in section.data:
-        defaults["handling"] = _handling(section)
+        defaults |= {"handling": _handling(section), "native": Handling()}
     return inner.build(Host, defaults=defaults)
 
 
