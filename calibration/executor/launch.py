@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from calibration.executor.pool import Answer, Pool, default_pool
 from calibration.executor.returns import decode
+from calibration.executor.seats import Seat
+from parasim.errors import ScenarioError
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
@@ -40,7 +42,14 @@ class Outcome:
     record: Record
 
 
-def run_cast(factory: str, arguments: Mapping[str, Any], size: int, *, pool: Pool | None = None) -> Outcome:
+def run_cast(
+    factory: str,
+    arguments: Mapping[str, Any],
+    size: int,
+    *,
+    pool: Pool | None = None,
+    seats: Sequence[Seat] | None = None,
+) -> Outcome:
     """Run any cast on processes of this machine.
 
     Parameters
@@ -53,13 +62,15 @@ def run_cast(factory: str, arguments: Mapping[str, Any], size: int, *, pool: Poo
         Number of ranks: the actors of the cast.
     pool
         Where ranks come from; by default the pool of this process.
+    seats
+        Where each rank runs: `calibration.testbed.Testbed.seats`; by default in the network of this process.
 
     Raises
     ------
     DeadlockError, ProgramError, ExecutionError
         If the programs wait for ever, break the language, or fail otherwise.
     """
-    return outcome_of((pool or default_pool()).run(factory, arguments, size))
+    return outcome_of((pool or default_pool()).run(factory, arguments, size, seats=seats))
 
 
 def outcome_of(answers: Sequence[Answer], meta: Mapping[str, Any] | None = None) -> Outcome:
@@ -118,11 +129,18 @@ def execute(
     size = len(Cast(scheme.roles(), scheme.groups()))
     meta = {"scenario": scenario.name, **identity(scenario)}
     factory = "calibration.executor.setup:from_scenario"
+    shaped = scenario.execute.network == "shaped"
     if pool is None and started_by_torchrun():
+        if shaped:
+            raise ScenarioError(
+                f"{scenario.source}: execute.network: 'shaped' is built by the one process that starts all ranks, and"
+                " torchrun has started these: write execute: {network: loopback}, or leave torchrun away"
+            )
         answers = take_part_in_world(factory, arguments, size)
     else:
         imports = _IMPORTS.get(scenario.workload.data_kind or "", ())
-        answers = (pool or default_pool()).run(factory, arguments, size, imports)
+        seats = _seats(scenario) if shaped else None
+        answers = (pool or default_pool()).run(factory, arguments, size, imports, seats)
     if answers is None:
         return None
     outcome = outcome_of(answers, meta)
@@ -143,3 +161,11 @@ def execute(
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
     return Result(summary(outcome.trace, info), trace, outcome.returns, outcome.record)
+
+
+def _seats(scenario: Scenario) -> list[Seat]:
+    """Seats on the scenario's network, with the bandwidths as they are called."""
+    from calibration.testbed import standing_testbed
+
+    cluster = replace(scenario.cluster, goodput=1.0).build()
+    return standing_testbed(cluster, scenario.placement).seats(scenario.placement)

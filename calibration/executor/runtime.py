@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,8 @@ class Runtime:
         Where values live.
     pace
         Seconds of each compute; None: as long as it takes.
+    latencies
+        Of each rank: seconds by which payloads from there are held up before they flow.
     epoch
         Zero of the run's clock, in seconds of `time.monotonic`.
     """
@@ -89,6 +91,7 @@ class Runtime:
         memory: Memory,
         device: CpuDevice,
         pace: Pace | None,
+        latencies: Sequence[float],
         epoch: float,
     ) -> None:
         self._group = group
@@ -96,6 +99,7 @@ class Runtime:
         self._memory = memory
         self._device = device
         self._pace = pace
+        self._latencies = latencies
         self._epoch = epoch
         self._inbox = Inbox()
         self._courier = Courier(group, up, down, self._heard)
@@ -279,7 +283,7 @@ class Runtime:
             self.transfer(self._actor, envelope, receipt)
 
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
-        """Post the receive of the payload."""
+        """Post the receive of the payload, when its latency is over."""
         buffer = receipt.accept(envelope)
         assert isinstance(envelope, Incoming)
         start = max(envelope.t_post, receipt.t_post)
@@ -305,16 +309,24 @@ class Runtime:
             self._courier.acknowledge(envelope.source, envelope.wire)
             self._inbox.soon(landed, self.now())
             return
-        parcel = self._courier.receive(envelope.source, envelope.wire, wire)
+        latency = self._latencies[envelope.source]
 
-        def job() -> tuple[float]:
-            parcel.wait()
-            return (self.now(),)
+        def flow() -> None:
+            parcel = self._courier.receive(envelope.source, envelope.wire, wire)
 
-        if self._alone() and len(receipt.pending.receipts) == 1:
-            self._inbox.soon(landed, *job())
+            def job() -> tuple[float]:
+                parcel.wait()
+                return (self.now(),)
+
+            if self._alone() and len(receipt.pending.receipts) == 1:
+                self._inbox.soon(landed, *job())
+            else:
+                self._inbox.beside(job, landed)
+
+        if latency:
+            self._inbox.at(time.monotonic() + latency, flow)
         else:
-            self._inbox.beside(job, landed)
+            flow()
 
     # the port: collectives and shared memory -------------------------------------------------------------------------
     def stream(self, members: Members, lane: str) -> Stream:

@@ -1,1 +1,6 @@
 """A cluster's network on one Linux machine: network namespaces as hosts and routers, shaped veth pairs as cables."""
+
+from calibration.testbed.standing import standing_testbed
+from calibration.testbed.testbed import Testbed, missing
+
+__all__ = ["Testbed", "missing", "standing_testbed"]

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from calibration.executor.seats import Seat
 from calibration.testbed.build import SETTINGS, cable_lines, interface, node_lines
+from calibration.testbed.limits import check_limits
 from calibration.testbed.namespaces import Namespace
 from calibration.testbed.plan import Plan, plan_of
 from parasim.cluster.cluster import Cluster
@@ -46,13 +47,15 @@ class Testbed:
     Raises
     ------
     ExecutionError
-        Without root, ip, tc, or what they need of the kernel; one line that says what to do.
+        Without root, ip, tc, or what they need of the kernel, or with links too slow or fast for a machine; one line
+        that says what to do.
     ScenarioError
         If there is no route between two hosts with actors.
     """
 
     def __init__(self, cluster: Cluster, placement: Sequence[int]) -> None:
         self.plan = plan_of(cluster, placement)
+        check_limits(self.plan, cluster)
         if reason := missing():
             raise ExecutionError(f"network: shaped: {reason}, or write execute: {{network: loopback}}")
         self._namespaces: dict[int, Namespace] = {}
