@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.checking.bounds import BOUNDS, Demands
-from calibration.checking.cases import CheckCase
+from calibration.checking.cases import CheckCase, read_cases
 from calibration.checking.machine import differences, machine_of, this_machine
 from calibration.checking.measuring import Execute, Watch, measure
 from calibration.checking.predicting import predict
 from calibration.checking.recording import Measurements, Recording, missing
 from calibration.checking.scoring import score
+from parasim.cluster.profile import Profile
+from parasim.cluster.profile_file import find_profile, load_profile
 from parasim.errors import CalibrationError
 from parasim.study.pool import cores
 
 if TYPE_CHECKING:
-    from parasim.cluster.profile import Profile
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
@@ -28,8 +29,8 @@ RUNS, REPLICAS = 5, 32
 
 
 def crosscheck(
-    cases: Sequence[CheckCase],
-    profile: Profile,
+    cases: str | Path | Sequence[CheckCase],
+    profile: str | Path | Profile,
     *,
     runs: int = RUNS,
     replicas: int = REPLICAS,
@@ -46,9 +47,9 @@ def crosscheck(
     Parameters
     ----------
     cases
-        What `calibration.checking.cases.read_cases` returned.
+        A scenario file or a folder of them, or what `calibration.checking.cases.read_cases` returned.
     profile
-        Of this machine.
+        Of this machine; or its file, or the name of a recorded one.
     runs, replicas
         Real runs of each case, and simulated ones, whose spread is the predicted interval.
     out
@@ -76,7 +77,13 @@ def crosscheck(
     CalibrationError
         If the profile was fitted on one of the cases, is of another machine, or does not cover a case; if measurements
         lack a case.
+    ScenarioError
+        If a file is wrong.
     """
+    if isinstance(profile, (str, Path)):
+        profile = load_profile(find_profile(str(profile), Path()))
+    if isinstance(cases, (str, Path)):
+        cases = read_cases(cases, cores=profile.cores)
     check_held_out(cases, profile)
     machine = this_machine() if measured is None else measured.machine
     check_machine(profile, machine, other_machine=other_machine)

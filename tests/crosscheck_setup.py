@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from calibration.checking.cases import case_of
-from calibration.checking.figures import figures_of
+from calibration.checking.figures import RunFigures, figures_of
 from calibration.checking.machine import this_machine
 from calibration.checking.predicting import replica
 from calibration.checking.recording import Measurements
@@ -82,3 +82,11 @@ def pretended(cases, truth, runs, first=1000):
             figures_of(simulate(replica(one.scenario, truth, first + place))) for place in range(runs)
         ]
     return found
+
+
+def figures(seconds, *, rate=None, sent=(10, 10), staleness=None):
+    """Figures of a run of two ranks."""
+    shares = {"compute": 0.5, "transfer": 0.3, "wait": 0.2}
+    names = ("bytes_sent", "bytes_received", "messages_sent", "messages_received")
+    traffic = {name: sent if name == "bytes_sent" else (10, 10) for name in names}
+    return RunFigures(seconds, rate or 1 / seconds, shares, traffic, staleness or {}, 10)

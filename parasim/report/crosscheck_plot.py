@@ -47,7 +47,7 @@ def crosscheck_figure(score: Mapping[str, Any], title: str) -> Any:
         _scatter(left, cases, looks)
         _errors(right, cases, looks)
         right.set_yticks(range(len(cases)), names)
-        right.set_ylim(len(cases) - 0.5, -0.5)
+        right.set_ylim(max(1, len(cases)) - 0.5, -0.5)
         right.tick_params(axis="y", length=0)
         drawn.suptitle(wrapped(title, 100, 2), x=0.01, ha="left")
         foot(drawn, _remarks(score), _handles(looks), 5)
