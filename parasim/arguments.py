@@ -14,7 +14,7 @@ __all__ = ["Verb", "parse"]
 Verb = Callable[[argparse.Namespace], int | None]
 """A verb may reply with an exit code."""
 
-_WITHOUT_FILE = ("topologies", "schemes", "models", "schema")
+_WITHOUT_FILE = ("topologies", "schemes", "models", "schema", "calibrate")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,6 +113,25 @@ def _crosscheck(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--other-machine", action="store_true", help="the profile may be of another machine")
 
 
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    what = "scenario files whose own networks are measured too, and key=value for them"
+    parser.add_argument("words", nargs="*", metavar="FILE", help=what)
+    parser.add_argument("--out", required=True, metavar="FILE", help="the profile, as in my-machine.json")
+    parser.add_argument("--only", metavar="A,B", help="groups of probes; a profile that is there keeps its other parts")
+    parser.add_argument("--budget", metavar="TIME", help="time for all probes, as in '5 min' (default: 150 s)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often the plan is run (default: 6)")
+    parser.add_argument("--half", choices=("odd", "even"), help="fit these rounds only, counted from 1")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: 0)")
+    parser.add_argument("--name", metavar="NAME", help="of the machine (default: the name of the file)")
+    parser.add_argument("--keep-journal", action="store_true", help="leave what was measured in FILE.part")
+    parser.add_argument("--fit-only", metavar="JOURNAL", help="fit what --keep-journal left, measure nothing")
+    parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
+
+
+def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", action="store_true", help="of profiles, as calibrate writes them")
+
+
 def _timeline(parser: argparse.ArgumentParser) -> None:
     what = "draw who did what when: FILE.png, FILE.svg, and FILE.trace.json for ui.perfetto.dev (default: timeline)"
     parser.add_argument("--timeline", metavar="[=FILE]", help=what)
@@ -132,6 +151,8 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "execute": _execute,
     "crosscheck": _crosscheck,
+    "calibrate": _calibrate,
+    "schema": _schema,
     "compare": _compare,
     "sweep": _sweep,
     "topologies": _topologies,

@@ -80,6 +80,26 @@ def crosscheck(arguments: argparse.Namespace) -> int:
     return check(arguments)
 
 
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Measure this machine and write its profile, for scenarios and cross-checks; continued after a kill."""
+    from calibration.calibrate import calibrate, refit
+    from calibration.calibrate_options import options_of, scenarios_of
+    from parasim.report.output import json_text
+    from parasim.report.profile import profile_json, profile_text
+    from parasim.report.progress import Progress
+
+    options, scenarios = options_of(arguments), scenarios_of(arguments)
+    if arguments.fit_only:
+        profile = refit(arguments.fit_only, arguments.out, options)
+    else:
+        with Progress("calibrating") as progress:
+            profile = calibrate(
+                arguments.out, scenarios, options, watch=progress.show, say=lambda text: print(text, file=sys.stderr)
+            )
+    print(json_text(profile_json(profile)) if arguments.json else profile_text(profile))
+    print(f"written: {arguments.out}", file=sys.stderr)
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Simulate several schemes, or the variants of a file, and show them side by side."""
     from parasim.report.compare_files import compare_json, write_compare
@@ -184,10 +204,12 @@ def topologies(arguments: argparse.Namespace) -> None:
 
 
 def schema(arguments: argparse.Namespace) -> None:
-    """Print the JSON Schema of scenario files, for editors."""
-    from parasim.scenario.schema import schema_text
-
-    print(schema_text(), end="")
+    """Print the JSON Schema of scenario files, or of profiles, for editors."""
+    if arguments.profile:
+        from parasim.cluster.profile_schema import profile_schema_text as text
+    else:
+        from parasim.scenario.schema import schema_text as text
+    print(text(), end="")
 
 
 def validate(arguments: argparse.Namespace) -> None:
@@ -279,6 +301,7 @@ VERBS: dict[str, Verb] = {
     "run": run,
     "execute": execute,
     "crosscheck": crosscheck,
+    "calibrate": calibrate,
     "compare": compare,
     "sweep": sweep,
     "schemes": schemes,

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from calibration.probes.blocks import probe_blocks
+from calibration.probes.compute import probe_layers, probe_peaks
+from calibration.probes.contention import probe_contention
+from calibration.probes.messages import probe_collectives, probe_links, probe_operations, probe_pairs
+from calibration.probes.optimizers import probe_optimizers
 from calibration.probes.record import Observation, Task
+from calibration.probes.shaped import probe_shaped
+from calibration.probes.verbs import probe_verbs
 from parasim.errors import ScenarioError
 
 __all__ = ["BUDGET", "GROUPS", "PLAN", "ROUNDS", "Probe", "chosen"]
@@ -38,15 +45,30 @@ class Probe:
         Takes its `Task`, yields observations.
     share
         Of the time of a round, relative to the others'.
+    always
+        It runs with any group: no profile is without what it measures.
     """
 
     name: str
     group: str
     function: Callable[[Task], Iterable[Observation]]
     share: float = 1.0
+    always: bool = False
 
 
-PLAN: tuple[Probe, ...] = ()
+PLAN: tuple[Probe, ...] = (
+    Probe("peaks", "compute", probe_peaks, 0.5, always=True),
+    Probe("layers", "compute", probe_layers, 5.0),
+    Probe("verbs", "compute", probe_verbs, 3.0),
+    Probe("optimizers", "compute", probe_optimizers, 1.5),
+    Probe("blocks", "compute", probe_blocks, 3.0),
+    Probe("contention", "contention", probe_contention, 3.0),
+    Probe("links", "links", probe_links, 2.0),
+    Probe("pairs", "links", probe_pairs, 3.0),
+    Probe("collectives", "collectives", probe_collectives, 2.0),
+    Probe("operations", "overheads", probe_operations, 1.0),
+    Probe("shaped", "links", probe_shaped, 2.0),
+)
 
 
 def chosen(groups: Collection[str] = (), plan: tuple[Probe, ...] = PLAN) -> tuple[Probe, ...]:
@@ -60,7 +82,6 @@ def chosen(groups: Collection[str] = (), plan: tuple[Probe, ...] = PLAN) -> tupl
     for group in groups:
         if group not in GROUPS:
             raise ScenarioError(f"--only: no group of probes is called {group!r} (there are: {', '.join(GROUPS)})")
-    probes = tuple(probe for probe in plan if not groups or probe.group in groups)
-    if not probes:
-        raise ScenarioError(f"--only: {', '.join(groups) or 'the plan'} has no probe: choose another group")
-    return probes
+        if not any(probe.group == group for probe in plan):
+            raise ScenarioError(f"--only: group {group!r} has no probe: choose another")
+    return tuple(probe for probe in plan if not groups or probe.always or probe.group in groups)

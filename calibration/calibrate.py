@@ -1,0 +1,262 @@
+"""`parasim calibrate`: probe this machine in rounds, write down what was found, fit a profile.
+
+Rounds are interleaved: the whole plan runs again and again, so that a machine that becomes slower does so for every
+probe. Each turn of a probe is in the journal when it is done; started again, a calibration goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calibration.checking.machine import load_average, this_machine
+from calibration.fitting.session import Journal, Turn, read_journal, suffixed
+from calibration.probes.plan import BUDGET, PLAN, ROUNDS, Probe, chosen
+from calibration.probes.record import Skipped, Task
+from calibration.probes.state import busy_share, read_ticks, stolen_share
+from parasim.cluster.profile_file import load_profile, save_profile
+from parasim.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from parasim.cluster.profile import Profile
+    from parasim.scenario.model import Scenario
+
+__all__ = ["Options", "calibrate", "measure", "refit"]
+
+Watch = Callable[[int, int, str], None]
+"""Told how many turns are done, of how many, and which is next."""
+
+_LOOK = 0.2
+"""Seconds for which a round begins by watching what else runs."""
+
+_MAX_ROUNDS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to calibrate.
+
+    Attributes
+    ----------
+    only
+        Groups of probes to run (`calibration.probes.plan.GROUPS`); none: all. A profile that is there already keeps the
+        parts that the others measured.
+    budget
+        Seconds that all rounds together take, about.
+    rounds
+        How often the plan is run.
+    half
+        "odd" or "even": fit these rounds only.
+    seed
+        Of what the probes draw, and of the resampling.
+    name
+        Of the machine; default: the name of the file.
+    keep_journal
+        Leave the journal beside the profile, to be fitted again.
+    """
+
+    only: tuple[str, ...] = ()
+    budget: float = BUDGET
+    rounds: int = ROUNDS
+    half: str | None = None
+    seed: int = 0
+    name: str | None = None
+    keep_journal: bool = False
+
+
+def calibrate(
+    out: str | Path,
+    scenarios: Sequence[Scenario] = (),
+    options: Options | None = None,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    plan: tuple[Probe, ...] = PLAN,
+) -> Profile:
+    """Probe this machine, fit a profile and write it.
+
+    Parameters
+    ----------
+    out
+        The profile's file; the journal is beside it, with ".part" after the name.
+    scenarios
+        Networks whose own blocks are probed too.
+    options
+        How.
+    watch
+        Told of every turn.
+    say
+        Told what the user should know: turns that are continued or dropped.
+    plan
+        The probes.
+
+    Returns
+    -------
+    Profile
+        As written.
+
+    Raises
+    ------
+    ScenarioError
+        If an option is wrong, or a file can't be written or is of another use.
+    CalibrationError
+        If what was measured can't be fitted.
+    """
+    out, options = Path(out), options or Options()
+    probes = _checked(out, options, plan)
+    old = load_profile(out) if options.only and out.exists() else None
+    about = _about(scenarios, options, probes)
+    with Journal(suffixed(out), about) as journal:
+        if say is not None and journal.continued:
+            say(f"{journal.path}: {journal.continued} turns of probes were done before; going on")
+        if say is not None and journal.dropped:
+            say(f"{journal.path}: begun anew, without {journal.dropped}")
+        measure(journal, scenarios, options, probes, watch)
+        profile = _fitted(out, about, journal.turns, options, old)
+        if not options.keep_journal:
+            journal.remove()
+    return profile
+
+
+def refit(journal: str | Path, out: str | Path, options: Options | None = None) -> Profile:
+    """Fit a profile from a journal that `keep_journal` left, without measuring, and write it.
+
+    Raises
+    ------
+    ScenarioError, CalibrationError
+        As :func:`calibrate` does.
+    """
+    about, turns = read_journal(journal)
+    options = options or Options()
+    _check_half(options)
+    return _fitted(Path(out), about, turns, options, None)
+
+
+def measure(
+    journal: Journal,
+    scenarios: Sequence[Scenario],
+    options: Options,
+    probes: Sequence[Probe],
+    watch: Watch | None = None,
+) -> None:
+    """Run every probe in every round, but for the turns that the journal holds."""
+    done = {(turn.probe, turn.round) for turn in journal.turns}
+    whole = sum(probe.share for probe in probes)
+    count = options.rounds * len(probes)
+    busy: float | None = None
+    for number in range(options.rounds):
+        for place, probe in enumerate(probes):
+            turn = (probe.name, number)
+            if turn in done:
+                continue
+            if watch is not None:
+                watch(len(done), count, f"round {number + 1} of {options.rounds}: {probe.name}")
+            if busy is None or place == 0:
+                busy = busy_share(_LOOK)
+            budget = options.budget / options.rounds * probe.share / whole
+            seed = int.from_bytes(hashlib.sha256(f"{options.seed}/{probe.name}/{number}".encode()).digest()[:6])
+            journal.add(_turn(probe, Task(number, budget, seed, tuple(scenarios)), busy))
+            done.add(turn)
+
+
+def _turn(probe: Probe, task: Task, busy: float | None) -> Turn:
+    load, before, started = load_average(), read_ticks(), time.monotonic()
+    skipped = ""
+    try:
+        observations = tuple(probe.function(task))
+    except Skipped as reason:
+        observations, skipped = (), str(reason)
+    return Turn(
+        probe.name,
+        task.round,
+        observations,
+        skipped,
+        time.monotonic() - started,
+        busy,
+        stolen_share(before, read_ticks()),
+        load,
+    )
+
+
+def _checked(out: Path, options: Options, plan: tuple[Probe, ...]) -> tuple[Probe, ...]:
+    """The probes to run; whatever is wrong is said before anything runs."""
+    probes = chosen(options.only, plan)
+    _check_half(options)
+    if not 2 <= options.rounds <= _MAX_ROUNDS:
+        raise ScenarioError(f"--rounds: {options.rounds} must be from 2 to {_MAX_ROUNDS}: intervals come from rounds")
+    if options.half is not None and options.rounds < 4:
+        raise ScenarioError(f"--half: half of {options.rounds} rounds gives no intervals: write --rounds 4 or more")
+    if not 0 < options.budget < float("inf"):
+        raise ScenarioError(f"--budget: {options.budget} must be above 0 s")
+    if out.suffix != ".json":
+        raise ScenarioError(f"--out: {out}: the file of a profile ends in .json, as scenarios name it")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ScenarioError(f"--out: {out.parent} is no folder that can be written to: make it, or choose another")
+    if out.is_dir():
+        raise ScenarioError(f"--out: {out} is a folder: name a file")
+    return probes
+
+
+def _check_half(options: Options) -> None:
+    if options.half not in (None, "odd", "even"):
+        raise ScenarioError(f"--half: {options.half!r} is neither odd nor even")
+
+
+def _about(scenarios: Sequence[Scenario], options: Options, probes: Sequence[Probe]) -> dict[str, Any]:
+    """What is measured, on which machine: all that a profile's provenance says, but for when."""
+    networks = [json.dumps(scenario.document["workload"], sort_keys=True, default=str) for scenario in scenarios]
+    return {
+        "machine": {**this_machine(), "memory": _memory(), "system": _system()},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "parasim": version("parasim"),
+        },
+        "probes": {probe.name: probe.share for probe in probes},
+        "only": list(options.only),
+        "scenarios": [scenario.name for scenario in scenarios],
+        "workloads": hashlib.sha256("\n".join(networks).encode()).hexdigest()[:16],
+        "rounds": options.rounds,
+        "budget": options.budget,
+        "seed": options.seed,
+    }
+
+
+def _fitted(
+    out: Path, about: Mapping[str, Any], turns: Sequence[Turn], options: Options, old: Profile | None
+) -> Profile:
+    from calibration.fit import fit, merged
+
+    provenance = {
+        **about,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["parasim", *sys.argv[1:]]),
+        **({} if options.half is None else {"half": options.half}),
+    }
+    profile = fit(provenance, turns, options.name or out.stem, options.half)
+    if old is not None:
+        profile = merged(old, profile, options.only)
+    save_profile(profile, out)
+    return profile
+
+
+def _memory() -> float:
+    """Bytes of memory that the machine has."""
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform()

@@ -1,0 +1,66 @@
+"""What the words of `parasim calibrate` mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibration.calibrate import Options
+from calibration.probes.plan import BUDGET, ROUNDS
+from parasim.errors import ScenarioError
+from parasim.units import parse_quantity
+
+if TYPE_CHECKING:
+    from parasim.scenario.model import Scenario
+
+__all__ = ["options_of", "scenarios_of"]
+
+_OF_MEASURING = ("only", "budget", "rounds", "keep_journal", "words")
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The options of a command line.
+
+    Raises
+    ------
+    ScenarioError
+        If one of them is wrong, or has no effect beside the others.
+    """
+    if arguments.fit_only:
+        for name in _OF_MEASURING:
+            if getattr(arguments, name):
+                shown = "scenarios" if name == "words" else f"--{name.replace('_', '-')}"
+                raise ScenarioError(f"parasim calibrate: {shown}: --fit-only measures nothing: leave it out")
+    budget = BUDGET
+    if arguments.budget is not None:
+        try:
+            budget = parse_quantity(arguments.budget, "seconds")
+        except ValueError as error:
+            raise ScenarioError(f"--budget: {error}") from None
+    return Options(
+        only=tuple(arguments.only.split(",")) if arguments.only else (),
+        budget=budget,
+        rounds=ROUNDS if arguments.rounds is None else arguments.rounds,
+        half=arguments.half,
+        seed=arguments.seed,
+        name=arguments.name,
+        keep_journal=arguments.keep_journal,
+    )
+
+
+def scenarios_of(arguments: argparse.Namespace) -> list[Scenario]:
+    """Every variant of the scenario files named, with the overrides beside them.
+
+    Raises
+    ------
+    ScenarioError
+        If there are overrides and no file, or a file is wrong.
+    """
+    from parasim.scenario import load_all
+
+    overrides = [word for word in arguments.words if "=" in word and not Path(word).is_file()]
+    files = [word for word in arguments.words if word not in overrides]
+    if overrides and not files:
+        raise ScenarioError(f"parasim calibrate: {overrides[0]}: overrides are of scenario files: name one before them")
+    return [scenario for file in files for scenario in load_all(file, overrides, allow_code=arguments.allow_code)]

@@ -1,0 +1,172 @@
+"""From a journal to a profile: every number with its interval, and flags on what should not be trusted.
+
+Each part of a profile comes from probes of its own; a part whose probes did not run is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from calibration.fitting.bootstrap import LEAST_ROUNDS
+from calibration.fitting.checks import busy_flags, drift_flags
+from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
+from calibration.fitting.messages import MESSAGES, NATIVE, fit_messages
+from calibration.fitting.session import Turn, observations_of
+from parasim.cluster.handling import Handling
+from parasim.cluster.profile import LOOPBACK, Number, Profile, Transport
+from parasim.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from calibration.probes.record import Observation
+
+__all__ = ["HALVES", "fit", "merged"]
+
+HALVES = ("odd", "even")
+"""Of the rounds, counted from 1."""
+
+_ROUNDS_OF_DRIFT = 3
+_COMPUTES = ("layers", "verbs", "optimizers")
+_MESSAGES = ("links", "pairs", "collectives", "operations")
+
+_COMPUTING = ("flops", "memory_bandwidth", "dtype", "kernels", "blocks")
+_MOVING = ("handling", "native", "transports")
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "compute": _COMPUTING,
+    "contention": ("contention",),
+    "links": _MOVING,
+    "collectives": _MOVING,
+    "overheads": _MOVING,
+    "jitter": (),
+}
+"""Fields of a profile that a group of probes gives."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was fitted so far."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    validity: dict[str, tuple[float, float]] = field(default_factory=dict)
+    drift: dict[str, Number] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+
+
+def fit(about: Mapping[str, Any], turns: Sequence[Turn], name: str, half: str | None = None) -> Profile:
+    """The profile that a journal's turns give.
+
+    Parameters
+    ----------
+    about
+        Of the journal: `machine`, `versions`, `seed` and whatever else; it goes into the provenance.
+    turns
+        Of the journal.
+    name
+        Of the machine, for outputs.
+    half
+        "odd" or "even": fit these rounds alone, counted from 1.
+
+    Raises
+    ------
+    CalibrationError
+        If there are fewer than two rounds, nothing was measured that a profile needs, or data can't be fitted.
+    """
+    if half is not None:
+        turns = [turn for turn in turns if HALVES[turn.round % 2] == half]
+    rounds = sorted({turn.round for turn in turns if turn.observations})
+    if len(rounds) < LEAST_ROUNDS:
+        which = f" {half}" if half else ""
+        raise CalibrationError(
+            f"{len(rounds)}{which} rounds were measured, {LEAST_ROUNDS} are needed for intervals: calibrate in more"
+        )
+    probes: dict[str, list[Observation]] = {}
+    for turn in turns:
+        probes.setdefault(turn.probe, []).extend(turn.observations)
+    machine, seed = about["machine"], int(about["seed"])
+    found = _Found(flags=[*busy_flags(turns), *drift_flags(observations_of(turns))])
+    _computes(found, probes, seed)
+    _messages(found, probes, int(machine["cores"]), seed)
+    skipped = {turn.probe: turn.skipped for turn in turns if turn.skipped}
+    return Profile(
+        name=name,
+        cores=machine["cores"],
+        memory=machine["memory"],
+        drift=found.drift,
+        validity=found.validity,
+        provenance={
+            **about,
+            "rounds": [number + 1 for number in rounds],
+            "seconds": sum(turn.seconds for turn in turns),
+            "busy": _most([turn.busy for turn in turns]),
+            "stolen": _most([turn.stolen for turn in turns]),
+            "load": _most([turn.load for turn in turns]),
+            "skipped": skipped,
+            "warnings": found.flags,
+        },
+        **found.values,
+    )
+
+
+def merged(old: Profile, new: Profile, groups: Sequence[str]) -> Profile:
+    """The old profile with the parts of the new one that some groups of probes were run for.
+
+    Raises
+    ------
+    CalibrationError
+        If they are of different machines.
+    """
+    mine, yours = (profile.provenance.get("machine") for profile in (old, new))
+    if mine != yours:
+        raise CalibrationError(
+            f"profile {old.name} is of another machine ({mine}): calibrate all of it, without --only"
+        )
+    given = {name for group in groups for name in _PARTS[group]}
+    kept = {name: getattr(old, name) for names in _PARTS.values() for name in names if name not in given}
+    kept |= {name: {**getattr(old, name), **getattr(new, name)} for name in ("drift", "noise", "validity")}
+    before = {key: value for key, value in old.provenance.items() if key != "before"}
+    return replace(new, **kept, provenance={**new.provenance, "before": before})
+
+
+def _computes(found: _Found, probes: Mapping[str, Sequence[Observation]], seed: int) -> None:
+    flops, bandwidth = fit_peaks(probes.get("peaks", ()), seed)
+    found.values |= {"flops": flops, "memory_bandwidth": bandwidth}
+    found.validity["threads"] = (1.0, 1.0)
+    computes = [observation for name in _COMPUTES for observation in probes.get(name, ())]
+    if computes:
+        kernels = fit_kernels(computes, flops.value, bandwidth.value, seed)
+        found.values["kernels"] = kernels.tables
+        found.flags += kernels.flags
+        if len({observation.round for observation in computes}) >= _ROUNDS_OF_DRIFT:
+            found.drift["compute"] = fit_drift(computes, seed)
+        else:
+            found.flags.append(f"fewer than {_ROUNDS_OF_DRIFT} rounds tell no drift of computes: calibrate in more")
+    if probes.get("blocks"):
+        blocks = fit_blocks(probes["blocks"], seed)
+        found.values["blocks"] = blocks.tables
+        found.flags += blocks.flags
+    if probes.get("contention"):
+        found.values["contention"] = fit_contention(probes["contention"], seed)
+
+
+def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores: int, seed: int) -> None:
+    observations = [observation for name in _MESSAGES for observation in probes.get(name, ())]
+    if not observations:
+        return
+    costs = fit_messages(MESSAGES, observations, cores, seed)
+    handling = Handling(**{name: number.value for name, number in costs.numbers.items()})
+    found.values["handling"] = costs.numbers
+    found.drift["handling"] = costs.drift
+    found.flags += costs.warnings
+    if any(observation.kind in NATIVE.patterns for observation in observations):
+        native = fit_messages(NATIVE, observations, cores, seed, handling=handling)
+        found.values["native"] = native.numbers
+        found.flags += native.warnings
+    sizes = [float(one.parameters["nbytes"]) for one in observations if one.parameters.get("nbytes")]
+    ranks = [float(one.parameters["ranks"]) for one in observations]
+    found.validity |= {"message_bytes": (min(sizes), max(sizes)), "ranks": (1.0, max(ranks))}
+    found.values["transports"] = {LOOPBACK: Transport(Number(1.0, 1.0, 1.0, len(observations)))}
+
+
+def _most(shares: Sequence[float | None]) -> float | None:
+    return max((share for share in shares if share is not None), default=None)

@@ -1,0 +1,110 @@
+"""Is what was measured fit to be used? What is not is flagged, in a line that says what to do."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from calibration.fitting.session import Turn
+from calibration.probes.record import Observation
+from parasim.cluster.profile import Measured, Number, Profile, Transport
+
+__all__ = ["Agreement", "agreement", "busy_flags", "drift_flags", "numbers_of"]
+
+MOST_BUSY = 0.05
+"""Of the processors' time, by others, before a probe."""
+
+MOST_STOLEN = 0.01
+"""Of the processors' time, by the hypervisor, during a probe."""
+
+MOST_DRIFT = 0.05
+"""Between the first and the last round, of the middle of all times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Of two profiles: how many numbers both have, and those that differ by more than their intervals allow."""
+
+    count: int
+    apart: Mapping[str, tuple[Number, Number]]
+
+
+def busy_flags(turns: Sequence[Turn]) -> list[str]:
+    """Flags probes beside which the machine did something else."""
+    flags = []
+    for what, limit, shares in (
+        ("others took", MOST_BUSY, [turn.busy for turn in turns if turn.busy is not None]),
+        ("the hypervisor took", MOST_STOLEN, [turn.stolen for turn in turns if turn.stolen is not None]),
+    ):
+        over = [share for share in shares if share > limit]
+        if over:
+            flags.append(
+                f"{what} up to {max(over):.0%} of the processors' time, over {limit:.0%} in {len(over)} of"
+                f" {len(shares)} turns of probes: stop what else runs and calibrate again"
+            )
+    return flags
+
+
+def drift_flags(observations: Sequence[Observation]) -> list[str]:
+    """Flags a machine that was faster or slower in the last round than in the first."""
+    means: dict[object, dict[int, list[float]]] = {}
+    for one in observations:
+        if one.seconds > 0:
+            key = (one.probe, one.kind, tuple(sorted(one.parameters.items())))
+            means.setdefault(key, {}).setdefault(one.round, []).append(math.log(one.seconds))
+    rounds = sorted({one.round for one in observations})
+    if len(rounds) < 2:
+        return []
+    first, last = rounds[0], rounds[-1]
+    moved = [
+        statistics.median(found[last]) - statistics.median(found[first])
+        for found in means.values()
+        if first in found and last in found
+    ]
+    middle = statistics.median(moved) if moved else 0.0
+    if abs(middle) <= MOST_DRIFT:
+        return []
+    return [
+        f"the last round took {math.exp(middle):.2f} times as long as the first: let the machine warm up or cool down,"
+        " and calibrate again"
+    ]
+
+
+def numbers_of(profile: Profile) -> Iterator[tuple[str, Number]]:
+    """Every number of a profile, with its path ("handling.post")."""
+    for entry in fields(profile):
+        yield from _numbers(entry.name, getattr(profile, entry.name))
+
+
+def agreement(one: Profile, other: Profile) -> Agreement:
+    """Compare two profiles of one machine, as those of the odd and the even rounds of one calibration.
+
+    Two numbers agree if they differ by no more than both intervals together allow: by the root of the sum of the
+    squares of the half-widths that face each other. With 90 % intervals, one of ten is apart by chance.
+    """
+    others = dict(numbers_of(other))
+    pairs = [(name, number, others[name]) for name, number in numbers_of(one) if name in others]
+    apart = {}
+    for name, mine, yours in pairs:
+        lower, upper = sorted((mine, yours), key=lambda number: number.value)
+        if upper.value - lower.value > math.hypot(lower.high - lower.value, upper.value - upper.low):
+            apart[name] = (mine, yours)
+    return Agreement(len(pairs), apart)
+
+
+def _numbers(path: str, value: object) -> Iterator[tuple[str, Number]]:
+    if isinstance(value, Number):
+        yield path, value
+    elif isinstance(value, Measured):
+        yield from _numbers(path, value.seconds)
+    elif isinstance(value, Transport):
+        yield from _numbers(f"{path}.goodput", value.goodput)
+        yield from _numbers(f"{path}.bandwidth", value.bandwidth)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(f"{path}.{key}", inner)
+    elif isinstance(value, tuple):
+        for place, inner in enumerate(value):
+            yield from _numbers(f"{path}.{place}", inner)
