@@ -167,12 +167,14 @@ def _between(known: Mapping[int, Number], cores: int) -> Number:
     below, above = max(k for k in known if k < cores), min(k for k in known if k > cores)
     share = (cores - below) / (above - below)
     first, second = known[below], known[above]
-    ends = [a + share * (b - a) for a, b in zip(_ends(first), _ends(second), strict=True)]
-    return Number(*ends, min(first.count, second.count), first.unit)
 
+    def mixed(a: float, b: float) -> float:
+        return a + share * (b - a)
 
-def _ends(number: Number) -> tuple[float, float, float]:
-    return number.value, number.low, number.high
+    value, low, high = (
+        mixed(first.value, second.value), mixed(first.low, second.low), mixed(first.high, second.high)
+    )  # fmt: skip
+    return Number(value, low, high, min(first.count, second.count), first.unit)
 
 
 def fit_drift(observations: Sequence[Observation], seed: int = 0) -> Number:

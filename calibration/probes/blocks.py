@@ -212,8 +212,8 @@ def timed(
 ) -> Iterator[Observation]:
     """Run chains of a scenario's parts on so many ranks at once, each for so many seconds.
 
-    Of each kernel the median over the repetitions during which all ranks were at work (kind "block"), and up to
-    `SINGLES` single times (kind "block/single").
+    Of each kernel the mean over the repetitions during which all ranks were at work (kind "block": slow repetitions are
+    part of what a long run takes), and up to `SINGLES` single times (kind "block/single").
     """
     from calibration.executor.launch import run_cast
 
@@ -229,7 +229,7 @@ def timed(
             "signature": kernel.signature, "size": kernel.size, "flops": kernel.flops, "nbytes": kernel.nbytes,
             "cores": ranks, "device": "cpu",
         }  # fmt: skip
-        yield Observation(probe, "block", parameters, statistics.median(times), task.round, at)
+        yield Observation(probe, "block", parameters, statistics.fmean(times), task.round, at)
         for one in times[:SINGLES]:
             yield Observation(probe, "block/single", parameters, one, task.round, at)
 
