@@ -12,6 +12,7 @@ _LEAST = 12
 _LEAST_SHARE = 0.1
 _APART = 3.0
 _SURE = 10.0
+_VALLEY = 0.2
 _FINEST = 1e-3
 
 
@@ -35,8 +36,8 @@ def two_modes(logs: Sequence[float]) -> TwoModes | None:
     """Split logarithms of times where two normal laws explain them best; None unless two are clearly better than one.
 
     Two it is if the Bayesian information criterion is better by 10 or more ("very strong": Kass and Raftery 1995), the
-    smaller group has a tenth of the timings, and the middles are three deviations of the wider group apart. A long
-    tail is no mode.
+    smaller group has a tenth of the timings, the middles are three deviations of the wider group apart, and few timings
+    lie half-way. A long tail is no mode.
     """
     import numpy as np
 
@@ -58,6 +59,8 @@ def two_modes(logs: Sequence[float]) -> TwoModes | None:
     gain = 2.0 * (float(split[best]) - whole) - further_parameters * math.log(count)
     gap = float(high[best] - low[best])
     wider = max(float(deviation_low[best]), float(deviation_high[best]))
-    if gain < _SURE or gap < _APART * wider:
+    between = np.count_nonzero(np.abs(values - float(low[best] + high[best]) / 2.0) < gap / 6.0)
+    smaller = min(below[best], above[best])
+    if gain < _SURE or gap < _APART * wider or between > _VALLEY * smaller:
         return None
     return TwoModes(gap, float(above[best] / count))
