@@ -1,4 +1,4 @@
-"""Failures among processes that torchrun started: exit status 1, the right error, and nothing left behind."""
+"""Processes that torchrun started: failures end with status 1 and the right error; two machines have one clock."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from calibration import testbed as beds
+from parasim.trace.rows import Row
+from tests.test_testbed_plan import cluster
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent
@@ -70,3 +74,57 @@ def test_every_rank_of_a_deadlock_ends_by_itself_with_status_1(tmp_path: Path) -
     said = [process.communicate()[1] for process in ranks]
     assert [process.returncode for process in ranks] == [1, 1], said
     assert all("DeadlockError: deadlock at" in text and "terminate called" not in text for text in said)
+
+
+TWO_MACHINES = """
+import json
+from calibration.executor.launch import outcome_of
+from calibration.executor.torchrun import take_part_in_world
+flows = [[0, 2], [2, 0], [1, 3], [3, 1], [0, 1], [2, 3]]
+arguments = {"size": 4, "nbytes": 50_000, "flows": flows, "rounds": 20}
+answers = take_part_in_world("tests.testbed_programs:traffic", arguments, 4)
+if answers is not None:
+    outcome = outcome_of(answers)
+    print(json.dumps([list(outcome.trace), outcome.record.meta["clocks"]]))
+"""
+SHIFT = 5000
+
+
+@pytest.mark.skipif(bool(beds.missing()), reason=beds.missing() or "nothing is missing")
+def test_two_machines_whose_clocks_are_far_apart_write_one_consistent_trace(tmp_path: Path) -> None:
+    """Each machine is a network namespace; the second also has a time namespace, whose clock is ahead."""
+    script = tmp_path / "script.py"
+    script.write_text(TWO_MACHINES)
+    nodes: list[subprocess.Popen[str]] = []
+    with beds.Testbed(cluster("star", {"hosts": 2}), [0, 1]) as testbed:
+        for node in range(2):
+            apart = ["unshare", "--time", "--monotonic", str(SHIFT), "--fork", "--kill-child"] if node else []
+            words = (
+                f"--nnodes 2 --node-rank {node} --nproc-per-node 2 --master-addr {beds.address(0)} --master-port 29500"
+            )
+            run = [*apart, sys.executable, "-m", "torch.distributed.run", *words.split(), str(script)]
+
+            def start(run: list[str] = run, interface: str = beds.interface(node)) -> None:
+                place = environment(GLOO_SOCKET_IFNAME=interface)
+                nodes.append(subprocess.Popen(
+                    run, cwd=ROOT, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                ))  # fmt: skip
+
+            testbed.namespace(node).run(start)
+        said = [node.communicate() for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    values, clocks = json.loads(said[0][0].splitlines()[-1])
+    assert [clock["machine"] for clock in clocks] == [0, 0, 1, 1]
+    bound = clocks[2]["error"]
+    assert 0 < bound < 0.05
+    assert abs(clocks[2]["offset"] + SHIFT) <= bound
+    rows = [Row(*row) for row in values]
+    sent, received = ({row.message: row for row in rows if row.op == op} for op in ("send", "recv"))
+    assert sent.keys() == received.keys()
+    assert len(sent) == 2 * 20 * 6
+    for message, send in sent.items():
+        receive = received[message]
+        assert receive.t_end >= send.t_post - 2 * bound, "received before it was posted"
+        assert send.t_end >= receive.t_post - 2 * bound, "sent before the receive was posted: no rendezvous"
+        assert abs(receive.t_start - max(send.t_post, receive.t_post)) <= 2 * bound
+    assert processes_of(tmp_path) == []

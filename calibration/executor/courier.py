@@ -7,7 +7,9 @@ taken back; a tensor changed while it is sent changes what arrives.
 So a message is announced first: a packet of `PACKET_BYTES` on one tag, which one thread per rank always waits for. It
 names size, type and wire tag of the payload, whose receive is posted when the program's own receive has matched, never
 ahead: that keeps the rendezvous. A message without payload sends one byte there. Texts that don't fit go after the
-packet. Every rank's last packet to rank 0, and rank 0's to every rank, says so: then the thread ends.
+packet. A send of gloo's is over when the kernel has taken the bytes, which may be long before they arrive; so the
+receiver says with a byte when all has landed. Every rank's last packet to rank 0, and rank 0's to every rank, says so:
+then the thread ends.
 
 A pair of ranks has one connection in a group, and what is sent there waits for what was sent before, gloo's own notices
 of posted receives too: two ranks that send each other much at once would take turns, the notice of one behind the data
@@ -34,6 +36,7 @@ __all__ = ["LAST", "MESSAGE", "ORDER", "REPORT", "Courier", "LostPeer", "Parcel"
 PACKET_BYTES = 512
 _PACKET_TAG, _MORE_TAG, _FIRST_WIRE_TAG = 1, 2, 16
 _WIRE_TAGS = 1 << 24
+_LANDED_TAG = 1 << 25  # above all wire tags
 _LENGTH_BYTES = 4
 _MAX_LOOSE = 64
 
@@ -119,17 +122,24 @@ class Courier:
         tag = _FIRST_WIRE_TAG + next(self._wire) % _WIRE_TAGS
         packet = self._packet(peer, [*content, tag])
         if payload is None:
-            payload, way = torch.zeros(1, dtype=torch.uint8), self._group
-        else:
-            way = self._up if peer > self._group.index else self._down
+            nothing = torch.zeros(1, dtype=torch.uint8)
+            return Parcel((self._group.send(nothing, peer, tag), *packet.works), (nothing, *packet.tensors))
+        word = torch.empty(1, dtype=torch.uint8)
+        landed = self._group.receive(word, peer, _LANDED_TAG + tag)
+        way = self._up if peer > self._group.index else self._down
         work = way.send(payload, peer, tag)
-        return Parcel((work, *packet.works), (payload, *packet.tensors))
+        return Parcel((landed, work, *packet.works), (word, payload, *packet.tensors))
 
     # receiving -------------------------------------------------------------------------------------------------------
     def receive(self, peer: int, tag: int, payload: torch.Tensor) -> Parcel:
         """Start to receive a payload."""
         way = self._up if peer < self._group.index else self._down
         return Parcel((way.receive(payload, peer, tag),), (payload,))
+
+    def landed(self, peer: int, tag: int) -> None:
+        """Tell the sender that all of a payload is here; may be called by any thread."""
+        word = torch.zeros(1, dtype=torch.uint8)
+        self._keep(Parcel((self._group.send(word, peer, _LANDED_TAG + tag),), (word,)))
 
     def receive_nothing(self, peer: int, tag: int) -> Parcel:
         """Start to receive the byte of a message without payload."""

@@ -74,12 +74,16 @@ def run_cast(
 
 
 def outcome_of(answers: Sequence[Answer], meta: Mapping[str, Any] | None = None) -> Outcome:
-    """The answers of all ranks, put together."""
+    """The answers of all ranks, put together; where several machines took part, with what is known of their clocks."""
+    clocks = [answer.message["clock"] for answer in answers]
     rows = [[Row(*values) for values in json.loads(answer.blobs[0])] for answer in answers]
     return Outcome(
         merge(rows),
         tuple(decode(answer.message["returned"], answer.blobs) for answer in answers),
-        Record([json.loads(answer.blobs[1]) for answer in answers], dict(meta or {})),
+        Record(
+            [json.loads(answer.blobs[1]) for answer in answers],
+            {**(meta or {}), **({"clocks": clocks} if any(clocks) else {})},
+        ),
     )
 
 

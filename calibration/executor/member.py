@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calibration.executor.backend import Group, make_thread
+from calibration.executor.clocks import Clock
 from calibration.executor.device import choose_device
 from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
@@ -92,6 +91,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
 
     actors = setup.cast.actors
     role = actors[place.rank].role
+    clock = Clock(group)
     runtime = Runtime(
         group,
         up,
@@ -102,7 +102,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
         device,
         None if setup.pace is None else setup.pace(context),
         [_latency(setup, peer, place.rank) for peer in range(place.size)],
-        _epoch(group),
+        clock.zero,
     )
     for name, lane in setup.streams:
         members = setup.cast.groups[name]
@@ -115,17 +115,11 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     actor = Actor(context, runtime, sink, recorder=recorder)
     main = actor.post(role.program(context), "main", role.daemon)
     runtime.run(actor)
-    blobs = [json.dumps(sink.rows).encode(), json.dumps(recorder.entries).encode()]
-    return {"returned": encode(main.handle.result, blobs)}, blobs
+    clock.stop()
+    rows = [clock.corrected(row) for row in sink.rows]
+    blobs = [json.dumps(rows).encode(), json.dumps(recorder.entries).encode()]
+    return {"returned": encode(main.handle.result, blobs), "clock": clock.facts()}, blobs
 
 
 def _latency(setup: Setup, source: int, destination: int) -> float:
     return 0.0 if setup.latency is None or source == destination else setup.latency(source, destination)
-
-
-def _epoch(group: Group) -> float:
-    """Zero of the clock: the same moment for all ranks of one machine, about the same for others. Also a barrier."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    machine = float(zlib.crc32(boot.read_bytes())) if boot.exists() else 0.0
-    table = group.exchange([machine, time.monotonic()])
-    return next(moment for other, moment in table if other == machine)

@@ -145,10 +145,10 @@ class Runtime:
             nbytes = envelope.count * (getattr(torch, envelope.dtype).itemsize if envelope.dtype else 1)
             if nbytes:
                 wire = torch.empty(nbytes, dtype=torch.uint8)
-                parcel = self._courier.receive(envelope.source, envelope.wire, wire)
+                self._courier.receive(envelope.source, envelope.wire, wire).wait()
+                self._courier.landed(envelope.source, envelope.wire)
             else:
-                parcel = self._courier.receive_nothing(envelope.source, envelope.wire)
-            parcel.wait()
+                self._courier.receive_nothing(envelope.source, envelope.wire).wait()
 
     def _alone(self) -> bool:
         """Could nothing else go on?"""
@@ -316,7 +316,9 @@ class Runtime:
 
             def job() -> tuple[float]:
                 parcel.wait()
-                return (self.now(),)
+                end = self.now()
+                self._courier.landed(envelope.source, envelope.wire)
+                return (end,)
 
             if self._alone() and len(receipt.pending.receipts) == 1:
                 self._inbox.soon(landed, *job())

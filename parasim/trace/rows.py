@@ -42,7 +42,8 @@ class Row(NamedTuple):
     version_read, version_applied
         Of an "applied" event.
     outcome
-        "", "cancelled", "closed", "expanded", "coupled", "native", "torn" or "lost".
+        "", "cancelled", "closed", "expanded", "coupled", "native", "torn", "lost" or "injected": a message of a real
+        run whose data the executor held up by the latency of its route (`execute: {network: shaped}`).
     value
         Loss, reply of a decision.
     held_bytes
