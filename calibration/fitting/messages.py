@@ -29,7 +29,18 @@ from parasim.errors import CalibrationError
 if TYPE_CHECKING:
     from calibration.probes.record import Observation
 
-__all__ = ["MESSAGES", "NATIVE", "NEAR_BYTES", "Case", "Costs", "MessageFit", "fit_messages", "predict"]
+__all__ = [
+    "MESSAGES",
+    "NATIVE",
+    "NEAR_BYTES",
+    "Case",
+    "Costs",
+    "MessageFit",
+    "fit_messages",
+    "predict",
+    "simulated",
+    "spread_number",
+]
 
 NEAR_BYTES = float(1 << 20)
 """Of a message: so much is taken to stay in the caches of the cores."""
@@ -134,30 +145,31 @@ def case_of(observation: Observation) -> Case:
 
 def predict(cases: Sequence[Case], cores: int, *, handling: Handling, native: Handling | None = None) -> list[float]:
     """Simulated seconds of one repetition of each case, on a machine with so many cores."""
+    device = Device("none", flops=_WIDE, memory=_WIDE, memory_bandwidth=_WIDE)
+    host = Host("machine", cores, device, handling=handling, native=native or Handling())
+    cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
     seconds: dict[Case, float] = {}
     for ranks in dict.fromkeys(case.ranks for case in cases):
         own = [case for case in cases if case.ranks == ranks]
         script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
-        times = _simulated(script, ranks, cores, handling, native or Handling())
-        for case, repeated in zip(own, times, strict=True):
+        for case, repeated in zip(own, simulated(script, cluster, [0] * ranks), strict=True):
             parts = OPERATIONS if case.pattern == "operations" else 1
             seconds[case] = sum(repeated) / len(repeated) / parts
     return [seconds[case] for case in cases]
 
 
-def _simulated(
-    script: Sequence[Block], ranks: int, cores: int, handling: Handling, native: Handling
+def simulated(
+    script: Sequence[Block], cluster: Cluster, placement: Sequence[int], *, handling_cores: int | None = None
 ) -> list[list[float]]:
+    """Seconds of the repetitions of each block of a script, in the simulator; rank r is on host `placement[r]`."""
     from parasim.simulation.engine import Engine
     from parasim.trace.table import Trace
 
-    cast = cast_of(script, ranks)
+    cast = cast_of(script, len(placement))
     context = contexts_of(cast)
-    device = Device("none", flops=_WIDE, memory=_WIDE, memory_bandwidth=_WIDE)
-    host = Host("machine", cores, device, handling=handling, native=native)
-    cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
     trace = Trace()
-    Engine(cluster, [0] * ranks, cast, [context(rank) for rank in range(ranks)], trace).run()
+    contexts = [context(actor.rank) for actor in cast]
+    Engine(cluster, list(placement), cast, contexts, trace, handling_cores=handling_cores).run()
     return times_of(trace, script)
 
 
@@ -222,7 +234,7 @@ def fit_messages(
     }
     return MessageFit(
         numbers,
-        _drift(residuals, list(logs.values()), draws=_RESAMPLES, rng=np.random.default_rng(seed + 1)),
+        spread_number(residuals, list(logs.values()), seed),
         dict(zip(cases, map(float, residuals), strict=True)),
         tuple(
             f"{costs.name}: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
@@ -256,8 +268,16 @@ def _resampled(point: Any, jacobian: Any, residuals: Any, logs: Sequence[Any], r
     return points
 
 
-def _drift(residuals: Any, logs: Sequence[Any], draws: int, rng: Any) -> Number:
-    """Spread of one run around its prediction: of cases around the model, and of rounds around their median."""
+def spread_number(residuals: Any, logs: Sequence[Any], seed: int) -> Number:
+    """Spread of one run around its prediction: of cases around the model, and of rounds around their median.
+
+    Parameters
+    ----------
+    residuals
+        Of each case: logarithm of measured over predicted seconds.
+    logs
+        Of each case: logarithms of the seconds of its rounds.
+    """
     import numpy as np
 
     def spread(cases: Any) -> float:
@@ -265,8 +285,9 @@ def _drift(residuals: Any, logs: Sequence[Any], draws: int, rng: Any) -> Number:
         rounds = np.median(np.concatenate([np.abs(logs[case] - np.median(logs[case])) for case in cases])) * _MAD
         return float(math.hypot(model, rounds))
 
+    rng = np.random.default_rng([seed, len(residuals)])
     every = np.arange(len(residuals))
-    resampled = [spread(rng.choice(every, len(every))) for _ in range(draws)]
+    resampled = [spread(rng.choice(every, len(every))) for _ in range(_RESAMPLES)]
     value = spread(every)
     low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
     return Number(value, float(min(low, value)), float(max(high, value)), len(residuals), "")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
 from calibration.probes.programs import OPERATIONS, Block, cast_of, contexts_of, times_of
 from calibration.probes.record import Observation, Task
 
-__all__ = ["probe_collectives", "probe_links", "probe_operations", "probe_pairs", "setup"]
+if TYPE_CHECKING:
+    from calibration.executor.seats import Seat
+
+__all__ = ["observed", "probe_collectives", "probe_links", "probe_operations", "probe_pairs", "setup"]
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _MIB)
@@ -31,7 +34,7 @@ def probe_links(task: Task) -> Iterator[Observation]:
     for nbytes in _SIZES:
         repeats = _repeats(nbytes, 2, 40)
         blocks += [Block(pattern, nbytes, repeats) for pattern in ("ping_pong", "stream", "facing")]
-    yield from _observed("links", task, blocks, 2)
+    yield from observed("links", task, blocks, 2)
 
 
 def probe_pairs(task: Task) -> Iterator[Observation]:
@@ -43,7 +46,7 @@ def probe_pairs(task: Task) -> Iterator[Observation]:
             blocks += [Block("ring", nbytes, repeats), Block("fan_in", nbytes, repeats)]
             if size > 3:
                 blocks += [Block("ping_pong", nbytes, repeats), Block("facing", nbytes, repeats)]
-        yield from _observed("pairs", task, blocks, size)
+        yield from observed("pairs", task, blocks, size)
 
 
 def probe_collectives(task: Task) -> Iterator[Observation]:
@@ -55,32 +58,51 @@ def probe_collectives(task: Task) -> Iterator[Observation]:
             blocks.append(Block("native", nbytes, repeats))
             if size < 8 or nbytes == 4 * _MIB:
                 blocks.append(Block("all_reduce", nbytes, repeats))
-        yield from _observed("collectives", task, blocks, size)
+        yield from observed("collectives", task, blocks, size)
 
 
 def probe_operations(task: Task) -> Iterator[Observation]:
     """What an operation costs that does nothing: one rank, as many as cores, and more."""
     cores = len(os.sched_getaffinity(0))
     for size in sorted({1, cores, 4 * cores}):
-        yield from _observed("operations", task, [Block("operations", 0, 5)], size)
+        yield from observed("operations", task, [Block("operations", 0, 5)], size)
 
 
 def _repeats(nbytes: int, size: int, most: int) -> int:
     return max(3, min(most, int(_BYTES / (size * max(nbytes, 1)))))
 
 
-def _observed(probe: str, task: Task, blocks: Sequence[Block], size: int) -> Iterator[Observation]:
-    """Run a script; the mean of each block, and every repetition of the smallest messages, whose jitter is seen."""
+def observed(
+    probe: str,
+    task: Task,
+    blocks: Sequence[Block],
+    size: int,
+    *,
+    seats: Sequence[Seat] | None = None,
+    **parameters: float,
+) -> Iterator[Observation]:
+    """Run a script; the mean of each block, and every repetition of the smallest messages, whose jitter is seen.
+
+    Parameters
+    ----------
+    probe, task, parameters
+        For the observations.
+    blocks, size
+        The script, and the number of ranks.
+    seats
+        Where the ranks run, if not in the network of this process.
+    """
     from calibration.executor.launch import run_cast
 
     script = [block.as_list() for block in blocks]
-    trace = run_cast("calibration.probes.messages:setup", {"script": script, "size": size}, size).trace
+    arguments = {"script": script, "size": size}
+    trace = run_cast("calibration.probes.messages:setup", arguments, size, seats=seats).trace
     at = time.time()
     for block, seconds in zip(blocks, times_of(trace, blocks), strict=True):
-        parameters = {"nbytes": block.nbytes, "ranks": size, "repeats": block.repeats}
+        about = {"nbytes": block.nbytes, "ranks": size, "repeats": block.repeats, **parameters}
         parts = OPERATIONS if block.pattern == "operations" else 1
         mean = sum(seconds) / len(seconds) / parts
-        yield Observation(probe, block.pattern, parameters, mean, task.round, at)
+        yield Observation(probe, block.pattern, about, mean, task.round, at)
         if block.nbytes <= 8:
             for one in seconds:
-                yield Observation(probe, f"{block.pattern}/single", parameters, one / parts, task.round, at)
+                yield Observation(probe, f"{block.pattern}/single", about, one / parts, task.round, at)

@@ -112,12 +112,15 @@ class Transport:
         Payload over nominal bandwidth of a link: a scenario's links have their `bandwidth` times this.
     bandwidth
         Payload bytes/s of one actor's messages, in and out together; None: as the links say.
+    latency
+        Seconds of each message besides its links' and what it costs the cores; None: none.
     settings
         What was set: burst and limits of the shaper, congestion control, segment sizes.
     """
 
     goodput: Number
     bandwidth: Number | None = None
+    latency: Number | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -222,6 +225,7 @@ class Profile:
                     way,
                     goodput=drawn(way.goodput),
                     bandwidth=None if way.bandwidth is None else _slower(drawn(way.bandwidth), handling),
+                    latency=None if way.latency is None else drawn(way.latency),
                 )
                 for name, way in self.transports.items()
             },

@@ -171,9 +171,9 @@ def _named(source: str, invalid: ValidationError) -> ScenarioError:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and tuples as JSON has them; what is None is left out."""
+    """Mappings and tuples as JSON has them."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
+        return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     return value
@@ -186,8 +186,11 @@ def _profile(data: dict[str, Any]) -> Profile:
         return Measured(tuple(table["sizes"]), tuple(Number(**number) for number in table["seconds"]))
 
     def transport(way: Mapping[str, Any]) -> Transport:
-        bandwidth = way["bandwidth"]
-        return Transport(Number(**way["goodput"]), None if bandwidth is None else Number(**bandwidth), way["settings"])
+        goodput, bandwidth, latency = (
+            None if way[name] is None else Number(**way[name]) for name in ("goodput", "bandwidth", "latency")
+        )
+        assert goodput is not None
+        return Transport(goodput, bandwidth, latency, way["settings"])
 
     def parameter(value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -31,13 +31,16 @@ def device_of(profile: Profile) -> Device:
 def handling_of(profile: Profile, transport: str = LOOPBACK) -> Handling:
     """What handling costs a host of this machine whose messages take this transport.
 
-    A bandwidth of the transport stands in the place of that of `Profile.handling`; a machine without the transport has
-    what the latter says. A number drawn from its interval that is below the least of its field is that least.
+    A bandwidth of the transport stands in the place of that of `Profile.handling`, its latency comes on top; a machine
+    without the transport has what the latter says. A number drawn from its interval that is below the least of its
+    field is that least.
     """
     costs = {name: number.value for name, number in profile.handling.items()}
     way = profile.transports.get(transport)
     if way is not None and way.bandwidth is not None:
         costs["bandwidth"] = way.bandwidth.value
+    if way is not None and way.latency is not None:
+        costs["latency"] = costs.get("latency", 0.0) + way.latency.value
     return _handling(costs)
 
 

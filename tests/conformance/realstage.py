@@ -18,5 +18,5 @@ def setup(name: str) -> Setup:
         cast,
         lambda rank: context_of(case, cast, rank),
         lambda me: modelled(device(), NoNoise(), me.draws),
-        case.shared,
+        shared=case.shared,
     )

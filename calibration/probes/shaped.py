@@ -1,0 +1,52 @@
+"""Probes of the shaped testbed: what its links carry of their nominal bandwidth, and what a message takes besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from calibration.probes.messages import observed
+from calibration.probes.programs import Block
+from calibration.probes.record import Observation, Skipped, Task
+from calibration.testbed import missing, standing_testbed
+
+if TYPE_CHECKING:
+    from parasim.cluster.cluster import Cluster
+    from parasim.cluster.handling import Handling
+
+__all__ = ["BANDWIDTHS", "HOSTS", "SHAPED", "probe_shaped", "star_of"]
+
+HOSTS = 4
+BANDWIDTHS = (12.5e6, 62.5e6)
+"""Bytes/s: 100 and 500 Mbit/s."""
+SHAPED = "shaped"
+
+_PATTERNS = ("stream", "facing", "ring", "fan_in")
+_SECONDS = 0.02
+"""A block's messages take about as long on the wire, alone; and a quarter of it."""
+
+
+def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = None) -> Cluster:
+    """The cluster that is probed, without latencies; its hosts handle messages as given."""
+    from parasim.cluster.handling import Handling
+    from parasim.cluster.hosts import Device, Host
+    from parasim.cluster.links import Link
+    from parasim.cluster.star import Star
+    from parasim.cluster.topology import build
+
+    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0), handling=handling or Handling())
+    return build(Star(hosts), host, Link("link", bandwidth), Link("inside", 1e15))
+
+
+def probe_shaped(task: Task) -> Iterator[Observation]:
+    """Patterns between hosts of a star, of two sizes and at two bandwidths."""
+    if reason := missing():
+        raise Skipped(f"links of the testbed: {reason}")
+    for bandwidth in BANDWIDTHS:
+        seats = standing_testbed(star_of(bandwidth), range(HOSTS)).seats(range(HOSTS))
+        blocks = [
+            Block(pattern, round(bandwidth * _SECONDS * share), repeats)
+            for share, repeats in ((0.25, 6), (1.0, 3))
+            for pattern in _PATTERNS
+        ]
+        yield from observed(SHAPED, task, blocks, HOSTS, seats=seats, bandwidth=bandwidth)
