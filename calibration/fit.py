@@ -5,14 +5,17 @@ Each part of a profile comes from probes of its own; a part whose probes did not
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.fitting.bootstrap import LEAST_ROUNDS
-from calibration.fitting.checks import busy_flags, drift_flags
+from calibration.fitting.checks import busy_flags, drift_flags, wide_flags
 from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
+from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
 from calibration.fitting.messages import MESSAGES, NATIVE, fit_messages
+from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
 from parasim.cluster.handling import Handling
 from parasim.cluster.profile import LOOPBACK, Number, Profile, Transport
@@ -27,6 +30,9 @@ HALVES = ("odd", "even")
 """Of the rounds, counted from 1."""
 
 _ROUNDS_OF_DRIFT = 3
+_LIKE = 5
+"""Single times of one kind and round whose mean says something."""
+_MOST_FACTORS = 800
 _COMPUTES = ("layers", "verbs", "optimizers")
 _MESSAGES = ("links", "pairs", "collectives", "operations")
 
@@ -38,7 +44,6 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "links": _MOVING,
     "collectives": _MOVING,
     "overheads": _MOVING,
-    "jitter": (),
 }
 """Fields of a profile that a group of probes gives."""
 
@@ -50,6 +55,7 @@ class _Found:
     values: dict[str, Any] = field(default_factory=dict)
     validity: dict[str, tuple[float, float]] = field(default_factory=dict)
     drift: dict[str, Number] = field(default_factory=dict)
+    noise: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
 
 
@@ -87,12 +93,14 @@ def fit(about: Mapping[str, Any], turns: Sequence[Turn], name: str, half: str | 
     found = _Found(flags=[*busy_flags(turns), *drift_flags(observations_of(turns))])
     _computes(found, probes, seed)
     _messages(found, probes, int(machine["cores"]), seed)
+    _jitter(found, probes)
     skipped = {turn.probe: turn.skipped for turn in turns if turn.skipped}
-    return Profile(
+    profile = Profile(
         name=name,
         cores=machine["cores"],
         memory=machine["memory"],
         drift=found.drift,
+        noise=found.noise,
         validity=found.validity,
         provenance={
             **about,
@@ -102,10 +110,11 @@ def fit(about: Mapping[str, Any], turns: Sequence[Turn], name: str, half: str | 
             "stolen": _most([turn.stolen for turn in turns]),
             "load": _most([turn.load for turn in turns]),
             "skipped": skipped,
-            "warnings": found.flags,
         },
         **found.values,
     )
+    warnings = [*found.flags, *wide_flags(profile)]
+    return replace(profile, provenance={**profile.provenance, "warnings": warnings})
 
 
 def merged(old: Profile, new: Profile, groups: Sequence[str]) -> Profile:
@@ -166,6 +175,49 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     ranks = [float(one.parameters["ranks"]) for one in observations]
     found.validity |= {"message_bytes": (min(sizes), max(sizes)), "ranks": (1.0, max(ranks))}
     found.values["transports"] = {LOOPBACK: Transport(Number(1.0, 1.0, 1.0, len(observations)))}
+
+
+def _jitter(found: _Found, probes: Mapping[str, Sequence[Observation]]) -> None:
+    """Laws of single times over the mean of their like in the same round, so that drift is not in them."""
+    blocks = [one for name in ("blocks", "contention") for one in probes.get(name, ()) if one.parameters["cores"] == 1]
+    messages = [one for name in ("links", "pairs") for one in probes.get(name, ()) if one.parameters["ranks"] == 2]
+    for what, observations in (("compute", blocks), ("handling", messages)):
+        rounds = _factors([one for one in observations if one.kind.endswith("/single")])
+        count = sum(map(len, rounds))
+        if len(rounds) >= LEAST_ROUNDS and count >= len(rounds) * LEAST:
+            found.noise[what] = law = _law(rounds)
+            if any(isinstance(value, float) for value in law.values()):
+                found.flags.append(f"the law of noise of {what} differs from round to round: calibrate in more rounds")
+        elif observations:
+            found.flags.append(f"{count} single times tell no law of noise of {what}: give more --budget")
+
+
+def _law(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The law of all factors; its parameters with intervals."""
+    whole = choose_law([factor for factors in rounds for factor in factors])
+    if not all(isinstance(value, float) for value in whole.parameters.values()):
+        return {"kind": whole.kind, **whole.parameters}
+
+    def estimate(some: Sequence[Sequence[float]]) -> Mapping[str, float]:
+        law = whole if len(some) == len(rounds) else choose_law([factor for factors in some for factor in factors])
+        return law.parameters if law.kind == whole.kind else {}
+
+    return {"kind": whole.kind, **whole.parameters, **jackknife(rounds, estimate, whole.count)}
+
+
+def _factors(observations: Sequence[Observation]) -> list[list[float]]:
+    """By round."""
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for one in observations:
+        key = (one.round, one.probe, one.kind, tuple(sorted(one.parameters.items())))
+        groups.setdefault(key, []).append(one.seconds)
+    rounds: dict[int, list[float]] = {}
+    for (number, *_), times in groups.items():
+        if len(times) >= _LIKE and min(times) > 0:
+            mean = statistics.fmean(times)
+            rounds.setdefault(number, []).extend(seconds / mean for seconds in times)
+    most = max(LEAST, _MOST_FACTORS // max(1, len(rounds)))
+    return [factors[:: max(1, math.ceil(len(factors) / most))] for _, factors in sorted(rounds.items())]
 
 
 def _most(shares: Sequence[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from calibration.fitting.session import Turn
 from calibration.probes.record import Observation
 from parasim.cluster.profile import Measured, Number, Profile, Transport
 
-__all__ = ["Agreement", "agreement", "busy_flags", "drift_flags", "numbers_of"]
+__all__ = ["Agreement", "agreement", "busy_flags", "drift_flags", "numbers_of", "wide_flags"]
 
 MOST_BUSY = 0.05
 """Of the processors' time, by others, before a probe."""
@@ -19,8 +19,13 @@ MOST_BUSY = 0.05
 MOST_STOLEN = 0.01
 """Of the processors' time, by the hypervisor, during a probe."""
 
+MOST_WIDE = 10.0
+"""Upper over lower end of an interval."""
+
 MOST_DRIFT = 0.05
 """Between the first and the last round, of the middle of all times."""
+
+_LEAST = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,15 @@ def drift_flags(observations: Sequence[Observation]) -> list[str]:
         f"the last round took {math.exp(middle):.2f} times as long as the first: let the machine warm up or cool down,"
         " and calibrate again"
     ]
+
+
+def wide_flags(profile: Profile) -> list[str]:
+    """Flags numbers that the data do not determine."""
+    wide = [name for name, number in numbers_of(profile) if number.high > MOST_WIDE * max(number.low, _LEAST)]
+    if not wide:
+        return []
+    shown = ", ".join(wide[:4]) + (f" and {len(wide) - 4} more" if wide[4:] else "")
+    return [f"{shown}: not known to within a factor of {MOST_WIDE:g}: calibrate in more rounds, or with all probes"]
 
 
 def numbers_of(profile: Profile) -> Iterator[tuple[str, Number]]:
