@@ -17,6 +17,8 @@ from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
 from calibration.fitting.messages import MESSAGES, NATIVE, fit_messages
 from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
+from calibration.fitting.shaped import fit_shaped
+from calibration.probes.shaped import SHAPED, testbed_settings
 from parasim.cluster.handling import Handling
 from parasim.cluster.profile import LOOPBACK, Number, Profile, Transport
 from parasim.errors import CalibrationError
@@ -175,6 +177,11 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     ranks = [float(one.parameters["ranks"]) for one in observations]
     found.validity |= {"message_bytes": (min(sizes), max(sizes)), "ranks": (1.0, max(ranks))}
     found.values["transports"] = {LOOPBACK: Transport(Number(1.0, 1.0, 1.0, len(observations)))}
+    if probes.get(SHAPED):
+        shaped = fit_shaped(probes[SHAPED], handling, cores, seed, testbed_settings())
+        found.values["transports"] |= {SHAPED: shaped.transport}
+        found.drift[SHAPED] = shaped.drift
+        found.flags += shaped.warnings
 
 
 def _jitter(found: _Found, probes: Mapping[str, Sequence[Observation]]) -> None:

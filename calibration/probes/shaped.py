@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibration.probes.messages import observed
 from calibration.probes.programs import Block
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from parasim.cluster.cluster import Cluster
     from parasim.cluster.handling import Handling
 
-__all__ = ["BANDWIDTHS", "HOSTS", "SHAPED", "probe_shaped", "star_of"]
+__all__ = ["BANDWIDTHS", "HOSTS", "SHAPED", "probe_shaped", "star_of", "testbed_settings"]
 
 HOSTS = 4
 BANDWIDTHS = (12.5e6, 62.5e6)
@@ -36,6 +36,16 @@ def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = No
 
     host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0), handling=handling or Handling())
     return build(Star(hosts), host, Link("link", bandwidth), Link("inside", 1e15))
+
+
+def testbed_settings() -> dict[str, Any]:
+    """How the links that are probed are shaped: for the record of a profile."""
+    from calibration.testbed.shaping import GOODPUT, MTU, Shape
+
+    shapes = {f"{bandwidth * 8e-6:g} Mbit/s": Shape.of(bandwidth) for bandwidth in BANDWIDTHS}
+    burst = {name: shape.burst for name, shape in shapes.items()}
+    segment = {name: shape.segment for name, shape in shapes.items()}
+    return {"mtu": MTU, "payload_of_frame": GOODPUT, "burst_bytes": burst, "segment_bytes": segment}
 
 
 def probe_shaped(task: Task) -> Iterator[Observation]:
