@@ -123,6 +123,14 @@ def test_wider_kinds_take_all_of_their_direction_together() -> None:
         assert one.value < fitted.tables["conv/forward"].seconds[k].value
 
 
+def test_exact_blocks_and_peaks_are_no_curves() -> None:
+    plain = timings("add_", launch_and_rate, WORK)
+    exact = [seen("block", 1.0, n, signature="add_/update", size=8.0, cores=1.0) for n in range(3)]
+    assert fit_kernels([*plain, *exact, seen("flops", 1.0, 0, flops=1e9)], FLOPS, BANDWIDTH) == fit_kernels(
+        plain, FLOPS, BANDWIDTH
+    )
+
+
 def test_the_same_timings_give_the_same_fit() -> None:
     observations = timings("add_", launch_and_rate, WORK)
     assert fit_kernels(observations, FLOPS, BANDWIDTH) == fit_kernels(observations, FLOPS, BANDWIDTH)

@@ -75,7 +75,8 @@ def fit_peaks(observations: Sequence[Observation], seed: int = 0) -> tuple[Numbe
 def fit_kernels(observations: Sequence[Observation], flops: float, bandwidth: float, seed: int = 0) -> Fitted:
     """Curves of every kind over the seconds of the roofline at these peaks (FLOP/s, bytes/s), and wider ones.
 
-    "forward" and "backward" take all layers together, "kernel" all that is neither: verbs, samples, losses.
+    "forward" and "backward" take all layers together, "kernel" all that is neither: verbs, samples, losses. Peaks and
+    exact blocks among the observations are left to their own fits.
 
     Raises
     ------
@@ -84,7 +85,8 @@ def fit_kernels(observations: Sequence[Observation], flops: float, bandwidth: fl
     """
     by_kind: dict[str, list[Observation]] = {}
     for entry in observations:
-        by_kind.setdefault(entry.kind, []).append(entry)
+        if entry.kind not in _NO_CURVES:
+            by_kind.setdefault(entry.kind, []).append(entry)
     for kind, entries in list(by_kind.items()):
         _, slash, direction = kind.partition("/")
         by_kind.setdefault(direction if slash and kind not in _ENDS else "kernel", []).extend(entries)
@@ -96,10 +98,11 @@ def fit_kernels(observations: Sequence[Observation], flops: float, bandwidth: fl
             raise CalibrationError(f"{kind} was measured at one size only: run its probe over two sizes or more")
         tables[kind] = _curve(points, sizes, seed)
         flags += _falls(kind, tables[kind])
-    flags += _modes(observations)
+    flags += _modes([entry for entry in observations if entry.kind not in _NO_CURVES])
     return Fitted(tables, tuple(flags))
 
 
+_NO_CURVES = ("flops", "stream", "block", "block/single")
 _ENDS = ("inputs/forward", "loss/forward", "gather/backward")
 
 

@@ -207,7 +207,7 @@ def _pareto(values: Any, logs: Any) -> _Candidate:
     scatter = max(float(np.quantile(np.abs(logs[logs <= middle] - middle), 0.683)), CLOCK)
     bounds = [(-12.0, 6.0), (-6.0, 5.0), (middle - 1.0, middle + 1.0), (math.log(CLOCK), 2.0)]
     starts = [(share, exponent, middle, math.log(scatter)) for share in (-2.0, 0.0) for exponent in (0.0, 1.5)]
-    results = [minimize(cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    results = [minimize(cost, start, method="Nelder-Mead", bounds=bounds) for start in starts]
     found = min(results, key=lambda result: float(result.fun))
     share, exponent, base, scatter = named(found.x)
     tail = exponnorm(1.0 / (exponent * scatter), loc=base, scale=scatter)
