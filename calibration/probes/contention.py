@@ -27,14 +27,35 @@ REFERENCES = {
 
 def probe_contention(task: Task) -> Iterator[Observation]:
     """Chains of the scenarios that have data (of the references without any) on 1, 2, 4 ... all cores at once."""
-    own = [scenario for scenario in task.scenarios if scenario.workload.data is not None]
-    scenarios = own or [reference(name) for name in REFERENCES]
+    scenarios = _in_turn(list(_networks(task)), task.round)
     numbers = numbers_of_cores(len(os.sched_getaffinity(0)))
     for scenario in scenarios:
         found = chains(scenario)
         for ranks in numbers:
             seconds = task.budget / (len(scenarios) * len(numbers) * len(found))
             yield from timed("contention", task, scenario, found, ranks, seconds)
+
+
+def _networks(task: Task) -> Iterator[Scenario]:
+    """A scenario for each network and batch size; the references if none is given."""
+    known = set()
+    for scenario in task.scenarios:
+        workload = scenario.workload
+        key = (workload.model_kind, repr(workload.model_options), workload.batch_size)
+        if workload.data is not None and key not in known:
+            known.add(key)
+            yield scenario
+    if not known:
+        yield from map(reference, REFERENCES)
+
+
+def _in_turn(scenarios: list[Scenario], number: int) -> list[Scenario]:
+    """Two of them in each round, as starting ranks takes longer than computing; all in odd rounds, and in even ones."""
+    first = number // 2 * _A_ROUND
+    return [scenarios[(first + k) % len(scenarios)] for k in range(min(_A_ROUND, len(scenarios)))]
+
+
+_A_ROUND = 2
 
 
 def numbers_of_cores(cores: int) -> list[int]:
