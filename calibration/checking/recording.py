@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,8 @@ def read_measurements(path: str | Path) -> Measurements:
 
 def trace_path(folder: str | Path, case: str, clock: str) -> Path:
     """The trace of a case, "real" or "simulated"."""
-    return Path(folder, _TRACES, f"{re.sub(r'[^A-Za-z0-9_.=-]+', '_', case)}-{clock}.parquet")
+    stem = re.sub(r"[^A-Za-z0-9_.=-]+", "_", case)[:80]
+    return Path(folder, _TRACES, f"{stem}-{zlib.crc32(case.encode()):08x}-{clock}.parquet")
 
 
 class Recording:

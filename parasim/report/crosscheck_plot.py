@@ -82,6 +82,7 @@ def _scatter(axes: Any, cases: Sequence[Case], looks: Mapping[str, Any]) -> None
         _seconds_ticks(axes)
     axes.set_xlabel("measured time per step (s)")
     axes.set_ylabel("predicted time per step (s)")
+    axes.set_anchor("N")
     axes.set_title("predicted over measured; the band is 10 % wide to either side", loc="left")
     axes.grid(visible=True)
 

@@ -16,7 +16,8 @@ Score = Mapping[str, Any]
 
 def crosscheck_table(score: Score) -> str:
     """Write the tables of a score (`calibration.crosscheck`), at most 120 columns wide."""
-    lines = [_title(score), "", *_cases(score["cases"]), "", *_explained(score), "", *_groups(score), ""]
+    lines = [_title(score), "", *_cases(score["cases"]), "", *_explained(score), ""]
+    lines += [*_shares(score["cases"]), "", *_groups(score), ""]
     lines += _reasons(score)
     lines.append("ACCEPTED" if score["accepted"] else "REJECTED")
     return "\n".join(lines)
@@ -43,8 +44,7 @@ def _cases(cases: Sequence[Score]) -> list[str]:
 
     return table(
         [
-            Column("case", [case["case"] for case in cases], least=12),
-            Column("scheme", [case["scheme"] for case in cases], least=9),
+            Column("case", _names(cases), least=12),
             Column("ranks", [str(case["ranks"]) for case in cases]),
             Column("measured", cells(lambda case: _seconds(case["seconds_per_step"]["measured"]["median"]))),
             Column("median's\ninterval", cells(lambda case: f"+-{percent(case['half_width'])}")),
@@ -59,6 +59,54 @@ def _cases(cases: Sequence[Score]) -> list[str]:
         ],
         WIDTH,
     )
+
+
+def _names(cases: Sequence[Score]) -> list[str]:
+    """Names of cases; of one file without the file's."""
+    names = [str(case["case"]) for case in cases]
+    files = {name.partition("/")[0] for name in names}
+    return [name.partition("/")[2] or name for name in names] if len(files) == 1 else names
+
+
+def _shares(cases: Sequence[Score]) -> list[str]:
+    """Where the time goes and how stale gradients are, measured and predicted side by side."""
+    ran = [case for case in cases if case["failure"] is None]
+    if not ran:
+        return []
+
+    def share(name: str) -> list[str]:
+        sides = [[case["shares"][side][name] for side in ("measured", "predicted")] for case in ran]
+        return [" | ".join(percent(value) for value in both) for both in sides]
+
+    def staleness(name: str) -> list[str]:
+        found = [case["staleness"] for case in ran]
+        return [
+            NONE if s is None else f"{_number(s['measured'][name])} | {_number(s['predicted'][name])}" for s in found
+        ]
+
+    def errors(name: str) -> list[str]:
+        found = [case["staleness"] for case in ran]
+        return [NONE if s is None else percent(s[name], signed=name != "worst_mean_error") for s in found]
+
+    return table(
+        [
+            Column("measured | predicted", _names(ran), least=12),
+            Column("compute", share("compute")),
+            Column("transfer", share("transfer")),
+            Column("wait", share("wait")),
+            Column("staleness\nmean", staleness("mean")),
+            Column("a worker's\nmean, worst", errors("worst_mean_error")),
+            Column("variance", staleness("variance")),
+            Column("error of\nvariance", errors("variance_error")),
+        ],
+        WIDTH,
+    )
+
+
+def _verdict(checks: Sequence[Score]) -> str:
+    if not checks:
+        return "not judged"
+    return "ok" if all(check["passed"] for check in checks) else "MISSES"
 
 
 def _explained(score: Score) -> list[str]:
@@ -94,7 +142,7 @@ def _groups(score: Score) -> list[str]:
             Column("runs in\nintervals", [f"{percent(row['coverage'])} of {row['runs']}" for row in rows]),
             Column("ranking\ntau (pairs)", [_tau(row) for row in rows]),
             Column("(floor)", [_number((row["floor"] or {}).get("tau")) for row in rows]),
-            Column("verdict", ["ok" if all(c["passed"] for c in row["checks"]) else "MISSES" for row in rows]),
+            Column("verdict", [_verdict(row["checks"]) for row in rows]),
         ],
         WIDTH,
     )
