@@ -57,6 +57,8 @@ class Options:
         How often the plan is run.
     half
         "odd" or "even": fit these rounds only.
+    device
+        What the profile is to describe: "cpu", a core of this machine; or "cuda", its first GPU.
     seed
         Of what the probes draw, and of the resampling.
     name
@@ -69,6 +71,7 @@ class Options:
     budget: float = BUDGET
     rounds: int = ROUNDS
     half: str | None = None
+    device: str = "cpu"
     seed: int = 0
     name: str | None = None
     keep_journal: bool = False
@@ -190,7 +193,7 @@ def _turn(probe: Probe, task: Task, busy: float | None) -> Turn:
 
 def _checked(out: Path, options: Options, plan: tuple[Probe, ...]) -> tuple[Probe, ...]:
     """The probes to run; whatever is wrong is said before anything runs."""
-    probes = chosen(options.only, plan)
+    probes = chosen(options.only, plan, options.device)
     _check_half(options)
     if not 2 <= options.rounds <= _MAX_ROUNDS:
         raise ScenarioError(f"--rounds: {options.rounds} must be from 2 to {_MAX_ROUNDS}: intervals come from rounds")
@@ -198,6 +201,8 @@ def _checked(out: Path, options: Options, plan: tuple[Probe, ...]) -> tuple[Prob
         raise ScenarioError(f"--half: half of {options.rounds} rounds gives no intervals: write --rounds 4 or more")
     if not 0 < options.budget < float("inf"):
         raise ScenarioError(f"--budget: {options.budget} must be above 0 s")
+    if options.device not in ("cpu", "cuda"):
+        raise ScenarioError(f"--device: {options.device!r} is neither cpu nor cuda")
     if out.suffix != ".json":
         raise ScenarioError(f"--out: {out}: the file of a profile ends in .json, as scenarios name it")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
@@ -216,7 +221,8 @@ def _about(scenarios: Sequence[Scenario], options: Options, probes: Sequence[Pro
     """What is measured, on which machine: all that a profile's provenance says, but for when."""
     networks = [json.dumps(scenario.document["workload"], sort_keys=True, default=str) for scenario in scenarios]
     return {
-        "machine": {**this_machine(), "memory": _memory(), "system": _system()},
+        "machine": {**this_machine(), "memory": _memory(), "system": _system(), **_gpu(options.device)},
+        "device": options.device,
         "versions": {
             "python": platform.python_version(),
             "torch": version("torch"),
@@ -248,6 +254,18 @@ def _fitted(
         profile = merged(old, profile, options.only)
     save_profile(profile, out)
     return profile
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    """What kind of GPU the machine has, how many, and bytes of memory of one; nothing if it is not of interest."""
+    if device != "cuda":
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ScenarioError("--device cuda: torch finds no GPU: leave it out, or install torch for CUDA")
+    facts = torch.cuda.get_device_properties(0)
+    return {"gpu": facts.name, "gpus": torch.cuda.device_count(), "gpu_memory": float(facts.total_memory)}
 
 
 def _memory() -> float:

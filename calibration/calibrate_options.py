@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["options_of", "scenarios_of"]
 
-_OF_MEASURING = ("only", "budget", "rounds", "keep_journal", "words")
+_OF_MEASURING = ("only", "budget", "rounds", "device", "keep_journal", "words")
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
@@ -43,6 +43,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         budget=budget,
         rounds=ROUNDS if arguments.rounds is None else arguments.rounds,
         half=arguments.half,
+        device=arguments.device or "cpu",
         seed=arguments.seed,
         name=arguments.name,
         keep_journal=arguments.keep_journal,

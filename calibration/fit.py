@@ -18,6 +18,7 @@ from calibration.fitting.messages import MESSAGES, NATIVE, fit_messages
 from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
 from calibration.fitting.shaped import fit_shaped
+from calibration.probes.record import of_kind
 from calibration.probes.shaped import SHAPED, testbed_settings
 from parasim.cluster.handling import Handling
 from parasim.cluster.profile import LOOPBACK, Number, Profile, Transport
@@ -36,6 +37,7 @@ _LIKE = 5
 """Single times of one kind and round whose mean says something."""
 _MOST_FACTORS = 800
 _COMPUTES = ("layers", "verbs", "optimizers")
+_PEAKS = ("flops", "stream")
 _MESSAGES = ("links", "pairs", "collectives", "operations")
 
 _COMPUTING = ("flops", "memory_bandwidth", "dtype", "kernels", "blocks")
@@ -99,8 +101,8 @@ def fit(about: Mapping[str, Any], turns: Sequence[Turn], name: str, half: str | 
     skipped = {turn.probe: turn.skipped for turn in turns if turn.skipped}
     profile = Profile(
         name=name,
-        cores=machine["cores"],
-        memory=machine["memory"],
+        cores=machine.get("gpus", machine["cores"]),
+        memory=machine.get("gpu_memory", machine["memory"]),
         drift=found.drift,
         noise=found.noise,
         validity=found.validity,
@@ -140,10 +142,12 @@ def merged(old: Profile, new: Profile, groups: Sequence[str]) -> Profile:
 
 
 def _computes(found: _Found, probes: Mapping[str, Sequence[Observation]], seed: int) -> None:
-    flops, bandwidth = fit_peaks(probes.get("peaks", ()), seed)
+    gpu = probes.get("cuda", ())
+    flops, bandwidth = fit_peaks([*probes.get("peaks", ()), *of_kind(gpu, *_PEAKS)], seed)
     found.values |= {"flops": flops, "memory_bandwidth": bandwidth}
     found.validity["threads"] = (1.0, 1.0)
     computes = [observation for name in _COMPUTES for observation in probes.get(name, ())]
+    computes += [observation for observation in gpu if observation.kind not in _PEAKS]
     if computes:
         kernels = fit_kernels(computes, flops.value, bandwidth.value, seed)
         found.values["kernels"] = kernels.tables

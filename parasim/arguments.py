@@ -120,6 +120,7 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="A,B", help="groups of probes; a profile that is there keeps its other parts")
     parser.add_argument("--budget", metavar="TIME", help="time for all probes, as in '5 min' (default: 150 s)")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often the plan is run (default: 6)")
+    parser.add_argument("--device", metavar="D", help="what is described: cpu (default), or cuda: the first GPU")
     parser.add_argument("--half", choices=("odd", "even"), help="fit these rounds only, counted from 1")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: 0)")
     parser.add_argument("--name", metavar="NAME", help="of the machine (default: the name of the file)")

@@ -19,7 +19,7 @@ from calibration.probes.state import Ticks, read_ticks, stolen_share
 from parasim.cli import main
 from parasim.cluster.profile_file import load_profile
 from parasim.errors import CalibrationError, ScenarioError
-from tests.calibrations import QUICK
+from tests.calibrations import FLOPS, QUICK, layers, peaks
 
 ROOT = Path(__file__).parents[1]
 SEEN = Observation("links", "ping_pong", {"nbytes": 8, "way": "both"}, 1e-4, 2, 1e9)
@@ -164,6 +164,7 @@ def test_halves_are_fitted_from_one_journal(tmp_path):
         ("m.json", {"rounds": 1}, "--rounds: 1 must be from 2"),
         ("m.json", {"rounds": 3, "half": "odd"}, "half of 3 rounds"),
         ("m.json", {"half": "upper"}, "neither odd nor even"),
+        ("m.json", {"device": "tpu"}, "neither cpu nor cuda"),
         ("m.json", {"budget": 0.0}, "--budget"),
         ("m.json", {"only": ("wires",)}, "no group of probes"),
     ],
@@ -351,3 +352,27 @@ def test_kills_at_random_moments_leave_neither_half_a_profile_nor_a_process(tmp_
 def test_skips_are_no_errors():
     with pytest.raises(Skipped):
         next(iter(QUICK[2].function(Task(0, 1.0))))
+
+
+def test_a_profile_is_of_the_cores_or_of_the_gpu():
+    on_cpu, on_gpu = ({probe.name for probe in chosen((), PLAN, device)} for device in ("cpu", "cuda"))
+    assert on_cpu & on_gpu == {"links", "pairs", "shaped", "collectives", "operations"}
+    assert {"peaks", "layers", "contention"} <= on_cpu
+    assert "cuda" in on_gpu - on_cpu
+
+
+def test_a_gpu_is_described_by_its_own_probe(tmp_path):
+    def cuda(task):
+        for probe in (peaks, layers):
+            for one in probe(task):
+                yield Observation("cuda", one.kind, one.parameters, one.seconds / 10, one.round, one.at)
+
+    journal = tmp_path / "g.json.part"
+    about = {"machine": {"cores": 16, "memory": 1e11, "gpu": "one", "gpus": 2, "gpu_memory": 8e10}, "seed": 0}
+    with Journal(journal, about) as writing:
+        for number in range(4):
+            writing.add(Turn("cuda", number, tuple(cuda(Task(number, 1.0, seed=number)))))
+    found = refit(journal, tmp_path / "g.json")
+    assert (found.cores, found.memory) == (2, 8e10)
+    assert found.flops.low < 10 * FLOPS < found.flops.high
+    assert "linear/forward" in found.kernels

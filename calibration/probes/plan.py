@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from calibration.probes.blocks import probe_blocks
 from calibration.probes.compute import probe_layers, probe_peaks
 from calibration.probes.contention import probe_contention
+from calibration.probes.cuda import probe_cuda
 from calibration.probes.messages import probe_collectives, probe_links, probe_operations, probe_pairs
 from calibration.probes.optimizers import probe_optimizers
 from calibration.probes.record import Observation, Task
@@ -47,6 +48,8 @@ class Probe:
         Of the time of a round, relative to the others'.
     always
         It runs with any group: no profile is without what it measures.
+    device
+        Where it computes, if it concerns devices: the profile is of "cpu" or of "cuda".
     """
 
     name: str
@@ -54,31 +57,34 @@ class Probe:
     function: Callable[[Task], Iterable[Observation]]
     share: float = 1.0
     always: bool = False
+    device: str = ""
 
 
 PLAN: tuple[Probe, ...] = (
-    Probe("peaks", "compute", probe_peaks, 0.5, always=True),
-    Probe("layers", "compute", probe_layers, 5.0),
-    Probe("verbs", "compute", probe_verbs, 3.0),
-    Probe("optimizers", "compute", probe_optimizers, 1.5),
-    Probe("blocks", "compute", probe_blocks, 3.0),
-    Probe("contention", "contention", probe_contention, 3.0),
+    Probe("peaks", "compute", probe_peaks, 0.5, always=True, device="cpu"),
+    Probe("layers", "compute", probe_layers, 5.0, device="cpu"),
+    Probe("verbs", "compute", probe_verbs, 3.0, device="cpu"),
+    Probe("optimizers", "compute", probe_optimizers, 1.5, device="cpu"),
+    Probe("blocks", "compute", probe_blocks, 3.0, device="cpu"),
+    Probe("contention", "contention", probe_contention, 3.0, device="cpu"),
+    Probe("cuda", "compute", probe_cuda, 16.0, always=True, device="cuda"),
     Probe("links", "links", probe_links, 2.0),
     Probe("pairs", "links", probe_pairs, 3.0),
+    Probe("shaped", "links", probe_shaped, 2.0),
     Probe("collectives", "collectives", probe_collectives, 2.0),
     Probe("operations", "overheads", probe_operations, 1.0),
-    Probe("shaped", "links", probe_shaped, 2.0),
 )
 
 
-def chosen(groups: Collection[str] = (), plan: tuple[Probe, ...] = PLAN) -> tuple[Probe, ...]:
-    """The probes of some groups; of all without groups.
+def chosen(groups: Collection[str] = (), plan: tuple[Probe, ...] = PLAN, device: str = "cpu") -> tuple[Probe, ...]:
+    """The probes of some groups (of all without groups) for a profile of this device.
 
     Raises
     ------
     ScenarioError
         If there is no such group, or it has no probe.
     """
+    plan = tuple(probe for probe in plan if probe.device in ("", device))
     for group in groups:
         if group not in GROUPS:
             raise ScenarioError(f"--only: no group of probes is called {group!r} (there are: {', '.join(GROUPS)})")
