@@ -47,7 +47,7 @@ def profile(*, doubt=0.01, drift=0.01, jitter=0.05, post=60e-6, byte=4e-10, cont
     return replace(whole, **changes)
 
 
-def scenario(scheme, *, compute="paced", network="loopback", hosts=4, steps=30, width=64, **cluster):
+def scenario(scheme, *, compute="paced", network="loopback", size=4, steps=30, width=64, **cluster):
     return from_document(
         {
             "name": f"{scheme['kind']} {network} {compute}",
@@ -57,7 +57,7 @@ def scenario(scheme, *, compute="paced", network="loopback", hosts=4, steps=30, 
                 "data": {"kind": "digits"},
             },
             "cluster": {
-                "topology": {"kind": "star", "hosts": hosts},
+                "topology": {"kind": "star", "hosts": size},
                 "device": {"flops": "2 GFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"},
                 "link": {"bandwidth": "100 Mbit/s", "latency": "50 us"},
                 **cluster,

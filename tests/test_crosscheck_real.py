@@ -33,7 +33,7 @@ LEAST = 0.1
 
 
 def paced(kind, **more):
-    return scenario({"kind": kind, "workers": 2, **more}, hosts=3, steps=10, width=32, device=SLOW)
+    return scenario({"kind": kind, "workers": 2, **more}, size=3, steps=10, width=32, device=SLOW)
 
 
 def test_small_crosscheck(pool, tmp_path):

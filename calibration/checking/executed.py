@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from parasim.cluster.changes import Changes
 from parasim.cluster.links import Link
 from parasim.cluster.profile import LOOPBACK
-from parasim.cluster.profiled import handling_of, host_of
+from parasim.cluster.profiled import host_of
 from parasim.cluster.star import Star
 from parasim.errors import CalibrationError
 from parasim.scenario.model import ClusterSpec, Overhead
@@ -69,9 +69,9 @@ def _paced(scenario: Scenario, profile: Profile) -> ClusterSpec:
             "root, or write execute.network=loopback"
         )
     own, ranks = scenario.cluster, len(scenario.placement)
-    handling = handling_of(profile, _SHAPED if shaped else LOOPBACK)
+    machine = host_of(profile, _SHAPED if shaped else LOOPBACK)
     hosts = {
-        number: replace(host, cores=ranks, handling=handling, contention=())
+        number: replace(host, cores=ranks, handling=machine.handling, native=machine.native, contention=())
         for number, host in enumerate(own.wiring().hosts)
     }
     if shaped:
