@@ -94,7 +94,7 @@ def test_cables_and_both_their_directions_have_their_own_bandwidths() -> None:
 
 def test_every_flow_over_a_link_has_a_queue_and_they_share_one_bandwidth() -> None:
     flows = [(0, 1), (2, 1), (3, 1)]
-    lines = queue_lines("to1", Shape.of(12.5e6), flows)
+    lines = queue_lines("to1", Shape.of(12.5e6, 8), flows)
     queues = [line for line in lines if "parent 1:2 " in line and "ceil 12500000bps" in line]
     assert len(queues) == len(flows) + 1
     matches = [line for line in lines if "match ip src" in line]
@@ -105,9 +105,10 @@ def test_every_flow_over_a_link_has_a_queue_and_they_share_one_bandwidth() -> No
 
 
 def test_segments_and_bursts_grow_with_bandwidth_up_to_what_tcp_hands_down() -> None:
-    slow, fast, faster = (Shape.of(mbit * 1e6 / 8) for mbit in (1, 100, 2000))
+    slow, fast, faster = (Shape.of(mbit * 1e6 / 8, 8) for mbit in (1, 100, 2000))
     assert slow.segment < fast.segment < faster.segment <= 65_536
     assert slow.burst < fast.burst < faster.burst
+    assert Shape.of(12.5e6, 96).segment > fast.segment, "many links: fewer and larger pieces"
     assert 0.9 < GOODPUT < 1.0
 
 

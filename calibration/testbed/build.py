@@ -44,7 +44,7 @@ def cable_lines(plan: Plan, node: int, paths: dict[int, str]) -> list[str]:
 
     Both ends have one hardware address and ask nobody for the other's, so that no packet but those of ranks passes.
     """
-    shapes = {link: Shape.of(bandwidth) for link, bandwidth in plan.bandwidths}
+    shapes = {link: Shape.of(bandwidth, len(plan.bandwidths)) for link, bandwidth in plan.bandwidths}
     lines = []
     for number, (first, second) in enumerate(plan.cables()):
         if first == node:
@@ -80,5 +80,5 @@ def node_lines(plan: Plan, node: int) -> tuple[list[str], list[str]]:
     tc = []
     for (start, end), bandwidth in plan.bandwidths:
         if start == node:
-            tc += queue_lines(device(end), Shape.of(bandwidth), flows[start, end])
+            tc += queue_lines(device(end), Shape.of(bandwidth, len(plan.bandwidths)), flows[start, end])
     return ip, tc

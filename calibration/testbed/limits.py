@@ -12,7 +12,7 @@ __all__ = ["check_limits"]
 
 _SLOWEST, _FASTEST = 1e5 / 8, 5e9 / 8
 """Bandwidths of a link, bytes/s: below, a frame takes over a tenth of a second; above, one core can't fill it."""
-_MOST = 2.5e9 / 8
+_MOST = 5e9 / 8
 """Sum of what all hosts may send at once, bytes/s, that two cores carry without slowing the links down (measured)."""
 _REMEDY = "set cluster.link.bandwidth=200Mbit/s, say, or write execute: {network: loopback}"
 
@@ -40,7 +40,7 @@ def check_limits(plan: Plan, cluster: Cluster) -> None:
     total = sum(bandwidth for (start, _), bandwidth in plan.bandwidths if start in plan.hosts)
     if total > _MOST:
         warnings.warn(
-            f"network: shaped: hosts may send {_mbit(total)} in all, a machine of two cores carries {_mbit(_MOST)}: if"
+            f"network: shaped: hosts may send {_mbit(total)} in all, two cores carry {_mbit(_MOST)}: if"
             f" they do, links are slower than they should be; {_REMEDY}",
             ScenarioWarning,
             stacklevel=3,
