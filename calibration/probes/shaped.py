@@ -42,7 +42,7 @@ def testbed_settings() -> dict[str, Any]:
     """How the links that are probed are shaped: for the record of a profile."""
     from calibration.testbed.shaping import GOODPUT, MTU, Shape
 
-    shapes = {f"{bandwidth * 8e-6:g} Mbit/s": Shape.of(bandwidth) for bandwidth in BANDWIDTHS}
+    shapes = {f"{bandwidth * 8e-6:g} Mbit/s": Shape.of(bandwidth, 2 * HOSTS) for bandwidth in BANDWIDTHS}
     burst = {name: shape.burst for name, shape in shapes.items()}
     segment = {name: shape.segment for name, shape in shapes.items()}
     return {"mtu": MTU, "payload_of_frame": GOODPUT, "burst_bytes": burst, "segment_bytes": segment}
