@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from calibration.fitting.checks import busy_flags, drift_flags, wide_flags
 from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
 from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
-from calibration.fitting.messages import MESSAGES, NATIVE, fit_messages
+from calibration.fitting.messages import MESSAGES, NATIVE, fit_jitter, fit_messages
 from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
 from calibration.fitting.shaped import fit_shaped
@@ -41,7 +41,7 @@ _PEAKS = ("flops", "stream")
 _MESSAGES = ("links", "pairs", "collectives", "operations")
 
 _COMPUTING = ("flops", "memory_bandwidth", "dtype", "kernels", "blocks")
-_MOVING = ("handling", "native", "transports")
+_MOVING = ("handling", "native", "joint", "transports")
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "compute": _COMPUTING,
     "contention": ("contention",),
@@ -171,11 +171,17 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     costs = fit_messages(MESSAGES, observations, cores, seed)
     handling = Handling(**{name: number.value for name, number in costs.numbers.items()})
     found.values["handling"] = costs.numbers
+    found.values["joint"] = joint = {"handling": costs.joint}
     found.drift["handling"] = costs.drift
+    if (law := fit_jitter(observations, handling)) is None:
+        found.flags.append("too few single messages tell no law of noise of handling: give more --budget")
+    else:
+        found.noise["handling"] = law
     found.flags += costs.warnings
     if any(observation.kind in NATIVE.patterns for observation in observations):
         native = fit_messages(NATIVE, observations, cores, seed, handling=handling)
         found.values["native"] = native.numbers
+        joint["native"] = native.joint
         found.flags += native.warnings
     sizes = [float(one.parameters["nbytes"]) for one in observations if one.parameters.get("nbytes")]
     ranks = [float(one.parameters["ranks"]) for one in observations]
@@ -189,18 +195,16 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
 
 
 def _jitter(found: _Found, probes: Mapping[str, Sequence[Observation]]) -> None:
-    """Laws of single times over the mean of their like in the same round, so that drift is not in them."""
-    blocks = [one for name in ("blocks", "contention") for one in probes.get(name, ()) if one.parameters["cores"] == 1]
-    messages = [one for name in ("links", "pairs") for one in probes.get(name, ()) if one.parameters["ranks"] == 2]
-    for what, observations in (("compute", blocks), ("handling", messages)):
-        rounds = _factors([one for one in observations if one.kind.endswith("/single")])
-        count = sum(map(len, rounds))
-        if len(rounds) >= LEAST_ROUNDS and count >= len(rounds) * LEAST:
-            found.noise[what] = law = _law(rounds)
-            if any(isinstance(value, float) for value in law.values()):
-                found.flags.append(f"the law of noise of {what} differs from round to round: calibrate in more rounds")
-        elif observations:
-            found.flags.append(f"{count} single times tell no law of noise of {what}: give more --budget")
+    """Law of single computes over the mean of their like in the same round, so that drift is not in them."""
+    singles = [one for name in ("blocks", "contention") for one in probes.get(name, ()) if one.parameters["cores"] == 1]
+    rounds = _factors([one for one in singles if one.kind.endswith("/single")])
+    count = sum(map(len, rounds))
+    if len(rounds) >= LEAST_ROUNDS and count >= len(rounds) * LEAST:
+        found.noise["compute"] = law = _law(rounds)
+        if any(isinstance(value, float) for value in law.values()):
+            found.flags.append("the law of noise of computes differs from round to round: calibrate in more rounds")
+    elif singles:
+        found.flags.append(f"{count} single times tell no law of noise of computes: give more --budget")
 
 
 def _law(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:

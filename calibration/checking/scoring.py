@@ -33,7 +33,8 @@ def score(
     cases
         Of those without a run on both sides `failures` must say why; they are rejected.
     measured, predicted
-        Real runs, and replicas, by the name of the case.
+        Real runs, and replicas, by the name of the case. The first replica, whose numbers are the profile's as they
+        are, is the prediction; all together are its interval.
     demands
         The bounds.
     failures
@@ -85,8 +86,8 @@ def _case(
     seconds = [run.seconds_per_step for run in measured]
     low, high, level = median_interval(seconds)
     found: dict[str, Any] = {"median": middle(seconds), "low": low, "high": high, "level": level, "values": seconds}
-    expected = interval_of([run.seconds_per_step for run in predicted])
-    error = relative_error(expected["median"], found["median"])
+    expected = {"value": predicted[0].seconds_per_step, **interval_of([run.seconds_per_step for run in predicted])}
+    error = relative_error(expected["value"], found["median"])
     half_width = (high - low) / 2 / found["median"]
     traffic = _traffic(measured, predicted)
     checks = [_check("bytes and messages that differ", len(traffic), 0)]

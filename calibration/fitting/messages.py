@@ -36,6 +36,7 @@ __all__ = [
     "Case",
     "Costs",
     "MessageFit",
+    "fit_jitter",
     "fit_messages",
     "predict",
     "simulated",
@@ -50,6 +51,8 @@ _WIDE = 1e15  # bytes/s: no link limits what stays on the machine
 _LEAST_SECONDS = 1e-12
 _LEAST_CASES = 1.5  # per cost
 _RESAMPLES = 400
+_JOINT = 64
+_FAR = math.log(10)  # a step of the linear model is believed no further
 _SOFT = 0.15  # of the logarithm: beyond, a residual counts less
 _TAIL = 0.05
 _STRANGE = 0.7
@@ -122,6 +125,8 @@ class MessageFit:
     ----------
     numbers
         By field of `Handling`.
+    joint
+        Values of the numbers as they may be together.
     drift
         Standard deviation of the logarithm of what a run takes over what is predicted: rounds differ from each other,
         and patterns from the model.
@@ -132,6 +137,7 @@ class MessageFit:
     """
 
     numbers: dict[str, Number]
+    joint: tuple[dict[str, float], ...]
     drift: Number
     residuals: dict[Case, float]
     warnings: tuple[str, ...]
@@ -220,7 +226,7 @@ def fit_messages(
     )  # fmt: skip
     jacobian, residuals = found.jac, found.fun
     draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
-    values = [costs.fields(np.exp(point)) for point in draws]
+    values = [{name: float(number) for name, number in costs.fields(np.exp(point)).items()} for point in draws]
     best = costs.fields(np.exp(found.x))
     numbers = {
         name: Number(
@@ -234,6 +240,7 @@ def fit_messages(
     }
     return MessageFit(
         numbers,
+        tuple(values[:_JOINT]),
         spread_number(residuals, list(logs.values()), seed),
         dict(zip(cases, map(float, residuals), strict=True)),
         tuple(
@@ -264,8 +271,53 @@ def _resampled(point: Any, jacobian: Any, residuals: Any, logs: Sequence[Any], r
     for _ in range(_RESAMPLES):
         drawn = rng.integers(rounds, size=rounds)
         moved = np.array([np.median(values[drawn % len(values)]) - np.median(values) for values in logs])
-        points.append(point - step @ (moved * weights))
+        points.append(np.clip(point - step @ (moved * weights), point - _FAR, point + _FAR))
     return points
+
+
+def fit_jitter(observations: Sequence[Observation], handling: Handling) -> dict[str, Any] | None:
+    """The law of the single jobs that handling a message consists of, from the times of whole round trips.
+
+    A round trip is a sum of jobs, and scatters less than each of them: if all jobs scatter alike, the squared
+    coefficient of variation of the sum is theirs times ``sum m**2 / (sum m)**2`` over their means m. Log-normal or
+    gamma, whichever makes the observed round trips more likely. Rounds are compared with themselves only.
+
+    Parameters
+    ----------
+    observations
+        Single times of ping-pongs ("ping_pong/single") between two ranks.
+    handling
+        What the jobs cost.
+
+    Returns
+    -------
+    dict or None
+        Kind and parameters of parasim/simulation/noise.py; None if too few were observed.
+    """
+    import numpy as np
+    from scipy import stats
+
+    groups: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for one in observations:
+        if one.kind == "ping_pong/single" and one.parameters["ranks"] == 2:
+            groups[one.round, one.parameters["nbytes"]].append(one.seconds)
+    if sum(map(len, groups.values())) < _LEAST_SINGLE:
+        return None
+    factors = np.concatenate([np.array(times) / np.mean(times) for times in groups.values()])
+    factors = factors[factors < np.quantile(factors, _KEPT)]  # what the machine did besides is no jitter of messages
+    factors /= factors.mean()
+    jobs = np.array([handling.post, handling.hear, handling.start, handling.finish])
+    share = float((jobs**2).sum() / jobs.sum() ** 2) / 2  # there and back
+    sigma = float(np.log(factors).std())
+    shape, _, scale = stats.gamma.fit(factors, floc=0)
+    lognormal = stats.lognorm.logpdf(factors, sigma, scale=math.exp(float(np.log(factors).mean()))).sum()
+    if stats.gamma.logpdf(factors, shape, scale=scale).sum() > lognormal:
+        return {"kind": "gamma", "shape": float(shape * share)}
+    return {"kind": "lognormal", "sigma": math.sqrt(math.log1p(math.expm1(sigma**2) / share))}
+
+
+_LEAST_SINGLE = 30
+_KEPT = 0.98
 
 
 def spread_number(residuals: Any, logs: Sequence[Any], seed: int) -> Number:

@@ -22,10 +22,10 @@ from parasim.errors import ScenarioError
 
 __all__ = ["BUDGET", "GROUPS", "PLAN", "ROUNDS", "Probe", "chosen"]
 
-BUDGET = 130.0
+BUDGET = 100.0
 """Seconds that all rounds together take, about."""
 
-ROUNDS = 6
+ROUNDS = 4
 """An even number, so that odd and even rounds are halves of the same size."""
 
 GROUPS = ("links", "collectives", "compute", "contention", "overheads")

@@ -157,6 +157,9 @@ class Profile:
     drift
         Standard deviation of the logarithm of a factor common to a whole run, by what it concerns ("compute",
         "handling").
+    joint
+        Of "handling" and "native": values of their numbers as they may be together, equally likely; what is known of
+        their sum is known better than each.
     validity
         Ranges that the fit covers, by quantity: (least, most). "message_bytes", "ranks" (on one host), "threads".
     fitted_on
@@ -177,6 +180,7 @@ class Profile:
     transports: Mapping[str, Transport] = field(default_factory=dict)
     noise: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     drift: Mapping[str, Number] = field(default_factory=dict)
+    joint: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     validity: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fitted_on: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -200,6 +204,14 @@ class Profile:
         def drawn(number: Number) -> Number:
             return number.at(generator.standard_normal())
 
+        def together(of: str) -> dict[str, Number]:
+            numbers: Mapping[str, Number] = getattr(self, of)
+            draws = self.joint.get(of, ())
+            if not draws:
+                return {name: drawn(number) for name, number in numbers.items()}
+            one = draws[int(generator.integers(len(draws)))]
+            return {name: number.known(one.get(name, number.value)) for name, number in numbers.items()}
+
         def factor(of: str) -> float:
             return math.exp(self.drift[of].at(generator.standard_normal()).value * generator.standard_normal())
 
@@ -218,8 +230,9 @@ class Profile:
             },
             blocks={name: block.at(generator.standard_normal(), compute) for name, block in self.blocks.items()},
             contention=tuple(drawn(number) for number in self.contention),
-            handling={name: _slower(drawn(number), handling) for name, number in self.handling.items()},
-            native={name: _slower(drawn(number), handling) for name, number in self.native.items()},
+            handling={name: _slower(number, handling) for name, number in together("handling").items()},
+            native={name: _slower(number, handling) for name, number in together("native").items()},
+            joint={},
             transports={
                 name: replace(
                     way,

@@ -212,6 +212,7 @@ def _profile(data: dict[str, Any]) -> Profile:
             "noise": {of: {name: parameter(value) for name, value in law.items()} for of, law in data["noise"].items()},
             "drift": {of: Number(**number) for of, number in data["drift"].items()},
             "validity": {of: tuple(ends) for of, ends in data["validity"].items()},
+            "joint": {of: tuple(draws) for of, draws in data["joint"].items()},
             "fitted_on": tuple(data["fitted_on"]),
         }
     )

@@ -94,6 +94,9 @@ class ProfileFile(_Part):
     transports: dict[str, TransportFile] = Field({}, description="ways that messages take, by name")
     noise: dict[str, dict[str, _Parameter]] = Field({}, description="law by what it concerns: compute, handling")
     drift: dict[str, NumberFile] = Field({}, description="spread of a factor common to a run, by what it concerns")
+    joint: dict[str, list[dict[str, FiniteFloat]]] = Field(
+        {}, description="of handling and native: values that their numbers may have together, equally likely"
+    )
     validity: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field({}, description="least and most that the fit covers")
     fitted_on: list[str] = Field([], description="identities of the scenario runs that it was fitted on")
     provenance: dict[str, Any] = Field({}, description="machine, versions, date, command, duration, warnings")
@@ -117,6 +120,10 @@ class ProfileFile(_Part):
                 if name not in known:
                     raise ValueError(f"{of}.{name}: unknown field (there are: {', '.join(known)})")
                 _measured_in(number, known[name].metadata.get("dimension", ""), f"{of}.{name}")
+        for of, draws in self.joint.items():
+            unknown = next((name for draw in draws for name in draw if name not in getattr(self, of, ())), None)
+            if of not in ("handling", "native") or unknown is not None:
+                raise ValueError(f"joint.{of}: has values of {unknown or of}, which is no number of handling or native")
         for place, number in enumerate(self.contention):
             _measured_in(number, "", f"contention.{place}", above_zero=True)
         for of, ends in self.validity.items():

@@ -97,7 +97,7 @@ class Counted:
 def _signature(verbs: tuple[Piece, ...], size: int) -> str:
     """Each verb with FLOP and bytes per element: numbers of other types, and scaled additions, are told apart."""
     words = [
-        f"{'' if verb.count == 1 else f'{verb.count} x '}{verb.kind} {verb.flops / size:g} FLOP {verb.nbytes / size:g} B"
+        f"{f'{verb.count} x ' if verb.count > 1 else ''}{verb.kind} {verb.flops / size:g} FLOP {verb.nbytes / size:g} B"
         for verb in verbs
         if size
     ]

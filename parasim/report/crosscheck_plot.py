@@ -60,10 +60,13 @@ def _scatter(axes: Any, cases: Sequence[Case], looks: Mapping[str, Any]) -> None
         real, simulated = case["seconds_per_step"]["measured"], case["seconds_per_step"]["predicted"]
         look = looks[case["group"]]
         across = [[real["median"] - real["low"]], [real["high"] - real["median"]]]
-        upright = [[simulated["median"] - simulated["low"]], [simulated["high"] - simulated["median"]]]
+        upright = [
+            [max(0.0, simulated["value"] - simulated["low"])],
+            [max(0.0, simulated["high"] - simulated["value"])],
+        ]
         axes.errorbar(
             real["median"],
-            simulated["median"],
+            simulated["value"],
             xerr=across,
             yerr=upright,
             color=look.color,
@@ -73,7 +76,7 @@ def _scatter(axes: Any, cases: Sequence[Case], looks: Mapping[str, Any]) -> None
             elinewidth=0.9,
             linestyle="",
         )
-        values += [real["median"], simulated["median"]]
+        values += [real["median"], simulated["value"]]
     if values:
         ends = [min(values) / _ROOM**2, max(values) * _ROOM**2]
         axes.plot(ends, ends, color="#777777", linewidth=0.8, zorder=0)

@@ -48,7 +48,7 @@ def _cases(cases: Sequence[Score]) -> list[str]:
             Column("ranks", [str(case["ranks"]) for case in cases]),
             Column("measured", cells(lambda case: _seconds(case["seconds_per_step"]["measured"]["median"]))),
             Column("median's\ninterval", cells(lambda case: f"+-{percent(case['half_width'])}")),
-            Column("predicted", cells(lambda case: _seconds(case["seconds_per_step"]["predicted"]["median"]))),
+            Column("predicted", cells(lambda case: _seconds(case["seconds_per_step"]["predicted"]["value"]))),
             Column("its 90 %\ninterval", cells(_interval)),
             Column("error", cells(lambda case: percent(case["error"], signed=True))),
             Column("floor", cells(lambda case: percent((case["floor"] or {}).get("mean_absolute_error")))),
@@ -112,7 +112,7 @@ def _verdict(checks: Sequence[Score]) -> str:
 def _explained(score: Score) -> list[str]:
     level = percent(score["level"])
     return [
-        "measured, predicted: time per step, medians of real runs and of replicas. error: of the predicted one.",
+        "measured, predicted: time per step, median of real runs and by the profile's numbers. error: of the latter.",
         f"its interval: a single real run should lie there with {level} probability; in: how many do.",
         "floor: mean size of the error that one real run makes as a prediction of the others.",
         "sent: payload bytes and messages of every rank. staleness: error of its mean, distance of its distributions.",
@@ -176,7 +176,7 @@ def _seconds(value: float) -> str:
 
 def _interval(case: Score) -> str:
     found = case["seconds_per_step"]["predicted"]
-    low, high = (percent(found[end] / found["median"] - 1, signed=True) for end in ("low", "high"))
+    low, high = (percent(found[end] / found["value"] - 1, signed=True) for end in ("low", "high"))
     return f"{low.removesuffix('%')} {high}"
 
 

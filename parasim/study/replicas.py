@@ -76,9 +76,11 @@ def replica_of(scenario: Scenario, number: int) -> Scenario:
 
 
 def drawn(profile: Profile, seed: int, number: int) -> Profile:
-    """The profile as replica `number` of scenarios with this seed has it."""
+    """The profile as replica `number` of scenarios with this seed has it; the first has its numbers as they are."""
     import numpy as np
 
+    if number == 0:
+        return replace(profile, drift={}, joint={})
     return profile.draw(np.random.default_rng([zlib.crc32(profile.name.encode()), seed, number]))
 
 
