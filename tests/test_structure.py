@@ -41,7 +41,7 @@ BELOW = {
     },
     "report": {"cluster", "errors", "fields", "metrics", "program", "scenario", "trace", "units", "workload"},
     "arguments": {"errors"},
-    "cli": {"arguments", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
+    "cli": {"arguments", "cluster", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
 }
 """Of each room of the house: the rooms that it may import. (`parasim` itself, the public names, is imported by cli.)"""
 
