@@ -60,8 +60,9 @@ def test_an_actor_moves_its_bytes_in_and_out_together():
 
 
 def test_operations_cost_the_cores_too():
-    assert seconds(Case("operations", 1, 0), Handling(operation=1e-5)) == pytest.approx(1e-5, rel=1e-9)
-    assert seconds(Case("operations", 8, 0), Handling(operation=1e-5), cores=2) == pytest.approx(4e-5, rel=1e-9)
+    assert seconds(Case("operations", 1, 0), Handling(operation=1e-5)) == pytest.approx(1e-5, rel=1e-6)
+    crowded = seconds(Case("operations", 8, 0), Handling(operation=1e-3), cores=1)
+    assert crowded > 5 * seconds(Case("operations", 8, 0), Handling(operation=1e-3), cores=8)
 
 
 def test_native_collectives_have_costs_of_their_own():
@@ -88,7 +89,7 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
 
 
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 2e-5]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
     cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)

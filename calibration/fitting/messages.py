@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.probes.programs import OPERATIONS, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, Block, cast_of, contexts_of, times_of
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
@@ -101,7 +101,7 @@ MESSAGES = Costs(
     "handling",
     {
         "step": 5e-5, "finish": 1e-4, "background": 1e-4, "near_byte": 1.3e-10, "byte": 2.5e-10, "transfer": 3.4e-10,
-        "operation": 1e-5,
+        "operation": 1e-4,
     },
     ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", "operations"),
 )  # fmt: skip
@@ -151,16 +151,17 @@ def case_of(observation: Observation) -> Case:
 
 def predict(cases: Sequence[Case], cores: int, *, handling: Handling, native: Handling | None = None) -> list[float]:
     """Simulated seconds of one repetition of each case, on a machine with so many cores."""
-    device = Device("none", flops=_WIDE, memory=_WIDE, memory_bandwidth=_WIDE)
-    host = Host("machine", cores, device, handling=handling, native=native or Handling())
-    cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
+    device = Device("none", flops=FLOPS, memory=_WIDE, memory_bandwidth=_WIDE)
     seconds: dict[Case, float] = {}
     for ranks in dict.fromkeys(case.ranks for case in cases):
         own = [case for case in cases if case.ranks == ranks]
         script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
-        for case, repeated in zip(own, simulated(script, cluster, [0] * ranks), strict=True):
-            parts = OPERATIONS if case.pattern == "operations" else 1
-            seconds[case] = sum(repeated) / len(repeated) / parts
+        own_cores = ranks  # for computes: who sleeps takes none
+        host = Host("machine", own_cores, device, handling=handling, native=native or Handling())
+        cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
+        times = simulated(script, cluster, [0] * ranks, handling_cores=cores)
+        for case, repeated in zip(own, times, strict=True):
+            seconds[case] = sum(repeated) / len(repeated)
     return [seconds[case] for case in cases]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
-from calibration.probes.programs import OPERATIONS, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, Block, cast_of, contexts_of, times_of
 from calibration.probes.record import Observation, Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _BYTES = 3e8
 def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
     """What a rank makes of a script."""
     cast = cast_of([Block.of(values) for values in script], size)
-    return Setup(cast, contexts_of(cast))
+    return Setup(cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS)
 
 
 def probe_links(task: Task) -> Iterator[Observation]:
@@ -62,7 +62,7 @@ def probe_collectives(task: Task) -> Iterator[Observation]:
 
 
 def probe_operations(task: Task) -> Iterator[Observation]:
-    """What an operation costs that does nothing: one rank, as many as cores, and more."""
+    """What an operation costs besides its time: one rank, as many as cores, and more."""
     cores = len(os.sched_getaffinity(0))
     for size in sorted({1, cores, 4 * cores}):
         yield from observed("operations", task, [Block("operations", 0, 5)], size)
@@ -100,9 +100,8 @@ def observed(
     at = time.time()
     for block, seconds in zip(blocks, times_of(trace, blocks), strict=True):
         about = {"nbytes": block.nbytes, "ranks": size, "repeats": block.repeats, **parameters}
-        parts = OPERATIONS if block.pattern == "operations" else 1
-        mean = sum(seconds) / len(seconds) / parts
+        mean = sum(seconds) / len(seconds)
         yield Observation(probe, block.pattern, about, mean, task.round, at)
         if block.nbytes <= 8:
             for one in seconds:
-                yield Observation(probe, f"{block.pattern}/single", about, one / parts, task.round, at)
+                yield Observation(probe, f"{block.pattern}/single", about, one, task.round, at)

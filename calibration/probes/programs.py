@@ -14,12 +14,25 @@ from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
 from parasim.program.context import Context
 from parasim.program.model import Layer, Model
-from parasim.program.ops import ANY, Collective, Compute, Exchange, Kernel, Post, Program, Recv, Send, Wait
+from parasim.program.ops import (
+    ANY,
+    Collective,
+    Compute,
+    Event,
+    Exchange,
+    Kernel,
+    Log,
+    Post,
+    Program,
+    Recv,
+    Send,
+    Wait,
+)
 
 if TYPE_CHECKING:
     from parasim.trace.table import Trace
 
-__all__ = ["PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
+__all__ = ["FLOPS", "PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
@@ -130,12 +143,21 @@ def _all_reduce(me: _Me) -> Program[None]:
 
 
 def _operations(me: _Me) -> Program[None]:
-    """A hundred computes of nothing."""
-    for _ in range(OPERATIONS):
-        yield from Compute(Kernel("nothing"))
+    """Computes that are paced, each on a lane of its own as schemes have them, with a note after each."""
+    for number in range(OPERATIONS):
+        posted = yield from Post(_computes(), "computes")
+        yield from Wait([posted])
+        yield from Log(Event("note", step=number))
 
 
-OPERATIONS = 100
+def _computes() -> Program[None]:
+    yield from Compute(Kernel("paced", flops=PACED_SECONDS * FLOPS))
+
+
+OPERATIONS = 20
+PACED_SECONDS = 1e-3
+FLOPS = 1e15
+"""FLOP/s of the device that paces."""
 PATTERNS: Mapping[str, Pattern] = {
     "ping_pong": _ping_pong,
     "stream": _stream,
@@ -196,7 +218,10 @@ def contexts_of(cast: Cast) -> Callable[[int], Context]:
 
 
 def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
-    """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out."""
+    """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
+
+    Of operations: of one of them, besides the time that it was to take.
+    """
     ends: dict[int, list[float]] = {}
     for row in trace:
         if row.op == "log" and row.label == "step":
@@ -205,6 +230,9 @@ def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
     number = 0
     for block in script:
         moments = [sum(ends[number + k]) / len(ends[number + k]) for k in range(WARM + block.repeats)]
-        times.append([b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)])
+        taken = [b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)]
+        if block.pattern == "operations":
+            taken = [max(seconds / OPERATIONS - PACED_SECONDS, 0.0) for seconds in taken]
+        times.append(taken)
         number += WARM + block.repeats
     return times

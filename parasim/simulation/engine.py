@@ -256,10 +256,16 @@ class Engine:
         processor.start(seconds, partial(self._computed, actor, pending, self.env.now))
 
     def _computed(self, actor: Actor, pending: Pending, start: float) -> None:
+        if self._handlers is None or pending.task.quiet:
+            self._worked(actor, pending, start)
+        else:
+            self._handlers.complete(actor.rank, partial(self._worked, actor, pending, start))
+
+    def _worked(self, actor: Actor, pending: Pending, start: float) -> None:
         op = pending.op
         work = op.work if actor.carries else op.otherwise
         actor.computed(pending, start, self.env.now, work() if work is not None else None)
-        self._settle()
+        self._go_on()
 
     def announce(self, actor: Actor, envelope: Envelope) -> None:
         """Announcements take no time but that of handling."""

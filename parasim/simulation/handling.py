@@ -113,8 +113,12 @@ class Handlers:
         self._loops[source].run(self._of[source].post, hear)
 
     def operate(self, rank: int, then: Done) -> None:
-        """Begin a compute."""
+        """Begin a compute (or a native collective)."""
         self._loops[rank].run(self._of[rank].operation, then)
+
+    def complete(self, rank: int, then: Done) -> None:
+        """A compute has ended: its program goes on when the loop is free."""
+        self._loops[rank].run(0.0, then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
