@@ -28,6 +28,7 @@ from parasim.errors import ParasimError
 __all__ = ["die_with", "rank_main"]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
 
 
 def die_with(parent: int) -> None:
@@ -44,11 +45,18 @@ def rank_main(channel: socket.socket, needed: list[int]) -> None:
     `needed` are descriptors: the rank's network namespace if the order names an interface, rank 0's listening socket.
     """
     order, _ = receive_frame(channel)
+    _wake_in_time()
     threading.Thread(target=_watch, args=(channel,), name="watch", daemon=True).start()
     message, blobs = _outcome(order, needed)
     sys.stdout.flush()
     send_frame(channel, message, blobs)
     signal.pause()
+
+
+def _wake_in_time() -> None:
+    """Ask the kernel to end this process's sleeps when they end, not up to 50 us later (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
 
 
 def _watch(channel: socket.socket) -> None:
