@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from calibration.testbed import credit_of
 from parasim.cluster.changes import Changes
 from parasim.cluster.links import Link
 from parasim.cluster.profile import LOOPBACK
@@ -70,8 +71,10 @@ def _paced(scenario: Scenario, profile: Profile) -> ClusterSpec:
         )
     own, ranks = scenario.cluster, len(scenario.placement)
     machine = host_of(profile, _SHAPED if shaped else LOOPBACK)
+    credit = credit_of(replace(own, goodput=1.0).build(), scenario.placement) if shaped else 0.0
+    handling = replace(machine.handling, credit=credit)
     hosts = {
-        number: replace(host, cores=ranks, handling=machine.handling, native=machine.native, contention=())
+        number: replace(host, cores=ranks, handling=handling, native=machine.native, contention=())
         for number, host in enumerate(own.wiring().hosts)
     }
     if shaped:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from calibration.fitting.messages import simulated, spread_number
 from calibration.probes.programs import Block
 from calibration.probes.shaped import star_of
+from calibration.testbed import credit_of
 from parasim.cluster.profile import Number, Transport
 from parasim.errors import CalibrationError
 
@@ -125,11 +126,12 @@ def fit_shaped(
 
 
 def _predicted(cases: Sequence[_Case], goodput: float, latency: float, handling: Handling, cores: int) -> list[float]:
-    costs = replace(handling, latency=handling.latency + latency)
     seconds: dict[_Case, float] = {}
     for bandwidth in dict.fromkeys(case.bandwidth for case in cases):
         own = [case for case in cases if case.bandwidth == bandwidth]
         (ranks,) = {case.ranks for case in own}
+        credit = credit_of(star_of(bandwidth, ranks), range(ranks))
+        costs = replace(handling, latency=handling.latency + latency, credit=credit)
         cluster = star_of(bandwidth * goodput, ranks, costs)
         script = [Block(case.pattern, case.nbytes, 1) for case in own]
         times = simulated(script, cluster, range(ranks), handling_cores=cores)

@@ -2,7 +2,8 @@
 
 from calibration.testbed.build import interface
 from calibration.testbed.plan import address
+from calibration.testbed.shaping import credit_of
 from calibration.testbed.standing import standing_testbed
 from calibration.testbed.testbed import Testbed, missing
 
-__all__ = ["Testbed", "address", "interface", "missing", "standing_testbed"]
+__all__ = ["Testbed", "address", "credit_of", "interface", "missing", "standing_testbed"]

@@ -41,10 +41,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from calibration.testbed.plan import Pair, address
+from calibration.testbed.plan import Pair, address, plan_of
 
-__all__ = ["GOODPUT", "MTU", "QUEUE_PACKETS", "Shape", "queue_lines"]
+if TYPE_CHECKING:
+    from parasim.cluster.cluster import Cluster
+
+__all__ = ["GOODPUT", "MTU", "QUEUE_PACKETS", "Shape", "credit_of", "queue_lines"]
 
 MTU = 1500
 _HEADERS, _FRAME = 52, 14
@@ -83,6 +87,18 @@ class Shape:
         seconds = max(_SEGMENT_SECONDS, num_links / _SEGMENTS_PER_SECOND)
         segment = int(min(max(bandwidth * seconds, MTU), _LARGEST_SEGMENT))
         return cls(bandwidth, segment, max(segment // 2, 1))
+
+
+def credit_of(cluster: Cluster, placement: Sequence[int]) -> float:
+    """Seconds of its narrowest link's time that a message saves after a pause, on the testbed of a cluster.
+
+    Burst and the last segment leave at once; what they take of the link's time is paid back in the pause that follows.
+    """
+    plan = plan_of(cluster, placement)
+    if not plan.bandwidths:
+        return 0.0
+    shape = Shape.of(min(bandwidth for _, bandwidth in plan.bandwidths), len(plan.bandwidths))
+    return (shape.burst + shape.segment) / shape.bandwidth
 
 
 def queue_lines(device: str, shape: Shape, flows: Sequence[Pair]) -> list[str]:

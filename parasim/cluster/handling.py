@@ -44,6 +44,9 @@ class Handling:
         Each compute, before its kernel; of the backend's own collectives: each of them, before its messages.
     latency
         Seconds that no core is busy with, for each message with payload, by its receiver.
+    credit
+        Seconds of its narrowest link's time that a message saves where its links are idle when it begins: what a shaper
+        that has had a pause lets through at once.
     bandwidth
         Payload of one actor's messages, in and out together: the one thread that moves them (bytes/s).
 
@@ -64,6 +67,7 @@ class Handling:
     near_byte: float = quantity("seconds/byte", "CPU time of each end per byte of that start", 0.0, ge=0)
     operation: float = quantity("seconds", "CPU time of each compute beside its kernel", 0.0, ge=0)
     latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
+    credit: float = quantity("seconds", "time of an idle link that a message saves (a shaper's burst)", 0.0, ge=0)
     bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)
 
     def __post_init__(self) -> None:

@@ -163,6 +163,7 @@ class _Transfer:
             self._nbytes,
             lambda _: self._done(),
             extra=receiver.latency,
+            credit=sender.credit,
             ends=tuple(end for end in (handlers._ends[source], handlers._ends[destination]) if end is not None),
         )
 

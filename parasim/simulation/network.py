@@ -77,6 +77,7 @@ class Network:
         latency: float | None = None,
         *,
         extra: float = 0.0,
+        credit: float = 0.0,
         ends: tuple[int, ...] = (),
     ) -> float:
         """Start a message now; `done` is called at its delivery, with the time of this call.
@@ -95,6 +96,8 @@ class Network:
             Seconds before it flows, if not those of route and overheads.
         extra
             Seconds on top of them.
+        credit
+            Seconds of its narrowest link that it saves if the links of its route are idle now.
         ends
             Links of its actors that it passes too: numbers that :meth:`end` replied.
 
@@ -117,6 +120,8 @@ class Network:
         if latency is None:
             latency = route_latency + self._message_overhead + self._byte_overhead * nbytes
         latency += extra
+        if credit and self.idle(links):
+            nbytes = max(0.0, nbytes - credit * bandwidth)
         if ends:
             links = (*links, *ends)
             bandwidth = min(bandwidth, *(self._capacities[end] for end in ends))
