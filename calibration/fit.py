@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.fitting.checks import busy_flags, drift_flags, wide_flags
+from calibration.fitting.checks import busy_flags, drift_flags, undisturbed, wide_flags
 from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
 from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
 from calibration.fitting.messages import MESSAGES, NATIVE, fit_jitter, fit_messages
@@ -90,11 +90,12 @@ def fit(about: Mapping[str, Any], turns: Sequence[Turn], name: str, half: str | 
         raise CalibrationError(
             f"{len(rounds)}{which} rounds were measured, {LEAST_ROUNDS} are needed for intervals: calibrate in more"
         )
+    turns, left_out = undisturbed(turns)
     probes: dict[str, list[Observation]] = {}
     for turn in turns:
         probes.setdefault(turn.probe, []).extend(turn.observations)
     machine, seed = about["machine"], int(about["seed"])
-    found = _Found(flags=[*busy_flags(turns), *drift_flags(observations_of(turns))])
+    found = _Found(flags=[*left_out, *busy_flags(turns), *drift_flags(observations_of(turns))])
     _computes(found, probes, seed)
     _messages(found, probes, int(machine["cores"]), seed)
     _jitter(found, probes)

@@ -11,13 +11,27 @@ from calibration.fitting.session import Turn
 from calibration.probes.record import Observation
 from parasim.cluster.profile import Measured, Number, Profile, Transport
 
-__all__ = ["Agreement", "agreement", "busy_flags", "drift_flags", "numbers_of", "wide_flags"]
+__all__ = [
+    "DISTURBED",
+    "Agreement",
+    "agreement",
+    "busy_flags",
+    "drift_flags",
+    "numbers_of",
+    "undisturbed",
+    "wide_flags",
+]
 
 MOST_BUSY = 0.05
 """Of the processors' time, by others, before a probe."""
 
 MOST_STOLEN = 0.01
 """Of the processors' time, by the hypervisor, during a probe."""
+
+DISTURBED = 0.05
+"""Share of the processors' time that the hypervisor takes from a turn that says nothing of the machine."""
+_STAY = 3
+"""Rounds of a probe that stay in any case."""
 
 MOST_WIDE = 10.0
 """Upper over lower end of an interval."""
@@ -34,6 +48,25 @@ class Agreement:
 
     count: int
     apart: Mapping[str, tuple[Number, Number]]
+
+
+def undisturbed(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
+    """Leave out turns of probes during which the hypervisor took much of the processors' time from the machine.
+
+    Of each probe as many rounds stay as intervals need, the least disturbed; the second reply says what was left out.
+    """
+    kept: list[Turn] = []
+    left_out = []
+    for probe in dict.fromkeys(turn.probe for turn in turns):
+        own = sorted((turn for turn in turns if turn.probe == probe), key=lambda turn: turn.stolen or 0.0)
+        stay = [turn for place, turn in enumerate(own) if place < _STAY or (turn.stolen or 0.0) <= DISTURBED]
+        kept += stay
+        left_out += own[len(stay) :]
+    kept.sort(key=lambda turn: turn.round)
+    if not left_out:
+        return kept, []
+    which = ", ".join(f"{turn.probe} of round {turn.round + 1}" for turn in left_out)
+    return kept, [f"left out, as the hypervisor took over {DISTURBED:.0%} of the processors' time from them: {which}"]
 
 
 def busy_flags(turns: Sequence[Turn]) -> list[str]:
