@@ -13,7 +13,7 @@ from calibration.checking.predicting import predict
 from calibration.checking.scoring import score
 from tests.crosscheck_setup import case, figures, pretended, profile, scenario
 
-RUNS, REPLICAS, JOBS = 15, 24, 2
+RUNS, REPLICAS, JOBS = 12, 20, 2
 SERVER = {"kind": "downpour", "workers": 3, "servers": 1}
 NOISE = {"kind": "lognormal", "sigma": 0.5}
 

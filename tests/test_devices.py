@@ -252,8 +252,6 @@ def test_kernel_times_by_hand() -> None:
     half = Device("half", 125e12, 16e9, 900e9, launch=0.25, efficiency=0.5)
     assert kernel_seconds(half, Kernel("product", flops=125e12)) == 2.25
     assert kernel_seconds(half, Kernel("copy", nbytes=900e9)) == 2.25
-    curve = {"elementwise": lambda kernel: 0.5}
-    assert kernel_seconds(half, Kernel("product", flops=125e12), curve) == 4.25
 
 
 @pytest.mark.parametrize(

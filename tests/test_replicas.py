@@ -80,8 +80,15 @@ def test_profiles_are_drawn_by_seed_number_and_name():
     bench = profile()
     assert drawn(bench, 1, 2).flops == drawn(bench, 1, 2).flops
     values = {drawn(made, seed, number).flops.value
-              for made in (bench, replace(bench, name="other")) for seed in (1, 2) for number in (0, 1)}  # fmt: skip
+              for made in (bench, replace(bench, name="other")) for seed in (1, 2) for number in (1, 2)}  # fmt: skip
     assert len(values) == 8
+
+
+def test_the_first_replica_has_the_numbers_of_the_profile_as_they_are():
+    bench, first = profile(), drawn(profile(), 1, 0)
+    assert (first.flops, first.handling, first.transports) == (bench.flops, bench.handling, bench.transports)
+    assert bench.drift
+    assert not first.drift
 
 
 def test_intervals_follow_the_noise():
