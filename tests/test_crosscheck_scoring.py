@@ -13,7 +13,7 @@ from calibration.checking.predicting import predict
 from calibration.checking.scoring import score
 from tests.crosscheck_setup import case, figures, pretended, profile, scenario
 
-RUNS, REPLICAS, JOBS = 12, 20, 2
+RUNS, REPLICAS, JOBS = 12, 20, 1
 SERVER = {"kind": "downpour", "workers": 3, "servers": 1}
 NOISE = {"kind": "lognormal", "sigma": 0.5}
 
@@ -28,7 +28,7 @@ def server(**cluster):
 
 def unequal(speeds):
     """Its workers are what limits them."""
-    return scenario(SERVER, steps=100, width=32, device=SLOW, noise=NOISE, speeds=speeds)
+    return scenario(SERVER, steps=70, width=32, device=SLOW, noise=NOISE, speeds=speeds)
 
 
 CASES = [
@@ -48,7 +48,7 @@ def measured():
 def judged(measured, guess, cases=CASES, demands=BOUNDS):
     predicted = predict(cases, guess, REPLICAS, JOBS)
     assert not predicted.failures
-    return score(CASES, measured.runs, predicted.runs, demands, {})
+    return score(cases, measured.runs, predicted.runs, demands, {})
 
 
 def missed(found):
@@ -101,7 +101,7 @@ def test_speeds_swapped_are_rejected(measured):
 
 
 def test_messages_that_cost_more_are_rejected(measured):
-    found = judged(measured, profile(post=300e-6))
+    found = judged(measured, profile(post=300e-6), CASES[:1])
     assert ("handling", "error") in missed(found)
 
 
