@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -58,6 +59,15 @@ class _Rows:
         self.rows.append(row)
 
 
+def _bind(place: Place, threads: int) -> None:
+    """Keep this rank on cores of its own, if all ranks of the machine can have theirs (Linux)."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if int(os.environ.get("LOCAL_WORLD_SIZE", place.size)) * threads <= len(cores):
+        os.sched_setaffinity(0, cores[place.local_rank * threads : (place.local_rank + 1) * threads])
+
+
 def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     """Run one rank's actor to the end: its rows, choices and returned value, as JSON and bytes.
 
@@ -76,6 +86,8 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     torch.set_num_threads(setup.threads)
     keep_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    if setup.bind:
+        _bind(place, setup.threads)
     device = choose_device(setup.device, place.local_rank)
     context = setup.context(place.rank)
     memory = Memory(setup.shared, place.directory, context)
