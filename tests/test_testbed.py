@@ -53,7 +53,7 @@ def traffic(pool: Pool, testbed: beds.Testbed, placement: Sequence[int], flows: 
 
 @pytest.fixture(scope="module")
 def star() -> Iterator[beds.Testbed]:
-    with beds.Testbed(cluster("star", {"hosts": 4}), range(4)) as testbed:
+    with beds.Testbed(cluster("star", {"hosts": 4}, 30.0), range(4)) as testbed:
         yield testbed
 
 
@@ -97,7 +97,7 @@ def test_flows_share_links_as_in_the_simulator(pool: Pool, star: beds.Testbed) -
 def test_each_direction_of_a_cable_has_its_bandwidth(pool: Pool) -> None:
     links = {
         ends: Link("", mbit * 1e6 / 8)
-        for ends, mbit in {(0, 2): 200.0, (2, 0): 50.0, (1, 2): 400.0, (2, 1): 400.0}.items()
+        for ends, mbit in {(0, 2): 40.0, (2, 0): 10.0, (1, 2): 400.0, (2, 1): 400.0}.items()
     }
     built = Cluster([HOST, HOST], {**links, (0, 0): Link("", 1e9)})
     with beds.Testbed(built, [0, 1]) as testbed:
