@@ -69,9 +69,7 @@ class Counted:
 
     __slots__ = ("_kernels", "flops", "nbytes", "result", "size", "verbs")
 
-    def __init__(
-        self, flops: float, nbytes: float, result: Any, verbs: tuple[Piece, ...] = (), size: int = 0
-    ) -> None:
+    def __init__(self, flops: float, nbytes: float, result: Any, verbs: tuple[Piece, ...] = (), size: int = 0) -> None:
         self.flops = flops
         self.nbytes = nbytes
         self.result = result
