@@ -53,8 +53,20 @@ def launched(mark: str, rounds: int) -> subprocess.Popen[str]:
     )
 
 
+def ours(process: int) -> bool:
+    """Does it descend from the test run, as other tests' processes do? The kernel gives numbers of namespaces again."""
+    while process > 1:
+        if process in (os.getpid(), os.getppid()):
+            return True
+        try:
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
+
+
 def holders(mark: str, namespaces: set[str]) -> list[str]:
-    """What still is of a launcher: processes that it started, and whoever holds one of its namespaces."""
+    """What still is of a dead launcher: processes that it started, and orphans that hold one of its namespaces."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -62,7 +74,7 @@ def holders(mark: str, namespaces: set[str]) -> list[str]:
             started = f"PARASIM_TEST_MARK={mark}".encode() in (process / "environ").read_bytes()
         except OSError:
             continue
-        if started or links & namespaces:
+        if started or (links & namespaces and not ours(int(process.name))):
             found.append(process.name)
     mounts = Path("/proc/self/mountinfo").read_text()
     return found + [name for name in namespaces if name in mounts]

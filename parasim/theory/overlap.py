@@ -44,7 +44,9 @@ class Overlap:
     @property
     def hidden(self) -> float:
         """Fraction of the communication that the backward pass hides."""
-        return 1.0 - self.exposed / self.communication if self.communication else 1.0
+        if self.exposed <= 0.0 or not self.communication:
+            return 1.0
+        return max(0.0, 1.0 - self.exposed / self.communication)  # both are differences, and round
 
 
 def overlap(ready: Sequence[float], costs: Sequence[float]) -> Overlap:
