@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from calibration.checking.bounds import BOUNDS, Demands
 from calibration.checking.cases import CheckCase, read_cases
+from calibration.checking.executed import as_executed
 from calibration.checking.machine import differences, machine_of, this_machine
 from calibration.checking.measuring import Execute, Watch, measure
 from calibration.checking.predicting import predict
@@ -87,6 +88,8 @@ def crosscheck(
     check_held_out(cases, profile)
     machine = this_machine() if measured is None else measured.machine
     check_machine(profile, machine, other_machine=other_machine)
+    for case in cases:
+        as_executed(case.scenario, profile)  # what it does not cover is said before anything runs
     follow = watch or (lambda _: _silent)
     if measured is None:
         measured = run_cases_for_real(cases, runs, out, execute, follow("measuring"))

@@ -1,6 +1,7 @@
 """The verb: what it writes, what it takes up again, what it refuses, and its exit codes. Real runs are pretended."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -212,6 +213,7 @@ def test_a_difference_is_opened(place, machine, capsys):
         (["--runs", "0"], "--runs: 0 is too few"),
         (["--replicas", "1"], "--replicas: 1 is too few"),
         (["--measure-only", "--simulate-only", "x"], "don't go together"),
+        (["--measure-only", "--out", "x"], "--profile: --measure-only predicts nothing"),
         (["--simulate-only", "nowhere.json"], "can't be read as measurements"),
         (["--variant", "no"], "no variant"),
         (["workload.dtype=float64", "execute.compute=real", "--runs", "1"], "measured in float32"),
@@ -223,6 +225,27 @@ def test_wrong_words_are_one_line(place, machine, capsys, words, what):
     message = capsys.readouterr().err
     assert what in message
     assert message.count("\n") == 1
+    assert machine.ran == []
+
+
+def test_a_wrong_profile_makes_no_folder(place, machine):
+    assert check(place, "--out", str(place / "out"), profile="none.json") == 2
+    assert not (place / "out").exists()
+
+
+def test_why_a_case_was_not_measured_is_said(place, machine, capsys):
+    machine.broken = {"ring": ExecutionError("ring is out of order")}
+    words = ["crosscheck", str(place / "two.yaml"), "--measure-only", "--out", str(place / "out")]
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("5 real runs of 1 cases")
+    assert "two/ring: did not run: ring is out of order" in printed.err
+
+
+def test_two_files_of_one_name(place, capsys):
+    shutil.copy(place / "two.yaml", place / "two.yml")
+    assert main(["crosscheck", str(place), "--profile", str(place / "bench.json")]) == 2
+    assert "its case 'two/ring' is called like that of" in capsys.readouterr().err
 
 
 def test_without_a_profile(place, capsys):

@@ -104,6 +104,7 @@ def read_cases(
         raise ScenarioError(f"--variant: {place} is a folder of {len(files)} files; name the file that has {variant!r}")
     cases: list[CheckCase] = []
     known: dict[str, str] = {}
+    named: dict[str, Path] = {}
     for file in files:
         if variant is None:
             scenarios = load_all(file, overrides, allow_code=allow_code)
@@ -112,6 +113,10 @@ def read_cases(
         for scenario in scenarios:
             name = f"{file.stem}/{scenario.variant}" if scenario.variant else file.stem
             case = case_of(scenario, name, cores)
+            if (before := named.setdefault(name, file)) != file:
+                raise ScenarioError(
+                    f"{file}: its case {name!r} is called like that of {before}: rename one of the files"
+                )
             if (other := known.setdefault(case.identity, name)) != name:
                 raise ScenarioError(f"{file}: case {name!r} is the same run as {other!r}: leave one of them out")
             cases.append(case)

@@ -61,14 +61,11 @@ def _main(arguments: argparse.Namespace) -> int:
         cores=cores() if measured is None else measured.machine.get("cores", cores()),
         allow_code=arguments.allow_code,
     )
+    profile = None if arguments.measure_only else load_profile(find_profile(arguments.profile, Path()))
     if arguments.out:
         claim_folder(arguments.out, "--out")
-    if arguments.measure_only:
-        with _followed() as watch:
-            runs = run_cases_for_real(cases, arguments.runs, arguments.out, watch=watch("measuring"))
-        print(f"{sum(map(len, runs.runs.values()))} real runs of {len(cases)} cases: {arguments.out}/measured.json")
-        return _REJECTED if runs.failures else _ACCEPTED
-    profile = load_profile(find_profile(arguments.profile, Path()))
+    if profile is None:
+        return _measure(arguments, cases)
     if arguments.explain is not None:
         return _explain(arguments, cases, profile)
     with _followed() as watch:
@@ -96,7 +93,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ScenarioError(f"parasim crosscheck: {' and '.join(asked)} don't go together: give one of them")
     if arguments.measure_only and not arguments.out:
         raise ScenarioError("parasim crosscheck: --measure-only keeps the runs in a folder: add --out DIR")
-    if not arguments.measure_only and not arguments.profile:
+    if arguments.measure_only:
+        for name in ("profile", "json", "other_machine", "jobs"):
+            if getattr(arguments, name):
+                shown = f"--{name.replace('_', '-')}"
+                raise ScenarioError(f"parasim crosscheck: {shown}: --measure-only predicts nothing: leave it out")
+    elif not arguments.profile:
         raise ScenarioError(
             "parasim crosscheck: --profile P is missing: the file that 'parasim calibrate --out P' has written"
         )
@@ -104,6 +106,18 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ScenarioError(f"parasim crosscheck: --{name}: {value} is too few: write {least} or more")
+
+
+def _measure(arguments: argparse.Namespace, cases: Sequence[CheckCase]) -> int:
+    """Only the real runs; why a case has none is said."""
+    with _followed() as watch:
+        found = run_cases_for_real(cases, arguments.runs, arguments.out, watch=watch("measuring"))
+    made = [found.runs.get(case.name, []) for case in cases]
+    print(f"{sum(map(len, made))} real runs of {sum(map(bool, made))} cases: {arguments.out}/measured.json")
+    failures = {case.name: found.failures[case.name] for case in cases if case.name in found.failures}
+    for name, reason in failures.items():
+        print(f"parasim: {name}: did not run: {reason}", file=sys.stderr)
+    return _REJECTED if failures else _ACCEPTED
 
 
 @contextmanager

@@ -24,8 +24,8 @@ def this_machine() -> dict[str, Any]:
 
 def machine_of(profile: Profile) -> Mapping[str, Any]:
     """What its provenance says of the machine; nothing if it says nothing."""
-    machine: Mapping[str, Any] = profile.provenance.get("machine", {})
-    return machine
+    machine = profile.provenance.get("machine")
+    return machine if isinstance(machine, Mapping) else {}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

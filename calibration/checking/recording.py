@@ -102,6 +102,8 @@ def read_measurements(path: str | Path) -> Measurements:
         ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CalibrationError(f"{place}: is no file of measurements: name the measured.json that --out has written")
+    if not isinstance(content.get("machine"), dict):
+        raise CalibrationError(f"{place}: machine: is no mapping, but what measured them: measure again")
     try:
         found = Measurements(content["machine"])
         for name, entry in content["cases"].items():
