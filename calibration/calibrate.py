@@ -25,7 +25,7 @@ from calibration.probes.plan import BUDGET, PLAN, ROUNDS, Probe, chosen
 from calibration.probes.record import Skipped, Task
 from calibration.probes.state import busy_share, read_ticks, stolen_share
 from parasim.cluster.profile_file import load_profile, save_profile
-from parasim.errors import ScenarioError
+from parasim.errors import CalibrationError, ScenarioError
 
 if TYPE_CHECKING:
     from parasim.cluster.profile import Profile
@@ -125,7 +125,11 @@ def calibrate(
         if say is not None and journal.dropped:
             say(f"{journal.path}: begun anew, without {journal.dropped}")
         measure(journal, scenarios, options, probes, watch)
-        profile = _fitted(out, about, journal.turns, options, old)
+        try:
+            profile = _fitted(out, about, journal.turns, options, old)
+        except CalibrationError as error:
+            kept = f"{journal.path} keeps what was measured; a larger --budget, or more --rounds, measures anew"
+            raise CalibrationError(f"{error} ({kept})") from None
         if not options.keep_journal:
             journal.remove()
     return profile
@@ -139,9 +143,10 @@ def refit(journal: str | Path, out: str | Path, options: Options | None = None) 
     ScenarioError, CalibrationError
         As :func:`calibrate` does.
     """
-    about, turns = read_journal(journal)
     options = options or Options()
     _check_half(options)
+    _check_out(Path(out))
+    about, turns = read_journal(journal)
     return _fitted(Path(out), about, turns, options, None)
 
 
@@ -203,13 +208,17 @@ def _checked(out: Path, options: Options, plan: tuple[Probe, ...]) -> tuple[Prob
         raise ScenarioError(f"--budget: {options.budget} must be above 0 s")
     if options.device not in ("cpu", "cuda"):
         raise ScenarioError(f"--device: {options.device!r} is neither cpu nor cuda")
+    _check_out(out)
+    return probes
+
+
+def _check_out(out: Path) -> None:
     if out.suffix != ".json":
         raise ScenarioError(f"--out: {out}: the file of a profile ends in .json, as scenarios name it")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise ScenarioError(f"--out: {out.parent} is no folder that can be written to: make it, or choose another")
     if out.is_dir():
         raise ScenarioError(f"--out: {out} is a folder: name a file")
-    return probes
 
 
 def _check_half(options: Options) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["options_of", "scenarios_of"]
 
-_OF_MEASURING = ("only", "budget", "rounds", "device", "keep_journal", "words")
+_OF_MEASURING = ("only", "budget", "rounds", "device", "keep_journal", "allow_code", "words")
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
@@ -29,7 +29,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
     """
     if arguments.fit_only:
         for name in _OF_MEASURING:
-            if getattr(arguments, name):
+            if getattr(arguments, name) not in (None, False, []):
                 shown = "scenarios" if name == "words" else f"--{name.replace('_', '-')}"
                 raise ScenarioError(f"parasim calibrate: {shown}: --fit-only measures nothing: leave it out")
     budget = BUDGET
@@ -39,7 +39,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         except ValueError as error:
             raise ScenarioError(f"--budget: {error}") from None
     return Options(
-        only=tuple(arguments.only.split(",")) if arguments.only else (),
+        only=tuple(arguments.only.split(",")) if arguments.only is not None else (),
         budget=budget,
         rounds=ROUNDS if arguments.rounds is None else arguments.rounds,
         half=arguments.half,

@@ -208,10 +208,19 @@ def test_a_journal_torn_in_its_first_line_begins_anew(tmp_path):
     assert read_journal(path) == ({"seed": 0}, [])
 
 
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path):
+    path = tmp_path / "m.json.part"
+    path.write_bytes(b'{"a": 1}\n')
+    with pytest.raises(ScenarioError, match="m.json.part:1: is no journal: name the FILE.part"):
+        read_journal(path)
+    with pytest.raises(ScenarioError, match="m.json.part:1: is no journal"):
+        Journal(path, {"seed": 0}).__enter__()
+    assert path.read_bytes() == b'{"a": 1}\n'
+
+
 @pytest.mark.parametrize(
     ("number", "line", "words"),
     [
-        (0, b'{"a": 1}', ":1: is no journal"),
         (0, b'{"parasim_journal": 99, "about": {}}', ":1: is no journal"),
         (1, b"\x00\x00", ":2: is no JSON"),
         (1, b"[1]", ":2: is no mapping"),
@@ -271,6 +280,9 @@ def test_stolen_time_is_a_share_of_all(tmp_path):
         (["--out", "m.json", "--fit-only", "j.part", "--rounds", "3"], "--rounds: --fit-only measures nothing"),
         (["--out", "m.json", "--fit-only", "j.part", "none.yaml"], "scenarios: --fit-only measures nothing"),
         (["--out", "m.json", "--fit-only", "none.part"], "none.part: can't be read"),
+        (["--out", "m.txt", "--fit-only", "none.part"], "ends in .json"),
+        (["--out", "m.json", "--fit-only", __file__], ":1: is no journal: name the FILE.part"),
+        (["--out", "m.json", "--only", ""], "no group of probes is called ''"),
     ],
 )
 def test_wrong_words_are_one_line(tmp_path, monkeypatch, capsys, words, message):

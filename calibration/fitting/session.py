@@ -22,6 +22,7 @@ from parasim.errors import CalibrationError, ScenarioError
 __all__ = ["Journal", "Turn", "observations_of", "read_journal", "suffixed"]
 
 FORMAT = 1
+_FIRST = b'{"parasim_journal"'
 _AGAIN = "delete it and calibrate again"
 
 
@@ -174,9 +175,11 @@ def read_journal(path: str | Path) -> tuple[dict[str, Any], list[Turn]]:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise ScenarioError(f"{path}: can't be read: {error.strerror or error}: name a journal of calibrate") from None
+    if not raw.startswith(_FIRST):
+        raise ScenarioError(f"{path}:1: is no journal: name the FILE.part that calibrate --keep-journal left")
     about, turns = _parsed(str(path), raw[: raw.rfind(b"\n") + 1])
     if about is None:
-        raise ScenarioError(f"{path}: is empty: {_AGAIN}")
+        raise ScenarioError(f"{path}: holds no whole line: {_AGAIN}")
     return about, turns
 
 
