@@ -54,6 +54,7 @@ def set_to(*path_and_value):
         (set_to("handling", "post", "unit", "bytes"), "handling.post: unit must be 'seconds'"),
         (set_to("handling", "post", "value", -1.0), "handling.post.value: -1.0: "),
         (set_to("contention", 0, "unit", "seconds"), "contention.0: unit must be empty, got 'seconds'"),
+        (set_to("joint", "handling", [{"post": -1.0}]), "joint.handling.0.post: -1.0: "),
         (set_to("validity", "ranks", [8.0, 1.0]), "validity.ranks: 8 is more than 1"),
         (set_to("noise", "compute", {"sigma": 0.1}), "noise.compute: names no kind"),
         (set_to("noise", "compute", {"kind": 3}), "noise.compute: names no kind"),

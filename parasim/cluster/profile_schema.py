@@ -94,7 +94,7 @@ class ProfileFile(_Part):
     transports: dict[str, TransportFile] = Field({}, description="ways that messages take, by name")
     noise: dict[str, dict[str, _Parameter]] = Field({}, description="law by what it concerns: compute, handling")
     drift: dict[str, NumberFile] = Field({}, description="spread of a factor common to a run, by what it concerns")
-    joint: dict[str, list[dict[str, FiniteFloat]]] = Field(
+    joint: dict[str, list[dict[str, _NotNegative]]] = Field(
         {}, description="of handling and native: values that their numbers may have together, equally likely"
     )
     validity: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field({}, description="least and most that the fit covers")

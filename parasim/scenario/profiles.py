@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 
 from parasim.cluster.profile import Profile, plain
@@ -76,5 +77,8 @@ def law_of(profile: Profile, what: str) -> NoiseLaw:
         raise ScenarioError(f"{place}: unknown law {shorten(kind)}{suggestion(kind, LAWS)}")
     try:
         return LAWS[kind](**plain(said))
-    except (TypeError, CalibrationError) as error:
-        raise ScenarioError(f"{place}: {kind}: {error}: calibrate again") from None
+    except TypeError:
+        takes = ", ".join(signature(LAWS[kind]).parameters) or "nothing"
+        raise ScenarioError(f"{place}: {kind} takes {takes}, got {shorten(said)}: calibrate again") from None
+    except (CalibrationError, ScenarioError) as error:
+        raise ScenarioError(f"{place}: {error}: calibrate again") from None
