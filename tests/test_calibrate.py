@@ -211,9 +211,9 @@ def test_a_journal_torn_in_its_first_line_begins_anew(tmp_path):
 def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path):
     path = tmp_path / "m.json.part"
     path.write_bytes(b'{"a": 1}\n')
-    with pytest.raises(ScenarioError, match="m.json.part:1: is no journal: name the FILE.part"):
+    with pytest.raises(ScenarioError, match=r"m\.json\.part:1: is no journal: name the FILE.part"):
         read_journal(path)
-    with pytest.raises(ScenarioError, match="m.json.part:1: is no journal"):
+    with pytest.raises(ScenarioError, match=r"m\.json\.part:1: is no journal"):
         Journal(path, {"seed": 0}).__enter__()
     assert path.read_bytes() == b'{"a": 1}\n'
 
