@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Any
 
 from calibration.executor.helpers import Helpers
@@ -24,6 +25,9 @@ _LONGEST_WAIT = 3600.0
 class Inbox:
     """Items for the one thread that takes them. Only :meth:`put` may be called by others.
 
+    The bell is a lock that whoever waits can't take until an item is put. A ``queue.SimpleQueue`` would do, but in
+    CPython 3.11 its ``get`` with a timeout of some microseconds may wait for ever.
+
     Attributes
     ----------
     running
@@ -32,7 +36,9 @@ class Inbox:
 
     def __init__(self) -> None:
         self.running = 0
-        self._items: SimpleQueue[Item] = SimpleQueue()
+        self._items: deque[Item] = deque()
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._soon: deque[Item] = deque()
         self._timers: list[tuple[float, int, Item, Callable[[], bool]]] = []
         self._numbers = itertools.count()
@@ -40,7 +46,9 @@ class Inbox:
 
     def put(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call the function in the loop."""
-        self._items.put(functools.partial(function, *arguments))
+        self._items.append(functools.partial(function, *arguments))
+        with suppress(RuntimeError):  # it has been rung
+            self._bell.release()
 
     def soon(self, function: Callable[..., None], *arguments: Any) -> None:
         """The same, before everything else; without crossing threads."""
@@ -79,16 +87,14 @@ class Inbox:
                 if left <= 0:
                     return heapq.heappop(self._timers)[2]
                 timeout = min(left - _SPIN_SECONDS, timeout)
-                if timeout <= 0 and self._items.empty():
-                    continue
-            elif not self.running and self._items.empty():
+            if self._items:
+                return self._items.popleft()
+            if not self._timers and not self.running:
                 timeout = min(calm(), timeout)
                 if timeout <= 0:
                     return None
-            try:
-                return self._items.get(timeout=max(timeout, 0.0))
-            except Empty:
-                pass
+            if timeout > 0:
+                self._bell.acquire(timeout=timeout)
 
 
 def throw(error: BaseException) -> None:
