@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from calibration.fitting.messages import MESSAGES, NATIVE, Case, fit_messages, predict
+from calibration.probes.programs import contexts_of
 from calibration.probes.record import Observation
+from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
+from parasim.cluster.hosts import Device, Host
+from parasim.cluster.links import Link
 from parasim.errors import CalibrationError, ScenarioError
+from parasim.program.cast import Cast, Role
+from parasim.program.ops import Compute, Kernel, Post, Wait
+from parasim.simulation.engine import Engine
+from parasim.trace.table import Trace
 
 COSTS = Handling(post=1e-3, hear=2e-3, start=4e-3, finish=8e-3, latency=16e-3)
 SIZES = (8, 65536, 1 << 20, 4 << 20)
@@ -63,6 +71,38 @@ def test_operations_cost_the_cores_too():
     assert seconds(Case("operations", 1, 0), Handling(operation=1e-5)) == pytest.approx(1e-5, rel=1e-6)
     crowded = seconds(Case("operations", 8, 0), Handling(operation=1e-3), cores=1)
     assert crowded > 5 * seconds(Case("operations", 8, 0), Handling(operation=1e-3), cores=8)
+
+
+def test_paced_computes_end_by_the_model_whatever_operations_cost():
+    """Two lanes on one core, 100 computes each: as long as they, and what the last one's end waits for."""
+
+    def lane(me, name):
+        for _ in range(100):
+            yield from Compute(Kernel("paced", flops=1e12))
+
+    def program(me):
+        posted = []
+        for name in ("a", "b"):
+            posted.append((yield from Post(lane(me, name), name)))
+        yield from Wait(posted)
+        yield from me.step_done(0)
+
+    cast = Cast((Role("worker", 1, program),))
+    device = Device("none", flops=1e15, memory=1.0, memory_bandwidth=1.0)
+    host = Host("machine", 1, device, handling=Handling(operation=1e-4))
+    cluster = Cluster([host], {(0, 0): Link("loopback", 1e15, 0.0)})
+    trace = Trace()
+    context = contexts_of(cast)
+    Engine(cluster, [0], cast, [context(0)], trace, handling_cores=1).run()
+    computes = [row for row in trace if row.op == "compute"]
+    assert len(computes) == 200
+    for name in ("a", "b"):
+        ends = [row.t_end for row in computes if row.lane == name]
+        assert ends == pytest.approx([1e-3 * (k + 1) for k in range(100)], rel=1e-9)
+    waited = [row for row in trace if row.op == "wait"]
+    assert [row.t_end for row in waited] == pytest.approx([0.1], rel=1e-9)
+    (stepped,) = [row for row in trace if row.op == "log"]
+    assert 0.1 <= stepped.t_end <= 0.1 + 3e-4
 
 
 def test_native_collectives_have_costs_of_their_own():

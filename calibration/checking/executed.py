@@ -62,19 +62,19 @@ def as_executed(scenario: Scenario, profile: Profile) -> Scenario:
 
 
 def _paced(scenario: Scenario, profile: Profile) -> ClusterSpec:
-    """Hosts with a core for every rank, as sleeping takes none; messages are handled on the profile's cores."""
+    """Computes that take no cores; messages are handled on the profile's."""
     shaped = scenario.execute.network == _SHAPED
     if shaped and _SHAPED not in profile.transports:
         raise CalibrationError(
             f"{scenario.name}: profile {profile.name} has no transport {_SHAPED!r}: calibrate links of the testbed as "
             "root, or write execute.network=loopback"
         )
-    own, ranks = scenario.cluster, len(scenario.placement)
+    own = scenario.cluster
     machine = host_of(profile, _SHAPED if shaped else LOOPBACK)
     credit = credit_of(replace(own, goodput=1.0).build(), scenario.placement) if shaped else 0.0
     handling = replace(machine.handling, credit=credit)
     hosts = {
-        number: replace(host, cores=ranks, handling=handling, native=machine.native, contention=())
+        number: replace(host, handling=handling, native=machine.native, contention=())
         for number, host in enumerate(own.wiring().hosts)
     }
     if shaped:

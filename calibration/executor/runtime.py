@@ -194,10 +194,18 @@ class Runtime:
 
     # the port: computing ---------------------------------------------------------------------------------------------
     def compute(self, actor: Actor, pending: Pending) -> None:
-        """Run the work; paced, until the modelled time is over, with what it does without values at the end."""
+        """Run the work; paced, until the modelled time is over, with what it does without values at the end.
+
+        The modelled time begins when what the program waited for was over, and the compute ends with it, also if this
+        process hears of either later: stepping programs costs time of its own, which is no part of the model. A device
+        that takes kernels from a queue does the same.
+        """
         op = pending.op
         start = self.now()
-        end = None if self._pace is None else start + self._pace(op.kernel, start)
+        end = None
+        if self._pace is not None:
+            start = pending.t_post = min(pending.task.since, start)
+            end = start + self._pace(op.kernel, start)
         work = op.work if actor.carries else None
         last = None if actor.carries else op.otherwise
 
@@ -212,15 +220,16 @@ class Runtime:
 
         def worked(result: Any, at: float) -> None:
             self._inbox.running -= 1
-            if end is None:
+            if end is None or at > end:
                 ended(result, at)
             else:
-                self._inbox.at(end + self._epoch, lambda: ended(result, self.now()))
+                self._inbox.at(end + self._epoch, lambda: ended(result, end))
 
         def ended(result: Any, at: float) -> None:
             self._watch.event()
             if last is not None:
-                result, at = last(), self.now()
+                result = last()
+                at = self.now() if end is None else at
             actor.computed(pending, start, at, result)
 
         self._inbox.running += 1

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.probes.programs import FLOPS, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, times_of
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
@@ -103,7 +103,7 @@ MESSAGES = Costs(
         "step": 5e-5, "finish": 1e-4, "background": 1e-4, "near_byte": 1.3e-10, "byte": 2.5e-10, "transfer": 3.4e-10,
         "operation": 1e-4,
     },
-    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", "operations"),
+    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED),
 )  # fmt: skip
 NATIVE = Costs(
     "native",
@@ -153,13 +153,12 @@ def predict(cases: Sequence[Case], cores: int, *, handling: Handling, native: Ha
     """Simulated seconds of one repetition of each case, on a machine with so many cores."""
     device = Device("none", flops=FLOPS, memory=_WIDE, memory_bandwidth=_WIDE)
     seconds: dict[Case, float] = {}
-    for ranks in dict.fromkeys(case.ranks for case in cases):
-        own = [case for case in cases if case.ranks == ranks]
+    for ranks, works in dict.fromkeys((case.ranks, case.pattern == OPERATED) for case in cases):
+        own = [case for case in cases if case.ranks == ranks and (case.pattern == OPERATED) == works]
         script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
-        own_cores = ranks  # for computes: who sleeps takes none
-        host = Host("machine", own_cores, device, handling=handling, native=native or Handling())
+        host = Host("machine", cores, device, handling=handling, native=native or Handling())
         cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
-        times = simulated(script, cluster, [0] * ranks, handling_cores=cores)
+        times = simulated(script, cluster, [0] * ranks, handling_cores=None if works else cores)
         for case, repeated in zip(own, times, strict=True):
             seconds[case] = sum(repeated) / len(repeated)
     return [seconds[case] for case in cases]

@@ -150,7 +150,7 @@ def setup(
             learner=learner,
         )
 
-    return Setup(cast, context, threads=scenario.execute.threads, device=scenario.execute.device)
+    return Setup(cast, context, threads=scenario.execute.threads, device=scenario.execute.device, bind=True)
 
 
 def _worker(me: Context, script: Sequence[Chain], seconds: float) -> Program[None]:

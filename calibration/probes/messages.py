@@ -5,27 +5,41 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
-from calibration.probes.programs import FLOPS, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, times_of
 from calibration.probes.record import Observation, Task
 
 if TYPE_CHECKING:
     from calibration.executor.seats import Seat
+    from parasim.program.learner import Learner
 
 __all__ = ["observed", "probe_collectives", "probe_links", "probe_operations", "probe_pairs", "setup"]
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _MIB)
+_MOST_RANKS = 8
 _BYTES = 3e8
 """A block moves about so many bytes at most, over all ranks."""
 
 
 def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
-    """What a rank makes of a script."""
-    cast = cast_of([Block.of(values) for values in script], size)
+    """What a rank makes of a script: of operations alone they really compute, else nothing does."""
+    blocks = [Block.of(values) for values in script]
+    cast = cast_of(blocks, size)
+    if all(block.pattern == OPERATED for block in blocks):
+        return Setup(cast, contexts_of(cast, _learner()), bind=True)
     return Setup(cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS)
+
+
+def _learner() -> Learner:
+    """One that nothing is learnt with: its tensors say that work is to be done."""
+    from parasim.learning.tensors import TorchTensors
+
+    learner: Any = SimpleNamespace(tensors=TorchTensors("float32"))
+    return learner  # type: ignore[no-any-return]
 
 
 def probe_links(task: Task) -> Iterator[Observation]:
@@ -62,10 +76,10 @@ def probe_collectives(task: Task) -> Iterator[Observation]:
 
 
 def probe_operations(task: Task) -> Iterator[Observation]:
-    """What an operation costs besides its time: one rank, as many as cores, and more."""
+    """What a compute costs besides its work: one rank, and as many as cores."""
     cores = len(os.sched_getaffinity(0))
-    for size in sorted({1, cores, 4 * cores}):
-        yield from observed("operations", task, [Block("operations", 0, 5)], size)
+    for size in sorted({1, min(cores, _MOST_RANKS)}):
+        yield from observed("operations", task, [Block(OPERATED, 0, 10)], size)
 
 
 def _repeats(nbytes: int, size: int, most: int) -> int:

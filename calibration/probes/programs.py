@@ -6,8 +6,10 @@ meet; each repetition of an actor ends with a note "step", so one run times many
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from parasim.program.buffers import Buffer
@@ -30,9 +32,10 @@ from parasim.program.ops import (
 )
 
 if TYPE_CHECKING:
+    from parasim.program.learner import Learner
     from parasim.trace.table import Trace
 
-__all__ = ["FLOPS", "PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
+__all__ = ["FLOPS", "OPERATED", "PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
@@ -143,21 +146,37 @@ def _all_reduce(me: _Me) -> Program[None]:
 
 
 def _operations(me: _Me) -> Program[None]:
-    """Computes that are paced, each on a lane of its own as schemes have them, with a note after each."""
+    """Computes, each on a lane of its own as schemes have them; a note after each says how long the work took."""
     for number in range(OPERATIONS):
         posted = yield from Post(_computes(), "computes")
-        yield from Wait([posted])
-        yield from Log(Event("note", step=number))
+        (taken,) = yield from Wait([posted])
+        yield from Log(Event("note", WORK, step=number, value=WORK_SECONDS if taken is None else taken))
 
 
-def _computes() -> Program[None]:
-    yield from Compute(Kernel("paced", flops=PACED_SECONDS * FLOPS))
+def _computes() -> Program[float | None]:
+    return (yield from Compute(Kernel(WORK, flops=WORK_SECONDS * FLOPS), _work))
+
+
+def _work() -> float:
+    """Multiply matrices: what is timed is how long that takes itself."""
+    import torch
+
+    start = time.perf_counter()
+    matrix = torch.ones(_MATRIX, _MATRIX)
+    for _ in range(_PRODUCTS):
+        matrix = matrix @ matrix
+        matrix /= _MATRIX
+    return time.perf_counter() - start
 
 
 OPERATIONS = 20
-PACED_SECONDS = 1e-3
+WORK = "work"
+WORK_SECONDS = 1e-3
+"""What it is simulated to take."""
+OPERATED = "operations"
 FLOPS = 1e15
-"""FLOP/s of the device that paces."""
+"""FLOP/s of the device that is simulated."""
+_MATRIX, _PRODUCTS = 192, 3
 PATTERNS: Mapping[str, Pattern] = {
     "ping_pong": _ping_pong,
     "stream": _stream,
@@ -166,7 +185,7 @@ PATTERNS: Mapping[str, Pattern] = {
     "fan_in": _fan_in,
     "all_reduce": _all_reduce,
     "native": _natively,
-    "operations": _operations,
+    OPERATED: _operations,
 }
 
 
@@ -200,8 +219,8 @@ def _meet(me: Context) -> Program[None]:
             yield from Send(peer, None, "met")
 
 
-def contexts_of(cast: Cast) -> Callable[[int], Context]:
-    """Makes the context of a rank; no values are carried."""
+def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], Context]:
+    """Makes the context of a rank; without a learner no values are carried, and no work is done."""
 
     def context(rank: int) -> Context:
         return Context(
@@ -212,6 +231,7 @@ def contexts_of(cast: Cast) -> Callable[[int], Context]:
             steps=1,
             seed=0,
             optimizer=None,  # type: ignore[arg-type] # nobody updates
+            learner=learner,
         )
 
     return context
@@ -220,19 +240,26 @@ def contexts_of(cast: Cast) -> Callable[[int], Context]:
 def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
-    Of operations: of one of them, besides the time that it was to take.
+    Of operations: of one of them, besides the work.
     """
     ends: dict[int, list[float]] = {}
+    worked: dict[int, list[float]] = {}
+    work: dict[int, float] = {}
     for row in trace:
         if row.op == "log" and row.label == "step":
             ends.setdefault(row.step, []).append(row.t_end)
+            worked.setdefault(row.step, []).append(work.pop(row.rank, 0.0))
+        elif row.op == "log" and row.label == WORK:
+            work[row.rank] = work.get(row.rank, 0.0) + (row.value or 0.0)
     times = []
     number = 0
     for block in script:
-        moments = [sum(ends[number + k]) / len(ends[number + k]) for k in range(WARM + block.repeats)]
+        steps = range(number, number + WARM + block.repeats)
+        moments = [fmean(ends[step]) for step in steps]
         taken = [b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)]
-        if block.pattern == "operations":
-            taken = [max(seconds / OPERATIONS - PACED_SECONDS, 0.0) for seconds in taken]
+        if block.pattern == OPERATED:
+            own = [fmean(worked[step]) for step in steps[WARM:]]
+            taken = [max(seconds - work, 0.0) / OPERATIONS for seconds, work in zip(taken, own, strict=True)]
         times.append(taken)
         number += WARM + block.repeats
     return times

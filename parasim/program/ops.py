@@ -135,7 +135,7 @@ class Message:
 class Handle:
     """A posted program: is it done, was it cancelled, what did it return. Made by `Post` only."""
 
-    __slots__ = ("cancelled", "done", "lane", "result", "task", "waiters")
+    __slots__ = ("cancelled", "done", "lane", "result", "since", "task", "waiters")
 
     def __init__(self, task: str, lane: str) -> None:
         self.task = task
@@ -143,6 +143,7 @@ class Handle:
         self.done = False
         self.cancelled = False
         self.result: Any = None
+        self.since = 0.0
         self.waiters: list[Any] = []
 
     def __repr__(self) -> str:

@@ -74,8 +74,11 @@ class Actor:
         self._now = port.now
 
     # programs and lanes --------------------------------------------------------------------------------------------
-    def post(self, program: Program[Any], lane: str, daemon: bool) -> Task:
-        """Queue a program on a lane; it becomes ready when it is first there. `ProgramError` if it is no generator."""
+    def post(self, program: Program[Any], lane: str, daemon: bool, since: float = 0.0) -> Task:
+        """Queue a program on a lane; it becomes ready when it is first there. `ProgramError` if it is no generator.
+
+        What it does first could have been done at `since`, had its lane been free.
+        """
         if not hasattr(program, "send"):
             who = f"rank {self.rank} ({self.context.role} {self.context.index})"
             raise ProgramError(f"{who}: the program of lane {lane} is {program!r}, not a generator; it must yield")
@@ -84,20 +87,23 @@ class Actor:
             stream = self.lanes[lane] = Lane(lane)
         name = f"{lane}#{stream.count}"
         stream.count += 1
-        task = Task(name, lane, [Frame(program)], Handle(name, lane), daemon)
+        task = Task(name, lane, [Frame(program)], Handle(name, lane), daemon, since=since)
         self.tasks[name] = task
         if not daemon:
             self.unfinished += 1
         if stream.current is None:
             stream.current = task
-            self.make_ready(task)
+            self.make_ready(task, since=since)
         else:
             stream.queue.append(task)
         return task
 
-    def make_ready(self, task: Task, reply: Any = None, error: BaseException | None = None) -> None:
-        """The task's pending operation is done (or its program may begin)."""
+    def make_ready(
+        self, task: Task, reply: Any = None, error: BaseException | None = None, *, since: float | None = None
+    ) -> None:
+        """The task's pending operation is done (or its program may begin): now, or `since` then."""
         task.pending = None
+        task.since = self._now() if since is None else since
         self.ready.append((task, reply, error))
         self.port.wake(self)
 
@@ -191,7 +197,7 @@ class Actor:
         lane.current = None
         if lane.queue:
             lane.current = lane.queue.popleft()
-            self.make_ready(lane.current)
+            self.make_ready(lane.current, since=max(lane.current.since, task.since))
         self._complete(task, result)
 
     def _complete(self, task: Task, result: Any) -> None:
@@ -199,6 +205,7 @@ class Actor:
         handle.done = True
         handle.result = result
         handle.cancelled = task.cancelled
+        handle.since = task.since
         del self.tasks[task.id]
         if not task.daemon:
             self.unfinished -= 1
@@ -269,8 +276,9 @@ class Actor:
         """A compute ended."""
         self.rows.computed(pending, t_start, t_end)
         for started in self.guard.leave(pending):
+            started.task.since = max(started.task.since, t_end)
             self.port.compute(self, started)
-        self.make_ready(pending.task, result)
+        self.make_ready(pending.task, result, since=t_end)
 
     def sent(self, envelope: Envelope, t_start: float, t_end: float) -> None:
         """The peer has all of it."""
@@ -302,7 +310,7 @@ class Actor:
             pending, "collective", op.kind, t_start=t_start, t_end=t_end, outcome="native", group=op.group.name,
             buffer=name, nbytes=nbytes,
         )  # fmt: skip
-        self.make_ready(pending.task, result)
+        self.make_ready(pending.task, result, since=t_end)
 
     def coupled(
         self, pending: Pending, part: Part, t_start: float, t_end: float, result: Any, *, quiet: bool = False
@@ -344,6 +352,7 @@ class Actor:
         elif (frame := task.stack[-1]).quiet and (frame.t_first < 0 or t_start < frame.t_first):
             frame.t_first = t_start
         pending.remaining -= 1
+        pending.end = max(pending.end, t_end)
         if not pending.remaining:
             self._messages_done(pending)
 
@@ -358,7 +367,7 @@ class Actor:
         reply = message_reply(pending)
         pending.messages.clear()  # messages and receipts know the pending operation:
         pending.receipts.clear()  # leave no cycles to the garbage collector
-        self.make_ready(pending.task, reply)
+        self.make_ready(pending.task, reply, since=pending.end)
 
     def _drain(self, task: Task) -> None:
         notes = self.context.notes

@@ -149,7 +149,7 @@ def _post(actor: Actor, task: Task, op: Post) -> Handle:
         single = _freeze_op(actor, task.id, program)
         frozen = single is not program
         program = iter(single)
-    posted = actor.post(program, op.lane, op.daemon)
+    posted = actor.post(program, op.lane, op.daemon, task.since)
     posted.frozen = frozen
     return posted.handle
 
@@ -170,6 +170,7 @@ def _wait(actor: Actor, task: Task, op: Wait) -> Any:
     missing = [handle for handle in op.handles if not handle.done]
     pending = Pending(task, op, actor.port.now(), len(missing))
     if not missing:
+        _heed(task, op.handles)
         _wait_row(actor, pending)
         return tuple(handle.result for handle in op.handles)
     return _wait_for(task, pending, missing)
@@ -181,6 +182,7 @@ def _wait_any(actor: Actor, task: Task, op: WaitAny) -> Any:
     pending = Pending(task, op, actor.port.now())
     for handle in op.handles:
         if handle.done:
+            _heed(task, (handle,))
             _wait_row(actor, pending)
             return _winner(actor, task, handle)
     return _wait_for(task, pending, op.handles)
@@ -195,11 +197,18 @@ def _wait_for(task: Task, pending: Pending, handles: Sequence[Handle]) -> Any:
 
 def finish_wait(actor: Actor, pending: Pending, handle: Handle) -> None:
     """The last handle of a Wait, or the first of a WaitAny, is done."""
+    task, op = pending.task, pending.op
+    _heed(task, (handle,) if type(op) is WaitAny else op.handles)
     _wait_row(actor, pending)
-    if type(pending.op) is WaitAny:
-        actor.make_ready(pending.task, _winner(actor, pending.task, handle))
+    if type(op) is WaitAny:
+        actor.make_ready(task, _winner(actor, task, handle), since=task.since)
     else:
-        actor.make_ready(pending.task, tuple(h.result for h in pending.op.handles))
+        actor.make_ready(task, tuple(h.result for h in op.handles), since=task.since)
+
+
+def _heed(task: Task, handles: Sequence[Handle]) -> None:
+    """What the task does next could not begin before these were done."""
+    task.since = max([task.since, *(handle.since for handle in handles)])
 
 
 def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
@@ -215,7 +224,8 @@ def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
 
 def _wait_row(actor: Actor, pending: Pending) -> None:
     lanes = ",".join(dict.fromkeys(handle.lane for handle in pending.op.handles))
-    actor.rows.write(pending, "wait", lanes, t_start=actor.port.now())
+    end = max(pending.t_post, pending.task.since)
+    actor.rows.write(pending, "wait", lanes, t_start=end, t_end=end)
 
 
 def _poll(actor: Actor, task: Task, op: Poll) -> bool:

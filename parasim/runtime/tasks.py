@@ -31,7 +31,7 @@ class Frame:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """A program on a lane."""
+    """A program on a lane. What it waited for last was over at `since`: it may hear of that later, not before."""
 
     id: str
     lane: str
@@ -43,11 +43,12 @@ class Task:
     pending: Pending | None = None
     frozen: bool = False
     quiet: int = 0
+    since: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An operation that waits for something. Parts done are counted down in `remaining`.
+    """An operation that waits for something. Parts done are counted down in `remaining`; `end` is that of the last.
 
     `messages` are those of a Send, Recv or Exchange that are through: start, end, envelope, sent (else received), and
     whether the task was cancelled then.
@@ -61,6 +62,7 @@ class Pending:
     messages: list[tuple[float, float, Envelope, bool, bool]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     over: bool = False
+    end: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

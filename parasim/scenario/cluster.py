@@ -43,7 +43,7 @@ CLUSTER_KEYS = {
     "overhead": "time that end points spend on messages (default: none)",
     "handling": "CPU time that messages and operations cost the cores of a host (default: the profile's, or none)",
     "handling_noise": "random factors on that time (default: the profile's if handling is, or none)",
-    "handling_cores": "cores that handle the messages of all hosts together (default: each host's own, with computes)",
+    "handling_cores": "cores that handle all hosts' messages, beside paced computes (default: each host's own)",
     "stragglers": "rules that slow down some actors for a while: whom, by how much or which law, from when until when",
     "speeds": "worker index -> speed relative to the device; 0.5 takes twice as long",
     "placement": "role -> list of hosts; may stand under scheme instead",

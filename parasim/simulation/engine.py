@@ -69,8 +69,9 @@ class Engine:
     overhead
         Seconds per message and per byte that each end point spends on a message.
     handling_noise, handling_cores
-        Law of the random factors of message handling; cores that handle the messages of all hosts together, apart from
-        computes (None: each host's own).
+        Law of the random factors of message handling; cores that handle the messages of all hosts together (None: each
+        host's own, beside its computes). Computes are *paced* then, as in the executor: they take no core, begin when
+        what their program waited for was over, and end by the model, though it may go on later.
     fidelity
         Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
     recorders, scripts
@@ -117,6 +118,7 @@ class Engine:
             noise_of = partial(handled, law=handling_noise or NoNoise(), draws=[me.draws for me in contexts])
             self._handlers = noise_of([host.handling for host in cluster.hosts])
             self._native = noise_of([host.native for host in cluster.hosts])
+        self._paced = handling_cores is not None
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
@@ -251,20 +253,28 @@ class Engine:
             self._handlers.operate(actor.rank, partial(self._begin, actor, pending))
 
     def _begin(self, actor: Actor, pending: Pending) -> None:
-        seconds = self._paces[actor.rank](pending.op.kernel, self.env.now)
-        processor = self._processors[self._placement[actor.rank]]
-        processor.start(seconds, partial(self._computed, actor, pending, self.env.now))
-
-    def _computed(self, actor: Actor, pending: Pending, start: float) -> None:
-        if self._handlers is None or pending.task.quiet:
-            self._worked(actor, pending, start)
+        now = self.env.now
+        if self._paced and not pending.task.quiet:
+            start = pending.t_post = pending.task.since
+            end = start + self._paces[actor.rank](pending.op.kernel, start)
+            ended = partial(self._computed, actor, pending, start, end)
+            self.env.timeout(max(0.0, end - now)).callbacks.append(lambda _: ended())
         else:
-            self._handlers.complete(actor.rank, partial(self._worked, actor, pending, start))
+            processor = self._processors[self._placement[actor.rank]]
+            seconds = self._paces[actor.rank](pending.op.kernel, now)
+            processor.start(seconds, partial(self._computed, actor, pending, now))
 
-    def _worked(self, actor: Actor, pending: Pending, start: float) -> None:
+    def _computed(self, actor: Actor, pending: Pending, start: float, end: float | None = None) -> None:
+        worked = partial(self._worked, actor, pending, start, self.env.now if end is None else end)
+        if self._handlers is None or pending.task.quiet:
+            worked()
+        else:
+            self._handlers.complete(actor.rank, worked)
+
+    def _worked(self, actor: Actor, pending: Pending, start: float, end: float) -> None:
         op = pending.op
         work = op.work if actor.carries else op.otherwise
-        actor.computed(pending, start, self.env.now, work() if work is not None else None)
+        actor.computed(pending, start, end, work() if work is not None else None)
         self._go_on()
 
     def announce(self, actor: Actor, envelope: Envelope) -> None:

@@ -23,11 +23,13 @@ class Flow:
     Outside hubs it ends at `end` if its `rate` (bytes/s) stays: that is all the state there is. The round of a coupled
     collective is one flow too: of all its messages, which have one rate; `weights` says how many there are on each
     link. A flow with `met` has its links for itself, to its end; if others come, it is taken away and `met` is called.
+    `credit` is what it saves at most on links that have paused (seconds).
     """
 
     __slots__ = (
         "bandwidth",
         "component",
+        "credit",
         "done",
         "end",
         "links",
@@ -58,6 +60,7 @@ class Flow:
         self.nbytes = nbytes
         self.started = started
         self.done = done
+        self.credit = 0.0
         self.rate = 0.0
         self.end = 0.0
         self.component: Component | Hub | None = None

@@ -17,6 +17,7 @@ from simpy.events import Event
 
 from parasim.cluster.cluster import Cluster
 from parasim.simulation.alarm import Alarm, EndOfInstant, due
+from parasim.simulation.buckets import Buckets
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Component, Flow, Hub
 
@@ -65,6 +66,7 @@ class Network:
         self._gathering = False
         self._expresses = 0
         self._sweep = 0
+        self._buckets = Buckets(self._capacities, self._users)
         self._seen = [0] * len(self._capacities)  # the last sweep that came by
         self._numbers = [0] * len(self._capacities)  # number of a link in that sweep's component
 
@@ -97,7 +99,8 @@ class Network:
         extra
             Seconds on top of them.
         credit
-            Seconds of its narrowest link that it saves if the links of its route are idle now.
+            Seconds of its narrowest links that it saves at most, if they are idle when it begins to flow: as much as
+            they have paused since a message with credit was there.
         ends
             Links of its actors that it passes too: numbers that :meth:`end` replied.
 
@@ -120,15 +123,15 @@ class Network:
         if latency is None:
             latency = route_latency + self._message_overhead + self._byte_overhead * nbytes
         latency += extra
-        if credit and self.idle(links):
-            nbytes = max(0.0, nbytes - credit * bandwidth)
         if ends:
             links = (*links, *ends)
             bandwidth = min(bandwidth, *(self._capacities[end] for end in ends))
         number = self.flows_started
         self.flows_started = number + 1
         arrival = now + latency
-        heappush(self._arrivals, (arrival, number, Flow(number, links, bandwidth, nbytes, now, done)))
+        flow = Flow(number, links, bandwidth, nbytes, now, done)
+        flow.credit = credit
+        heappush(self._arrivals, (arrival, number, flow))
         self._alarm.at(arrival)
         return arrival
 
@@ -246,6 +249,8 @@ class Network:
                 for flow in leaving:
                     for link in flow.links:
                         del self._users[link][flow]
+                    if flow.credit:
+                        self._buckets.drain(flow, now)
             else:
                 component.dissolve()
                 leaving = [flow for flow in component.flows if flow.end <= latest]
@@ -256,6 +261,8 @@ class Network:
                         del on_link[flow]
                         if on_link:
                             self._touched.append(link)
+                    if flow.credit:
+                        self._buckets.drain(flow, now)
             ended += leaving
         return ended
 
@@ -265,6 +272,8 @@ class Network:
         arrived, empty = [], []
         while arrivals and arrivals[0][0] <= latest:
             flow = heappop(arrivals)[2]
+            if flow.credit:
+                self._buckets.spend(flow, now)
             if flow.nbytes:
                 arrived.append(flow)
                 for link in flow.links:
