@@ -105,6 +105,18 @@ def test_paced_computes_end_by_the_model_whatever_operations_cost():
     assert 0.1 <= stepped.t_end <= 0.1 + 3e-4
 
 
+def test_a_pause_makes_handling_dearer():
+    """All jobs of a round trip after 30 ms: as by the law; the pause of each is what the repetition takes besides."""
+    costs = Handling(post=1e-3, hear=2e-3, cold=0.5, cooling=0.01)
+    warm, after = (seconds(Case(name, 2, 8), costs) for name in ("stream", "stream after 30 ms"))
+    assert warm < 3e-3 * 1.5
+    pause = after + 0.03
+    by_hand = 1e-3 * costs.warmth(pause - 1e-3 * costs.warmth(pause)) + 2e-3 * costs.warmth(pause)
+    assert after == pytest.approx(by_hand, rel=0.05)
+    assert costs.warmth(0.0) == 1.0
+    assert costs.warmth(10.0) == pytest.approx(1.5)
+
+
 def test_native_collectives_have_costs_of_their_own():
     case = Case("native", 2, 1000)
     native = Handling(post=1e-3, operation=5e-3)
@@ -129,14 +141,21 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
 
 
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 1.2, 0.008]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
     cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
+    cases += [Case(f"{p} after {ms} ms", 2, 8) for p in ("ping_pong", "facing") for ms in (5, 30)]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
     assert found.drift.value < 0.05
     assert not found.warnings
     assert all(number.low <= number.value <= number.high for number in found.numbers.values())
-    unseen = [Case("ring", 3, 300_000), Case("all_reduce", 4, 2 << 20), Case("fan_in", 5, 1000), Case("facing", 6, 8)]
+    unseen = [
+        Case("ring", 3, 300_000),
+        Case("ring after 30 ms", 4, 65536),
+        Case("all_reduce", 4, 2 << 20),
+        Case("fan_in", 5, 1000),
+        Case("facing", 6, 8),
+    ]
     fitted = Handling(**{name: number.value for name, number in found.numbers.items()})
     truth = predict(unseen, 2, handling=MESSAGES.handling(values))
     assert predict(unseen, 2, handling=fitted) == pytest.approx(truth, rel=0.05)
@@ -160,5 +179,12 @@ def test_a_strange_case_is_named_and_does_not_move_the_rest():
 
 
 def test_too_few_cases_are_refused():
-    with pytest.raises(CalibrationError, match="1 cases were timed, 11 are needed"):
-        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 7, [Case("ring", 2, 8)]), 2, 0)
+    with pytest.raises(CalibrationError, match="1 cases were timed, 9 are needed for 6 costs"):
+        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 9, [Case("ring", 2, 8)]), 2, 0)
+
+
+def test_what_no_pattern_tells_is_left_out():
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 1.2, 0.008]
+    cases = [Case(p, n, b) for p in ("ping_pong", "stream", "ring") for n in (2, 4) for b in SIZES]
+    found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
+    assert {"operation", "cold", "cooling"}.isdisjoint(found.numbers)

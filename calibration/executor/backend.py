@@ -8,15 +8,15 @@ members only.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
+
+from calibration.executor.scheduling import let_senders_finish
 
 __all__ = ["Group", "local_store", "make_thread", "own_client"]
 
@@ -46,20 +46,6 @@ def own_client(store: Any) -> Any:
 def make_thread() -> Any:
     """A thread of gloo's for groups to share: it moves their bytes, on the interface that the environment names."""
     return dist.ProcessGroupGloo.create_device(interface=os.environ.get("GLOO_SOCKET_IFNAME", ""))
-
-
-def _let_senders_finish() -> None:
-    """Keep gloo's own threads from taking the core of a thread that is sending (Linux).
-
-    A gloo thread that finds a connection locked asks again at once, and again; if the thread that holds the lock waits
-    for this very core, both stand still until the kernel's next tick, 4 ms later. As a batch task (SCHED_BATCH) it does
-    not take over a core when it is woken. Measured on two cores: steps of a ring of 4 ranks with 8 bytes went from 4 ms
-    to 1 ms, native all-reduces of 8 ranks from 29 ms to 6 ms, the slowest 5 % of round trips from 4.4 ms to 1.2 ms.
-    """
-    for task in Path("/proc/self/task").glob("*"):
-        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-            if (task / "comm").read_text().startswith("gloo"):
-                os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 class Group:
@@ -100,7 +86,7 @@ class Group:
             options._timeout = _FOREVER
             options._devices = [thread]
             self._group = dist.ProcessGroupGloo(meeting, index, size, options)
-        _let_senders_finish()
+        let_senders_finish()
 
     # messages: the replies are works, to be waited for in a thread of their own ------------------------------------
     def send(self, tensor: torch.Tensor, peer: int, tag: int) -> Any:

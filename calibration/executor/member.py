@@ -16,6 +16,7 @@ from calibration.executor.device import choose_device
 from calibration.executor.memory import Memory
 from calibration.executor.returns import encode
 from calibration.executor.runtime import Runtime
+from calibration.executor.scheduling import awake, bind
 from calibration.executor.setup import Setup
 from calibration.executor.warm import keep_memory
 from parasim.errors import ExecutionError
@@ -59,15 +60,6 @@ class _Rows:
         self.rows.append(row)
 
 
-def _bind(place: Place, threads: int) -> None:
-    """Keep this rank on cores of its own, if all ranks of the machine can have theirs (Linux)."""
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    if int(os.environ.get("LOCAL_WORLD_SIZE", place.size)) * threads <= len(cores):
-        os.sched_setaffinity(0, cores[place.local_rank * threads : (place.local_rank + 1) * threads])
-
-
 def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     """Run one rank's actor to the end: its rows, choices and returned value, as JSON and bytes.
 
@@ -87,7 +79,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     keep_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if setup.bind:
-        _bind(place, setup.threads)
+        bind(place.local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", place.size)), setup.threads)
     device = choose_device(setup.device, place.local_rank)
     context = setup.context(place.rank)
     memory = Memory(setup.shared, place.directory, context)
@@ -126,7 +118,8 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     sink, recorder = _Rows(delayed), Recorder()
     actor = Actor(context, runtime, sink, recorder=recorder)
     main = actor.post(role.program(context), "main", role.daemon)
-    runtime.run(actor)
+    with awake():
+        runtime.run(actor)
     clock.stop()
     rows = [clock.corrected(row) for row in sink.rows]
     blobs = [json.dumps(rows).encode(), json.dumps(recorder.entries).encode()]

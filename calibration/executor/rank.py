@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from calibration.executor.backend import local_store, own_client
 from calibration.executor.courier import LostPeer
@@ -29,9 +28,6 @@ from parasim.errors import ParasimError
 __all__ = ["die_with", "rank_main"]
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_TIMERSLACK = 29
-_LATENCY = Path("/dev/cpu_dma_latency")
-"""Who holds it open says how many microseconds idle cores may take to wake up (Linux, root)."""
 
 
 def die_with(parent: int) -> None:
@@ -48,32 +44,11 @@ def rank_main(channel: socket.socket, needed: list[int]) -> None:
     `needed` are descriptors: the rank's network namespace if the order names an interface, rank 0's listening socket.
     """
     order, _ = receive_frame(channel)
-    awake = _wake_in_time()
     threading.Thread(target=_watch, args=(channel,), name="watch", daemon=True).start()
     message, blobs = _outcome(order, needed)
     sys.stdout.flush()
-    if awake is not None:
-        awake.close()
     send_frame(channel, message, blobs)
     signal.pause()
-
-
-def _wake_in_time() -> BinaryIO | None:
-    """Ask the kernel to end this process's sleeps when they end, not up to 50 us later, and to keep idle cores awake.
-
-    A core that sleeps takes 50 us and more to wake up, in a virtual machine above all, which depends on how long it
-    has slept. What is replied keeps cores awake as long as it is open; None where that is not permitted, as to all
-    but root.
-    """
-    if sys.platform != "linux":
-        return None
-    ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1)
-    try:
-        awake = _LATENCY.open("wb", buffering=0)
-        awake.write(struct.pack("i", 0))
-    except OSError:
-        return None
-    return awake
 
 
 def _watch(channel: socket.socket) -> None:

@@ -22,6 +22,7 @@ from calibration.executor.courier import LAST, MESSAGE, Courier
 from calibration.executor.device import CpuDevice
 from calibration.executor.inbox import Inbox, throw
 from calibration.executor.memory import Memory, Vector
+from calibration.executor.scheduling import yielding
 from calibration.executor.streams import Stream
 from calibration.executor.watch import Watch
 from parasim.errors import ProgramError
@@ -211,7 +212,8 @@ class Runtime:
 
         def job() -> tuple[Any, float]:
             try:
-                result = None if work is None else work()
+                with yielding():
+                    result = None if work is None else work()
             except Exception as error:
                 error.add_note(f"in rank {actor.rank}, program {pending.task.id}, compute {op.kernel.label!r}")
                 raise

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, OPERATED, PAUSES, Block, cast_of, contexts_of, times_of
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
@@ -78,11 +78,22 @@ class Costs:
     `patterns` are those whose times say something of them. `step` is what posting, hearing and starting take each,
     which times of whole messages do not tell apart. `byte` and `near_byte` are CPU time at each end, `transfer` is the
     inverse of an actor's bandwidth. The `operation` of native collectives is what each takes besides its messages.
+    `told_by` says of a cost that only some patterns tell which they are.
     """
 
     name: str
     start: Mapping[str, float]
     patterns: tuple[str, ...]
+    told_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def among(self, patterns: Collection[str]) -> Costs:
+        """Without what none of these patterns tells; it is taken to cost nothing."""
+        told = {
+            name: value
+            for name, value in self.start.items()
+            if any(pattern in patterns for pattern in self.told_by.get(name, self.patterns))
+        }
+        return replace(self, start=told)
 
     def handling(self, values: Sequence[float]) -> Handling:
         """The handling with these costs, in the order of the names."""
@@ -101,9 +112,10 @@ MESSAGES = Costs(
     "handling",
     {
         "step": 5e-5, "finish": 1e-4, "background": 1e-4, "near_byte": 1.3e-10, "byte": 2.5e-10, "transfer": 3.4e-10,
-        "operation": 1e-4,
+        "operation": 1e-4, "cold": 0.7, "cooling": 0.01,
     },
-    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED),
+    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES),
+    {"operation": (OPERATED,), "cold": tuple(PAUSES), "cooling": tuple(PAUSES)},
 )  # fmt: skip
 NATIVE = Costs(
     "native",
@@ -113,7 +125,7 @@ NATIVE = Costs(
 
 _UNITS = {
     "near_bytes": "bytes", "near_byte": "seconds/byte", "send_byte": "seconds/byte", "receive_byte": "seconds/byte",
-    "bandwidth": "bytes/s",
+    "bandwidth": "bytes/s", "cold": "",
 }  # fmt: skip
 
 
@@ -205,6 +217,7 @@ def fit_messages(
 
     table = _table(costs, observations)
     cases = list(table)
+    costs = costs.among({case.pattern for case in cases})
     needed = math.ceil(_LEAST_CASES * len(costs.start))
     if len(cases) < needed:
         raise CalibrationError(

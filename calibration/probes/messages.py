@@ -21,6 +21,13 @@ __all__ = ["observed", "probe_collectives", "probe_links", "probe_operations", "
 _KIB, _MIB = 1 << 10, 1 << 20
 _SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _MIB)
 _MOST_RANKS = 8
+_SIZES_PAUSED = (8, 512 * _KIB)
+_PAUSED = {
+    2: ("ping_pong after 5 ms", "ping_pong after 30 ms", "facing after 5 ms", "facing after 30 ms"),
+    4: ("ring after 5 ms", "ring after 30 ms", "fan_in after 30 ms"),
+    8: ("ring after 30 ms",),
+}
+"""By number of ranks."""
 _BYTES = 3e8
 """A block moves about so many bytes at most, over all ranks."""
 
@@ -43,8 +50,9 @@ def _learner() -> Learner:
 
 
 def probe_links(task: Task) -> Iterator[Observation]:
-    """Two ranks: to and fro, one way, and both at once, from a header alone to 64 MiB."""
+    """Two ranks: to and fro, one way, and both at once, from a header alone to 64 MiB; and after pauses."""
     blocks = [Block("ping_pong", 0, 40)]
+    blocks += [Block(name, nbytes, 6) for name in _PAUSED[2] for nbytes in _SIZES_PAUSED]
     for nbytes in _SIZES:
         repeats = _repeats(nbytes, 2, 40)
         blocks += [Block(pattern, nbytes, repeats) for pattern in ("ping_pong", "stream", "facing")]
@@ -60,6 +68,7 @@ def probe_pairs(task: Task) -> Iterator[Observation]:
             blocks += [Block("ring", nbytes, repeats), Block("fan_in", nbytes, repeats)]
             if size > 3:
                 blocks += [Block("ping_pong", nbytes, repeats), Block("facing", nbytes, repeats)]
+        blocks += [Block(name, nbytes, 5) for name in _PAUSED.get(size, ()) for nbytes in _SIZES_PAUSED]
         yield from observed("pairs", task, blocks, size)
 
 

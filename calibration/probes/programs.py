@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.trace.table import Trace
 
-__all__ = ["FLOPS", "OPERATED", "PATTERNS", "Block", "cast_of", "contexts_of", "times_of"]
+__all__ = ["FLOPS", "OPERATED", "PATTERNS", "PAUSES", "Block", "cast_of", "contexts_of", "times_of"]
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
@@ -45,7 +45,7 @@ _MODEL = Model("nothing", (Layer("nothing", 1, 0.0, 0.0, 0.0, 1, 1, 1),))
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pattern (a key of `PATTERNS`) of messages of `nbytes`, `repeats` times (beyond the first few, untimed)."""
+    """A pattern (a key of `PATTERNS` or `PAUSES`) of messages of `nbytes`, so many `repeats` (and a few before)."""
 
     pattern: str
     nbytes: int
@@ -169,6 +169,16 @@ def _work() -> float:
     return time.perf_counter() - start
 
 
+def _after(pause: float, pattern: Pattern) -> Pattern:
+    """The pattern after a paced compute: what its handling needs has left the caches by then."""
+
+    def paused(me: _Me) -> Program[None]:
+        yield from Compute(Kernel("pause", flops=pause * FLOPS))
+        yield from pattern(me)
+
+    return paused
+
+
 OPERATIONS = 20
 WORK = "work"
 WORK_SECONDS = 1e-3
@@ -187,6 +197,12 @@ PATTERNS: Mapping[str, Pattern] = {
     "native": _natively,
     OPERATED: _operations,
 }
+PAUSES = {
+    f"{name} after {round(1e3 * pause)} ms": (pause, PATTERNS[name])
+    for name in ("ping_pong", "stream", "facing", "ring", "fan_in")
+    for pause in (0.005, 0.03)
+}
+"""Patterns after a pause, whose seconds are not counted."""
 
 
 def cast_of(script: Sequence[Block], size: int) -> Cast:
@@ -199,8 +215,9 @@ def cast_of(script: Sequence[Block], size: int) -> Cast:
             out = Buffer("out", block.nbytes, 1) if block.nbytes else None
             into = Buffer("into", block.nbytes, 1) if block.nbytes else None
             sees = _Me(me, out, into)
+            program = _after(*PAUSES[block.pattern]) if block.pattern in PAUSES else PATTERNS[block.pattern]
             for _ in range(WARM + block.repeats):
-                yield from PATTERNS[block.pattern](sees)
+                yield from program(sees)
                 yield from me.step_done(number)
                 number += 1
 
@@ -240,7 +257,7 @@ def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], C
 def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
-    Of operations: of one of them, besides the work.
+    Of operations: of one of them, besides the work. After a pause: besides that.
     """
     ends: dict[int, list[float]] = {}
     worked: dict[int, list[float]] = {}
@@ -257,7 +274,9 @@ def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
         steps = range(number, number + WARM + block.repeats)
         moments = [fmean(ends[step]) for step in steps]
         taken = [b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)]
-        if block.pattern == OPERATED:
+        if block.pattern in PAUSES:
+            taken = [max(seconds - PAUSES[block.pattern][0], 0.0) for seconds in taken]
+        elif block.pattern == OPERATED:
             own = [fmean(worked[step]) for step in steps[WARM:]]
             taken = [max(seconds - work, 0.0) / OPERATIONS for seconds, work in zip(taken, own, strict=True)]
         times.append(taken)

@@ -49,11 +49,14 @@ class Handling:
         that has had a pause lets through at once.
     bandwidth
         Payload of one actor's messages, in and out together: the one thread that moves them (bytes/s).
+    cold, cooling
+        A job of a kind that an actor has not done for p seconds takes ``1 + cold (1 - exp(-p / cooling))`` times as
+        long: what it needs has left the caches.
 
     Raises
     ------
     ScenarioError
-        If a cost is negative or infinite, or the bandwidth is not above zero.
+        If a cost is negative or infinite, or bandwidth or cooling are not above zero.
     """
 
     post: float = quantity("seconds", "CPU time of the sender before a message is announced", 0.0, ge=0)
@@ -69,9 +72,15 @@ class Handling:
     latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
     credit: float = quantity("seconds", "time of an idle link that a message saves (a shaper's burst)", 0.0, ge=0)
     bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)
+    cold: float = quantity("", "how much longer handling takes after a long pause: 1 is twice as long", 0.0, ge=0)
+    cooling: float = quantity("seconds", "time constant of that pause", 0.01, gt=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "handling")
+
+    def warmth(self, pause: float) -> float:
+        """How many times as long a job takes when the last of its kind was so many seconds ago."""
+        return 1.0 - self.cold * math.expm1(-pause / self.cooling)
 
     def sending(self, nbytes: float) -> float:
         """CPU seconds of a sender for so many bytes."""

@@ -33,45 +33,48 @@ def handles(hosts: Sequence[Host]) -> bool:
 
 
 class Loop:
-    """The jobs of one actor, first in first out, one at a time on a processor; `law` makes the factor of each."""
+    """The jobs of one actor, first in first out, one at a time on a processor: what each kind costs, times noise."""
 
-    __slots__ = ("_busy", "_count", "_draws", "_law", "_processor", "_queue")
+    __slots__ = ("_busy", "_costs", "_count", "_draws", "_last", "_law", "_processor", "_queue")
 
-    def __init__(self, processor: Processor, law: NoiseLaw, draws: Draws) -> None:
+    def __init__(self, processor: Processor, costs: Handling, law: NoiseLaw, draws: Draws) -> None:
         self._processor = processor
+        self._costs = costs
         self._law = law
         self._draws = draws
-        self._queue: deque[tuple[float, Done]] = deque()
+        self._queue: deque[tuple[str, Done]] = deque()
+        self._last: dict[str, float] = {}
         self._busy = False
         self._count = 0
 
-    def run(self, seconds: float, done: Done) -> None:
-        """Do a job that takes so long on a core of its own, after those before it; then call `done`.
+    def run(self, kind: str, done: Done) -> None:
+        """Do a job of this kind (a field of `Handling`, "" takes no time), after those before it; then call `done`.
 
         A job of no time that nothing is before is done at once, before this returns.
         """
         if self._busy:
-            self._queue.append((seconds, done))
-        elif seconds:
-            self._begin(seconds, done)
+            self._queue.append((kind, done))
         else:
-            done()
+            self._begin(kind, done)
 
-    def _begin(self, seconds: float, done: Done) -> None:
+    def _begin(self, kind: str, done: Done) -> None:
+        seconds = getattr(self._costs, kind) if kind else 0.0
+        if not seconds:
+            done()
+            return
         self._busy = True
         self._count += 1
         seconds *= self._law.factor(self._draws, _KERNEL, self._count)
-        self._processor.start(seconds, partial(self._ended, done))
+        if self._costs.cold:
+            seconds *= self._costs.warmth(self._processor.now - self._last.get(kind, -math.inf))
+        self._processor.start(seconds, partial(self._ended, kind, done))
 
-    def _ended(self, done: Done) -> None:
+    def _ended(self, kind: str, done: Done) -> None:
         self._busy = False
+        self._last[kind] = self._processor.now
         done()
         while self._queue and not self._busy:
-            seconds, following = self._queue.popleft()
-            if seconds:
-                self._begin(seconds, following)
-            else:
-                following()
+            self._begin(*self._queue.popleft())
 
 
 class Handlers:
@@ -101,7 +104,10 @@ class Handlers:
         self._of = [costs[host] for host in placement]
         self._placement = placement
         self._processors = [processors[host] for host in placement]
-        self._loops = [Loop(processor, law, own) for processor, own in zip(self._processors, draws, strict=True)]
+        self._loops = [
+            Loop(processor, handling, law, own)
+            for processor, handling, own in zip(self._processors, self._of, draws, strict=True)
+        ]
         self._network = network
         self._ends = [
             None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
@@ -109,28 +115,27 @@ class Handlers:
 
     def announce(self, source: int, destination: int, heard: Done) -> None:
         """A message is posted at rank `source`; `heard` is called when rank `destination` knows of it."""
-        hear = partial(self._loops[destination].run, self._of[destination].hear, heard)
-        self._loops[source].run(self._of[source].post, hear)
+        hear = partial(self._loops[destination].run, "hear", heard)
+        self._loops[source].run("post", hear)
 
     def operate(self, rank: int, then: Done) -> None:
         """Begin a compute (or a native collective)."""
-        self._loops[rank].run(self._of[rank].operation, then)
+        self._loops[rank].run("operation", then)
 
     def complete(self, rank: int, then: Done) -> None:
         """A compute has ended: its program goes on when the loop is free."""
-        self._loops[rank].run(0.0, then)
+        self._loops[rank].run("", then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
         begin = _Transfer(self, source, destination, nbytes, delivered).begin
-        self._loops[destination].run(self._of[destination].start, begin)
+        self._loops[destination].run("start", begin)
 
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""
-        handling = self._of[rank]
-        self._loops[rank].run(handling.finish, then)
-        if handling.background:
-            self._processors[rank].start(handling.background, _nothing)
+        self._loops[rank].run("finish", then)
+        if background := self._of[rank].background:
+            self._processors[rank].start(background, _nothing)
 
 
 class _Transfer:

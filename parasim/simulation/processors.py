@@ -50,6 +50,12 @@ class Processor:
         self._started = 0
 
     @property
+    def now(self) -> float:
+        """Virtual seconds."""
+        now: float = self._env.now
+        return now
+
+    @property
     def running(self) -> int:
         """Number of jobs that run now."""
         return len(self._jobs)
