@@ -78,6 +78,11 @@ def test_staleness_is_compared_by_worker_and_together():
     assert pooled(run.staleness for run in real)[1].histogram == {3: 20}
 
 
+def test_no_staleness_at_all_is_off_by_what_one_gradient_would_be():
+    found = staleness_score([figures(1.0, staleness={0: {0: 100}})], [figures(1.0, staleness={0: {0: 199, 1: 1}})])
+    assert found["mean_error"] == pytest.approx(0.005 / 0.01)
+
+
 def test_a_worker_that_only_one_side_has_is_an_infinite_error():
     found = staleness_score([figures(1.0, staleness={0: {1: 4}})], [figures(1.0, staleness={0: {1: 4}, 1: {2: 4}})])
     assert found["worst_mean_error"] == math.inf

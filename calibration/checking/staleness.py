@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from calibration.checking.figures import RunFigures
-from calibration.checking.statistics import distance, pooled, relative_error
+from calibration.checking.statistics import distance, pooled
 from parasim.metrics.staleness import Staleness
 
 __all__ = ["staleness_score"]
@@ -40,10 +41,18 @@ def _compared(real: Staleness, simulated: Staleness) -> dict[str, Any]:
     return {
         "measured": _figures(real),
         "predicted": _figures(simulated),
-        "mean_error": relative_error(simulated.mean or 0.0, real.mean or 0.0),
-        "variance_error": relative_error(simulated.variance or 0.0, real.variance or 0.0),
+        "mean_error": _error(simulated.mean, real.mean, real.count),
+        "variance_error": _error(simulated.variance, real.variance, real.count),
         "distance": distance(real.histogram, simulated.histogram),
     }
+
+
+def _error(predicted: float | None, measured: float | None, count: int) -> float:
+    """Relative to what was measured; to one of all its gradients being staler by one, where that is more."""
+    difference = (predicted or 0.0) - (measured or 0.0)
+    if not count:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / max(measured or 0.0, 1 / count)
 
 
 def _figures(found: Staleness) -> dict[str, Any]:

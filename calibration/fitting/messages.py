@@ -111,8 +111,8 @@ class Costs:
 MESSAGES = Costs(
     "handling",
     {
-        "step": 5e-5, "finish": 1e-4, "background": 1e-4, "near_byte": 1.3e-10, "byte": 2.5e-10, "transfer": 3.4e-10,
-        "operation": 1e-4, "cold": 0.7, "cooling": 0.01,
+        "step": 1e-4, "finish": 3e-5, "background": 8e-5, "near_byte": 1.4e-10, "byte": 2.3e-10, "transfer": 3e-10,
+        "operation": 1.1e-4, "cold": 1.2, "cooling": 0.008,
     },
     ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES),
     {"operation": (OPERATED,), "cold": tuple(PAUSES), "cooling": tuple(PAUSES)},
@@ -235,7 +235,7 @@ def fit_messages(
     start = np.log(list(costs.start.values()))
     found = least_squares(
         lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=10,
-        ftol=1e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
+        ftol=3e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
     )  # fmt: skip
     jacobian, residuals = found.jac, found.fun
     draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))

@@ -23,8 +23,8 @@ _SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _M
 _MOST_RANKS = 8
 _SIZES_PAUSED = (8, 512 * _KIB)
 _PAUSED = {
-    2: ("ping_pong after 5 ms", "ping_pong after 30 ms", "facing after 5 ms", "facing after 30 ms"),
-    4: ("ring after 5 ms", "ring after 30 ms", "fan_in after 30 ms"),
+    2: tuple(f"{name} after {ms} ms" for name in ("ping_pong", "facing") for ms in (1, 5, 30)),
+    4: ("ping_pong after 5 ms", "ring after 1 ms", "ring after 5 ms", "ring after 30 ms", "fan_in after 30 ms"),
     8: ("ring after 30 ms",),
 }
 """By number of ranks."""

@@ -200,7 +200,7 @@ PATTERNS: Mapping[str, Pattern] = {
 PAUSES = {
     f"{name} after {round(1e3 * pause)} ms": (pause, PATTERNS[name])
     for name in ("ping_pong", "stream", "facing", "ring", "fan_in")
-    for pause in (0.005, 0.03)
+    for pause in (0.001, 0.005, 0.03)
 }
 """Patterns after a pause, whose seconds are not counted."""
 
