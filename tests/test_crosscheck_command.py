@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +58,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     found = Machine()
+    monkeypatch.setattr("calibration.checking.measuring.Watched", lambda: SimpleNamespace(end=lambda: (0.0, None)))
     for module in ("calibration.crosscheck", "calibration.checking.command"):
         monkeypatch.setattr(sys.modules.get(module) or __import__(module, fromlist=["_"]), "execute_on_pool", found)
     return found

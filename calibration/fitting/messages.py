@@ -235,7 +235,7 @@ def fit_messages(
     start = np.log(list(costs.start.values()))
     found = least_squares(
         lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=10,
-        ftol=3e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
+        ftol=1e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
     )  # fmt: skip
     jacobian, residuals = found.jac, found.fun
     draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
