@@ -23,7 +23,7 @@ from calibration.checking.machine import load_average, this_machine
 from calibration.fitting.session import Journal, Turn, read_journal, suffixed
 from calibration.probes.plan import BUDGET, PLAN, ROUNDS, Probe, chosen
 from calibration.probes.record import Skipped, Task
-from calibration.probes.state import Watched, busy_share
+from calibration.probes.state import busy_share, read_ticks, stolen_share
 from parasim.cluster.profile_file import load_profile, save_profile
 from parasim.errors import CalibrationError, ScenarioError
 
@@ -178,15 +178,22 @@ def measure(
 
 
 def _turn(probe: Probe, task: Task, busy: float | None) -> Turn:
-    load, watched, started = load_average(), Watched(), time.monotonic()
+    load, before, started = load_average(), read_ticks(), time.monotonic()
     skipped = ""
     try:
         observations = tuple(probe.function(task))
     except Skipped as reason:
         observations, skipped = (), str(reason)
-    seconds = time.monotonic() - started
-    stolen, core = watched.end()
-    return Turn(probe.name, task.round, observations, skipped, seconds, busy, stolen, load, core)
+    return Turn(
+        probe.name,
+        task.round,
+        observations,
+        skipped,
+        time.monotonic() - started,
+        busy,
+        stolen_share(before, read_ticks()),
+        load,
+    )
 
 
 def _checked(out: Path, options: Options, plan: tuple[Probe, ...]) -> tuple[Probe, ...]:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,12 +23,6 @@ from tests.calibrations import FLOPS, QUICK, layers, peaks
 
 ROOT = Path(__file__).parents[1]
 SEEN = Observation("links", "ping_pong", {"nbytes": 8, "way": "both"}, 1e-4, 2, 1e9)
-
-
-@pytest.fixture(autouse=True)
-def calm(monkeypatch):
-    """Whatever else the machine does, no turn of these tests is left out as disturbed."""
-    monkeypatch.setattr("calibration.calibrate.Watched", lambda: SimpleNamespace(end=lambda: (0.0, None)))
 
 
 # records -----------------------------------------------------------------------------------------------------------

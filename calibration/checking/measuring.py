@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from calibration.checking.cases import CheckCase
 from calibration.checking.figures import figures_of
 from calibration.checking.machine import load_average
 from calibration.checking.recording import Recording
-from calibration.probes.state import Watched
+from calibration.probes.state import read_ticks, stolen_share
 from parasim.errors import DeadlockError, ExecutionError, ProgramError
 
 if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["AGAIN", "MOST_SLOWER", "MOST_STOLEN", "Execute", "Watch", "measure"]
+__all__ = ["AGAIN", "MOST_STOLEN", "Execute", "Watch", "measure"]
 
 Execute = Callable[["Scenario"], "Result"]
 """Runs a scenario for real."""
 
 MOST_STOLEN = 0.03
 AGAIN = 2
-MOST_SLOWER = 0.2
+_LEAST_TICKS = 100
+"""A shorter run says nothing of shares."""
 
 Watch = Callable[[int, int, str], None]
 """Is told how many of how many are done, and what was done last."""
@@ -39,12 +39,10 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
     first, the first case runs once for nothing: its ranks load what all later ones find loaded. A case that fails is
     not run again; the recording says why.
 
-    A run during which the hypervisor gave over `MOST_STOLEN` of the processors' time to others, or before and after
-    which the cores were by over `MOST_SLOWER` slower than the fastest that was seen, is made again, at most `AGAIN`
-    times; the least disturbed one counts, and says how it was disturbed and how often it was made. Nothing that a run
-    has measured itself has a part in that choice.
+    A run during which the hypervisor gave over `MOST_STOLEN` of the processors' time to others is made again, at most
+    `AGAIN` times; the least disturbed one counts, and says how much was stolen and how often it was made. Nothing that
+    a run has measured itself has a part in that choice.
     """
-    undisturbed = _Undisturbed(execute)
     held = {case.name: len(recording.measurements.of(case)) for case in cases}
     turns = [(number, case) for number in range(1, runs + 1) for case in cases if held[case.name] < number]
     if not turns:
@@ -57,36 +55,30 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
         when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         load = load_average()
         try:
-            result, about = undisturbed.run(case.scenario, AGAIN if number else 0)
+            result, stolen, times = _undisturbed(case.scenario, execute, AGAIN if number else 0)
         except (DeadlockError, ExecutionError, ProgramError) as error:
             failed.add(case.name)
             recording.failed(case, " ".join(str(error).split()))
             continue
         if number:
-            recording.add(case, figures_of(result, {"when": when, "load": load, **about}), result)
+            recording.add(
+                case, figures_of(result, {"when": when, "load": load, "stolen": stolen, "made": times}), result
+            )
             watch(done, len(turns), f"{case.name}, run {number} of {runs}")
 
 
-class _Undisturbed:
-    """Makes runs again that were disturbed; knows how fast the cores have been."""
-
-    def __init__(self, execute: Execute) -> None:
-        self._execute = execute
-        self._fastest = math.inf
-
-    def run(self, scenario: Scenario, again: int) -> tuple[Result, dict[str, Any]]:
-        """The least disturbed run, and what disturbed it: share stolen, seconds of arithmetic, number of runs."""
-        made: list[tuple[float, Result, dict[str, Any]]] = []
-        for _ in range(again + 1):
-            watched = Watched()
-            result = self._execute(scenario)
-            stolen, core = watched.end()
-            disturbance = (stolen or 0.0) / MOST_STOLEN
-            if core is not None:
-                self._fastest = min(self._fastest, core)
-                disturbance = max(disturbance, (core / self._fastest - 1) / MOST_SLOWER)
-            made.append((disturbance, result, {"stolen": stolen, "core": core}))
-            if disturbance <= 1:
-                break
-        _, result, about = min(made, key=itemgetter(0))
-        return result, {**about, "made": len(made)}
+def _undisturbed(scenario: Scenario, execute: Execute, again: int) -> tuple[Result, float | None, int]:
+    """A run, the share of the processors' time that others had meanwhile, and how many runs that took."""
+    made: list[tuple[float, Result]] = []
+    for times in range(1, again + 2):
+        before = read_ticks()
+        result = execute(scenario)
+        after = read_ticks()
+        stolen = stolen_share(before, after)
+        if before is None or after is None or stolen is None or after.all - before.all < _LEAST_TICKS:
+            return result, stolen, times
+        made.append((stolen, result))
+        if stolen <= MOST_STOLEN:
+            break
+    stolen, result = min(made, key=itemgetter(0))
+    return result, stolen, len(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -30,10 +31,10 @@ MOST_STOLEN = 0.01
 
 DISTURBED = 0.05
 """Share of the processors' time that the hypervisor takes from a turn that says nothing of the machine."""
-SLOWER = 0.2
-"""By which the cores are slower than at their fastest, in such a turn."""
 _STAY = 3
 """Rounds of a probe that stay in any case."""
+_NEEDED = 2
+"""Rounds of a kind of observation: not every round times every kind."""
 
 MOST_WIDE = 10.0
 """Upper over lower end of an interval."""
@@ -53,29 +54,29 @@ class Agreement:
 
 
 def undisturbed(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
-    """Leave out turns of probes during which the hypervisor took much of the processors' time, or slowed them down.
+    """Leave out turns of probes during which the hypervisor took much of the processors' time from the machine.
 
-    Of each probe as many rounds stay as intervals need, the least disturbed; the second reply says what was left out.
+    Of each probe, and of each kind of what it times, as many rounds stay as intervals need, the least disturbed; the
+    second reply says what was left out.
     """
     kept: list[Turn] = []
     left_out = []
-    fastest = min((turn.core for turn in turns if turn.core is not None), default=0.0)
-
-    def disturbance(turn: Turn) -> float:
-        slower = turn.core / fastest - 1 if turn.core is not None and fastest else 0.0
-        return max((turn.stolen or 0.0) / DISTURBED, slower / SLOWER)
-
     for probe in dict.fromkeys(turn.probe for turn in turns):
-        own = sorted((turn for turn in turns if turn.probe == probe), key=disturbance)
-        stay = [turn for place, turn in enumerate(own) if place < _STAY or disturbance(turn) <= 1]
+        own = sorted((turn for turn in turns if turn.probe == probe), key=lambda turn: turn.stolen or 0.0)
+        stay, rounds = [], Counter[str]()
+        for place, turn in enumerate(own):
+            kinds = {one.kind for one in turn.observations}
+            if place < _STAY or (turn.stolen or 0.0) <= DISTURBED or any(rounds[kind] < _NEEDED for kind in kinds):
+                stay.append(turn)
+                rounds.update(kinds)
+            else:
+                left_out.append(turn)
         kept += stay
-        left_out += own[len(stay) :]
     kept.sort(key=lambda turn: turn.round)
     if not left_out:
         return kept, []
     which = ", ".join(f"{turn.probe} of round {turn.round + 1}" for turn in left_out)
-    reason = f"took over {DISTURBED:.0%} of the processors' time from them, or cores were over {SLOWER:.0%} slower"
-    return kept, [f"left out, as the hypervisor {reason}: {which}"]
+    return kept, [f"left out, as the hypervisor took over {DISTURBED:.0%} of the processors' time from them: {which}"]
 
 
 def busy_flags(turns: Sequence[Turn]) -> list[str]:

@@ -43,8 +43,6 @@ class Turn:
     busy, stolen, load
         Share of the processors' time that others took just before, and that the hypervisor gave away meanwhile; load
         average before. None where the system does not tell.
-    core
-        CPU seconds of a fixed piece of arithmetic, before and after: how fast the cores were.
     """
 
     probe: str
@@ -55,7 +53,6 @@ class Turn:
     busy: float | None = None
     stolen: float | None = None
     load: float | None = None
-    core: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; :meth:`of` is its inverse."""
@@ -67,7 +64,6 @@ class Turn:
             "busy": self.busy,
             "stolen": self.stolen,
             "load": self.load,
-            "core": self.core,
             "observations": [to_json(observation) for observation in self.observations],
         }
 

@@ -134,7 +134,8 @@ class Handlers:
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""
         self._loops[rank].run("finish", then)
-        self._loops[rank].run("background", _nothing)
+        if background := self._of[rank].background:
+            self._processors[rank].start(background, _nothing)
 
 
 class _Transfer:
