@@ -109,9 +109,9 @@ def test_killing_the_launcher_at_any_moment_leaves_nothing() -> None:
         launcher.wait()
         launcher.stdout.close()
         namespaces = {line.strip() for line in said if line.startswith("net:")}
-        seen.append(len(namespaces))
+        seen.append(len(said))
+        assert namespaces
         assert gone(mark, namespaces), holders(mark, namespaces)
-    assert min(seen) >= 1
     assert len(set(seen)) > 1, "all were killed in the same state"
     assert devices() == before
 

@@ -46,7 +46,7 @@ __all__ = [
 NEAR_BYTES = float(1 << 20)
 """Of a message: so much is taken to stay in the caches of the cores."""
 
-_TIMED = 1
+_WARM, _TIMED = 1, 1
 _WIDE = 1e15  # bytes/s: no link limits what stays on the machine
 _LEAST_SECONDS = 1e-12
 _LEAST_CASES = 1.5  # per cost
@@ -183,12 +183,12 @@ def simulated(
     from parasim.simulation.engine import Engine
     from parasim.trace.table import Trace
 
-    cast = cast_of(script, len(placement))
+    cast = cast_of(script, len(placement), _WARM)
     context = contexts_of(cast)
     trace = Trace()
     contexts = [context(actor.rank) for actor in cast]
     Engine(cluster, list(placement), cast, contexts, trace, handling_cores=handling_cores).run()
-    return times_of(trace, script)
+    return times_of(trace, script, _WARM)
 
 
 def fit_messages(
@@ -234,7 +234,7 @@ def fit_messages(
 
     start = np.log(list(costs.start.values()))
     found = least_squares(
-        lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=10,
+        lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=20,
         ftol=1e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
     )  # fmt: skip
     jacobian, residuals = found.jac, found.fun

@@ -22,7 +22,7 @@ from parasim.errors import ScenarioError
 
 __all__ = ["BUDGET", "GROUPS", "PLAN", "ROUNDS", "Probe", "chosen"]
 
-BUDGET = 80.0
+BUDGET = 60.0
 """Seconds that all rounds together take, about."""
 
 ROUNDS = 4

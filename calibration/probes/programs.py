@@ -205,8 +205,8 @@ PAUSES = {
 """Patterns after a pause, whose seconds are not counted."""
 
 
-def cast_of(script: Sequence[Block], size: int) -> Cast:
-    """So many workers that go through the script."""
+def cast_of(script: Sequence[Block], size: int, warm: int = WARM) -> Cast:
+    """So many workers that go through the script, each block of which begins with `warm` repetitions."""
 
     def worker(me: Context) -> Program[None]:
         number = 0
@@ -216,7 +216,7 @@ def cast_of(script: Sequence[Block], size: int) -> Cast:
             into = Buffer("into", block.nbytes, 1) if block.nbytes else None
             sees = _Me(me, out, into)
             program = _after(*PAUSES[block.pattern]) if block.pattern in PAUSES else PATTERNS[block.pattern]
-            for _ in range(WARM + block.repeats):
+            for _ in range(warm + block.repeats):
                 yield from program(sees)
                 yield from me.step_done(number)
                 number += 1
@@ -254,7 +254,7 @@ def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], C
     return context
 
 
-def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
+def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
     Of operations: of one of them, besides the work. After a pause: besides that.
@@ -271,14 +271,14 @@ def times_of(trace: Trace, script: Sequence[Block]) -> list[list[float]]:
     times = []
     number = 0
     for block in script:
-        steps = range(number, number + WARM + block.repeats)
+        steps = range(number, number + warm + block.repeats)
         moments = [fmean(ends[step]) for step in steps]
-        taken = [b - a for a, b in zip(moments[WARM - 1 :], moments[WARM:], strict=False)]
+        taken = [b - a for a, b in zip(moments[warm - 1 :], moments[warm:], strict=False)]
         if block.pattern in PAUSES:
             taken = [max(seconds - PAUSES[block.pattern][0], 0.0) for seconds in taken]
         elif block.pattern == OPERATED:
-            own = [fmean(worked[step]) for step in steps[WARM:]]
+            own = [fmean(worked[step]) for step in steps[warm:]]
             taken = [max(seconds - work, 0.0) / OPERATIONS for seconds, work in zip(taken, own, strict=True)]
         times.append(taken)
-        number += WARM + block.repeats
+        number += warm + block.repeats
     return times

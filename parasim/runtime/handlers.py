@@ -310,21 +310,22 @@ def fold(actor: Actor, task: Task, frame: Frame, result: Any) -> Any:
         return result
     task.quiet -= frame.quiet
     pending = Pending(task, op, frame.t_post)
+    end = max(frame.t_post, task.since)
     if isinstance(op, Locked):
         actor.port.release(actor, op.shared)
     elif isinstance(op, Collective):
         nbytes = 0 if op.buffer is None else op.buffer.nbytes
         start = frame.t_first if frame.quiet and frame.t_first >= 0 else frame.t_post
         actor.rows.write(
-            pending, "collective", op.kind, t_start=start, outcome="native" if frame.quiet else "expanded",
+            pending, "collective", op.kind, t_start=start, t_end=end, outcome="native" if frame.quiet else "expanded",
             group=op.group.name, buffer="" if op.buffer is None else op.buffer.name, nbytes=nbytes,
         )  # fmt: skip
     elif isinstance(op, Read):
         outcome = "torn" if result is not None and result.torn else ""
-        actor.rows.write(pending, "read", op.shared.name, t_start=frame.t_post, outcome=outcome)
+        actor.rows.write(pending, "read", op.shared.name, t_start=frame.t_post, t_end=end, outcome=outcome)
     elif isinstance(op, Update):
         outcome = "lost" if result is not None and result.lost else ""
-        actor.rows.write(pending, "update", op.shared.name, t_start=frame.t_post, outcome=outcome)
+        actor.rows.write(pending, "update", op.shared.name, t_start=frame.t_post, t_end=end, outcome=outcome)
         return None if result is None else result.version
     return result
 
@@ -341,8 +342,8 @@ def _choose(actor: Actor, task: Task, kind: ChoiceKind, ask: Callable[[], Any]) 
 def _decide(actor: Actor, task: Task, op: Decide) -> Any:
     answer = _choose(actor, task, "decide", op.work if actor.carries else lambda: op.modelled)
     value = float(answer) if isinstance(answer, int | float) else None
-    now = actor.port.now()
-    actor.rows.write(Pending(task, op, now), "decide", op.label, t_start=now, value=value)
+    when = task.since
+    actor.rows.write(Pending(task, op, when), "decide", op.label, t_start=when, t_end=when, value=value)
     return answer
 
 

@@ -122,8 +122,8 @@ class Writer:
         )  # fmt: skip
 
     def note(self, task: Task, event: Event) -> None:
-        """The row of an event."""
-        now = self._now()
+        """The row of an event: it takes place when what its program waited for was over."""
+        now = task.since
         held = event.nbytes if event.kind == "hold" else -event.nbytes if event.kind == "release" else 0
         label = event.label if event.kind == "note" else event.kind
         self._sink.add(
