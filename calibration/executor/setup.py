@@ -27,7 +27,8 @@ class Setup:
     context
         Makes the context of a rank; values are carried if it has a learner.
     pace
-        Makes the pace of a rank's computes; None: they take as long as they take.
+        Makes the pace of a rank's computes, which begin when what their program waited for was over; None: they take
+        as long as they take.
     latency
         Seconds by which a message with payload is held up, by its source and destination: from when both ends are
         ready, before its data flow. None: not at all.

@@ -90,9 +90,10 @@ class Shape:
 
 
 def credit_of(cluster: Cluster, placement: Sequence[int]) -> float:
-    """Seconds of its narrowest link's time that a message saves after a pause, on the testbed of a cluster.
+    """Seconds of its narrowest link's time that a message saves at most after a pause, on the testbed of a cluster.
 
-    Burst and the last segment leave at once; what they take of the link's time is paid back in the pause that follows.
+    Burst and the last segment leave at once; what they take of the link's time is earned again in the pause that
+    follows (parasim/simulation/buckets.py).
     """
     plan = plan_of(cluster, placement)
     if not plan.bandwidths:

@@ -45,8 +45,8 @@ class Handling:
     latency
         Seconds that no core is busy with, for each message with payload, by its receiver.
     credit
-        Seconds of its narrowest link's time that a message saves where its links are idle when it begins: what a shaper
-        that has had a pause lets through at once.
+        Seconds of its narrowest links' time that a message saves at most where they are idle when it begins: as much as
+        they have paused, which a shaper lets through at once.
     bandwidth
         Payload of one actor's messages, in and out together: the one thread that moves them (bytes/s).
     cold, cooling
