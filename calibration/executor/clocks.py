@@ -92,6 +92,7 @@ class Clock:
         self.machine = leaders.index(self._first[group.index])
         self._start = self._compare()
         self._drift = 0.0
+        self._error = self._start.error
         self.zero = table[0][1] - self._start.ahead
 
     def stop(self) -> None:
@@ -107,6 +108,7 @@ class Clock:
                 end = self._compare()
             except RuntimeError as error:
                 raise LostPeer(f"comparing clocks broke: {error}") from None
+            self._error = max(self._start.error, end.error)
             self._drift = (end.ahead - self._start.ahead) / (end.moment - self._start.moment)
 
     def corrected(self, row: Row) -> Row:
@@ -118,13 +120,13 @@ class Clock:
         return row._replace(t_post=t_post, t_start=t_start, t_end=t_end)
 
     def facts(self) -> dict[str, Any] | None:
-        """For the record: machine, seconds by which rank 0's clock is ahead, its bound, drift; None on one machine."""
+        """For the record: machine, seconds by which rank 0's clock is ahead, its bound over the run, drift; None on one."""
         if not self._leaders:
             return None
         return {
             "machine": self.machine,
             "offset": self._start.ahead,
-            "error": self._start.error,
+            "error": self._error,
             "drift": self._drift,
         }
 
