@@ -120,7 +120,7 @@ class Clock:
         return row._replace(t_post=t_post, t_start=t_start, t_end=t_end)
 
     def facts(self) -> dict[str, Any] | None:
-        """For the record: machine, seconds that rank 0's clock is ahead, bound over the run, drift; None on one machine."""
+        """For the record: machine, seconds that rank 0's clock is ahead, their bound, drift; None on one machine."""
         if not self._leaders:
             return None
         return {
