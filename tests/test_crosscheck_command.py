@@ -92,7 +92,7 @@ def test_accepted_with_files_and_exit_code_zero(place, machine, capsys):
     assert len((out / "crosscheck.csv").read_text().splitlines()) == 3
     measured = read_measurements(out)
     assert [len(measured.runs[name]) for name in CASES] == [3, 3]
-    assert set(measured.runs["two/ring"][0].about) == {"when", "load", "stolen", "made"}
+    assert set(measured.runs["two/ring"][0].about) == {"when", "load", "stolen", "slow", "made"}
 
 
 def test_rejected_with_exit_code_one(place, machine, capsys):

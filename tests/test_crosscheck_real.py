@@ -24,8 +24,8 @@ from tests.crosscheck_setup import case, profile, scenario
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[1]
-SLOW = {"flops": "5 MFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"}
-"""Steps of some 80 ms: the messages of any machine are short beside them."""
+SLOW = {"flops": "2 MFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"}
+"""Steps of some 200 ms: the messages of any machine are short beside them."""
 
 FLOORS = 4
 LEAST = 0.1
@@ -33,7 +33,7 @@ LEAST = 0.1
 
 
 def paced(kind, **more):
-    return scenario({"kind": kind, "workers": 2, **more}, size=3, steps=10, width=32, device=SLOW)
+    return scenario({"kind": kind, "workers": 2, **more}, size=3, steps=5, width=32, device=SLOW)
 
 
 def test_small_crosscheck(pool, tmp_path):
@@ -66,7 +66,7 @@ def replace_device(made):
     """The same on a device half as fast."""
     from parasim.scenario import from_document
 
-    cluster = {**made.document["cluster"], "device": {**SLOW, "flops": "2.5 MFLOP/s"}}
+    cluster = {**made.document["cluster"], "device": {**SLOW, "flops": "1 MFLOP/s"}}
     return from_document({**made.document, "cluster": cluster})
 
 

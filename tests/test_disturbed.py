@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from calibration.checking import measuring
+from calibration.executor.gauge import Gauge, Reference
 from calibration.fitting.checks import undisturbed
 from calibration.fitting.session import Turn
 from calibration.probes.record import Observation
@@ -44,8 +45,23 @@ def test_without_word_from_the_system_all_stay():
     assert undisturbed(turns) == (turns, [])
 
 
-def runs(monkeypatch: pytest.MonkeyPatch, stolen: list[int], ticks: int = 1000):
-    """Execute runs during which so many of the ticks are stolen; replies with the one that counts, and its facts."""
+def test_what_was_timed_on_a_slow_core_goes_where_other_rounds_stand_in_for_it():
+    def seen(number: int, slow: bool) -> Turn:
+        return Turn("verbs", number, (Observation("verbs", "copy", {"nbytes": 8}, 1.0, number, 1.0, slow),))
+
+    kept, flags = undisturbed([seen(0, False), seen(1, True), seen(2, False)])
+    assert [len(one.observations) for one in kept] == [1, 0, 1]
+    assert not flags
+    kept, flags = undisturbed([seen(0, False), seen(1, True), seen(2, True)])
+    assert [len(one.observations) for one in kept] == [1, 1, 1]
+    assert "during 2 of 3 timings" in flags[0]
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, stolen: list[int], ticks: int = 1000, looks: list[list[float]] | None = None):
+    """Execute runs during which so many of the ticks are stolen, and the looks at the cores take so long.
+
+    Replies with the one that counts, and its facts.
+    """
     reads, made = [], []
     total = taken = 0
     for share in stolen:
@@ -55,24 +71,64 @@ def runs(monkeypatch: pytest.MonkeyPatch, stolen: list[int], ticks: int = 1000):
     monkeypatch.setattr(measuring, "read_ticks", lambda: reads.pop(0))
 
     def execute(scenario):
-        made.append(SimpleNamespace(number=len(made)))
+        cores = [[[0.01 * k, seconds] for k, seconds in enumerate(looks[len(made)])]] if looks else []
+        made.append(SimpleNamespace(number=len(made), record=SimpleNamespace(meta={"cores": cores})))
         return made[-1]
 
-    result, share, times = measuring._undisturbed(None, execute, measuring.AGAIN)
-    return result.number, share, times
+    result, about = measuring._undisturbed(None, execute, measuring.AGAIN, Reference())
+    return result.number, about
 
 
 def test_a_disturbed_run_is_made_again(monkeypatch):
-    assert runs(monkeypatch, [300, 10]) == (1, 0.01, 2)
+    assert runs(monkeypatch, [300, 10]) == (1, {"stolen": 0.01, "slow": None, "made": 2})
 
 
-def test_the_least_disturbed_of_three_counts(monkeypatch):
-    assert runs(monkeypatch, [300, 100, 200]) == (1, 0.1, 3)
+def test_the_least_disturbed_counts(monkeypatch):
+    stolen = [300, 100, 200, 150, 400]
+    assert runs(monkeypatch, stolen) == (1, {"stolen": 0.1, "slow": None, "made": 1 + measuring.AGAIN})
 
 
 def test_a_quiet_run_is_made_once(monkeypatch):
-    assert runs(monkeypatch, [5]) == (0, 0.005, 1)
+    assert runs(monkeypatch, [5]) == (0, {"stolen": 0.005, "slow": None, "made": 1})
 
 
-def test_short_runs_say_nothing(monkeypatch):
-    assert runs(monkeypatch, [30], ticks=50) == (0, 0.6, 1)
+def test_short_runs_say_nothing_of_stolen_time(monkeypatch):
+    assert runs(monkeypatch, [30], ticks=50) == (0, {"stolen": None, "slow": None, "made": 1})
+
+
+def test_a_run_on_slowed_cores_is_made_again(monkeypatch):
+    fast, slow = [1e-5] * 10, [1e-5] * 5 + [2e-5] * 5
+    number, about = runs(monkeypatch, [0, 0], looks=[slow, fast])
+    assert (number, about["slow"], about["made"]) == (1, 0.0, 2)
+
+
+def test_windows_of_slow_cores_reach_from_look_to_look():
+    reference = Reference()
+    samples = [[[0.0, 1e-5], [0.1, 1e-5], [0.2, 2e-5], [0.3, 1e-5], [0.4, 1e-5]], [[0.35, 1.9e-5], [0.5, 1.1e-5]]]
+    reference.learn(samples)
+    assert reference.best == 1e-5
+    assert reference.slow_share(samples) == pytest.approx(2 / 7)
+    windows = reference.slow_windows(samples)
+    assert (windows.starts, windows.ends) == ([0.0], [0.5])
+    only = reference.slow_windows(samples[:1])
+    assert (only.starts, only.ends) == ([0.1], [0.3])
+    assert only.touch(0.25, 0.26)
+    assert only.touch(0.0, 0.15)
+    assert not only.touch(0.31, 0.4)
+    assert not only.touch(0.0, 0.09)
+
+
+def test_few_looks_say_nothing():
+    reference = Reference()
+    reference.learn([[[0.0, 1e-5]]])
+    assert reference.best == float("inf")
+    assert reference.slow_share([[[0.0, 1e-5]]]) is None
+
+
+def test_a_gauge_looks_now_and_then_only():
+    now = iter([0.0, 0.001, 0.005, 0.02, 0.021])
+    gauge = Gauge(lambda: next(now))
+    for _ in range(3):
+        gauge.look()
+    assert [moment for moment, _ in gauge.samples] == [0.0, 0.02]
+    assert all(0.0 < seconds < 1.0 for _, seconds in gauge.samples)

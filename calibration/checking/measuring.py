@@ -11,6 +11,7 @@ from calibration.checking.cases import CheckCase
 from calibration.checking.figures import figures_of
 from calibration.checking.machine import load_average
 from calibration.checking.recording import Recording
+from calibration.executor.gauge import Reference
 from calibration.probes.state import read_ticks, stolen_share
 from parasim.errors import DeadlockError, ExecutionError, ProgramError
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["AGAIN", "MOST_STOLEN", "Execute", "Watch", "measure"]
+__all__ = ["AGAIN", "MOST_SLOW", "MOST_STOLEN", "Execute", "Watch", "measure"]
 
 Execute = Callable[["Scenario"], "Result"]
 """Runs a scenario for real."""
 
 MOST_STOLEN = 0.03
-AGAIN = 2
+MOST_SLOW = 0.05
+AGAIN = 4
 _LEAST_TICKS = 100
 """A shorter run says nothing of shares."""
 
@@ -39,15 +41,17 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
     first, the first case runs once for nothing: its ranks load what all later ones find loaded. A case that fails is
     not run again; the recording says why.
 
-    A run during which the hypervisor gave over `MOST_STOLEN` of the processors' time to others is made again, at most
-    `AGAIN` times; the least disturbed one counts, and says how much was stolen and how often it was made. Nothing that
-    a run has measured itself has a part in that choice.
+    A run is made again, at most `AGAIN` times, if the hypervisor gave over `MOST_STOLEN` of the processors' time to
+    others meanwhile, or over `MOST_SLOW` of the looks at its cores found them slowed by others
+    (`calibration.executor.gauge`); the least disturbed one counts, and says how disturbed it was and how often it was
+    made. Nothing that a run has measured of itself has a part in that choice.
     """
     held = {case.name: len(recording.measurements.of(case)) for case in cases}
     turns = [(number, case) for number in range(1, runs + 1) for case in cases if held[case.name] < number]
     if not turns:
         return
     failed: set[str] = set()
+    reference = Reference()
     watch(0, len(turns), "warming up")
     for done, (number, case) in enumerate([(0, turns[0][1]), *turns]):
         if case.name in failed:
@@ -55,30 +59,33 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
         when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         load = load_average()
         try:
-            result, stolen, times = _undisturbed(case.scenario, execute, AGAIN if number else 0)
+            result, about = _undisturbed(case.scenario, execute, AGAIN if number else 0, reference)
         except (DeadlockError, ExecutionError, ProgramError) as error:
             failed.add(case.name)
             recording.failed(case, " ".join(str(error).split()))
             continue
         if number:
-            recording.add(
-                case, figures_of(result, {"when": when, "load": load, "stolen": stolen, "made": times}), result
-            )
+            recording.add(case, figures_of(result, {"when": when, "load": load, **about}), result)
             watch(done, len(turns), f"{case.name}, run {number} of {runs}")
 
 
-def _undisturbed(scenario: Scenario, execute: Execute, again: int) -> tuple[Result, float | None, int]:
-    """A run, the share of the processors' time that others had meanwhile, and how many runs that took."""
-    made: list[tuple[float, Result]] = []
-    for times in range(1, again + 2):
+def _undisturbed(
+    scenario: Scenario, execute: Execute, again: int, reference: Reference
+) -> tuple[Result, dict[str, float | int | None]]:
+    """A run; the shares of the processors' time and of the looks that others had, and how many runs it took."""
+    made: list[tuple[float, Result, float | None, float | None]] = []
+    while True:
         before = read_ticks()
         result = execute(scenario)
         after = read_ticks()
         stolen = stolen_share(before, after)
-        if before is None or after is None or stolen is None or after.all - before.all < _LEAST_TICKS:
-            return result, stolen, times
-        made.append((stolen, result))
-        if stolen <= MOST_STOLEN:
+        if before is None or after is None or after.all - before.all < _LEAST_TICKS:
+            stolen = None
+        samples = () if result.record is None else result.record.meta.get("cores", ())
+        reference.learn(samples)
+        slow = reference.slow_share(samples)
+        made.append((max((stolen or 0.0) / MOST_STOLEN, (slow or 0.0) / MOST_SLOW), result, stolen, slow))
+        if made[-1][0] <= 1.0 or len(made) > again:
             break
-    stolen, result = min(made, key=itemgetter(0))
-    return result, stolen, len(made)
+    _, result, stolen, slow = min(made, key=itemgetter(0))
+    return result, {"stolen": stolen, "slow": slow, "made": len(made)}

@@ -74,7 +74,11 @@ def run_cast(
 
 
 def outcome_of(answers: Sequence[Answer], meta: Mapping[str, Any] | None = None) -> Outcome:
-    """The answers of all ranks, put together; where several machines took part, with what is known of their clocks."""
+    """The answers of all ranks, put together.
+
+    The record says how fast each rank's core was meanwhile ("cores", see `calibration.executor.gauge`), and where
+    several machines took part, what is known of their "clocks".
+    """
     clocks = [answer.message["clock"] for answer in answers]
     rows = [[Row(*values) for values in json.loads(answer.blobs[0])] for answer in answers]
     return Outcome(
@@ -82,7 +86,11 @@ def outcome_of(answers: Sequence[Answer], meta: Mapping[str, Any] | None = None)
         tuple(decode(answer.message["returned"], answer.blobs) for answer in answers),
         Record(
             [json.loads(answer.blobs[1]) for answer in answers],
-            {**(meta or {}), **({"clocks": clocks} if any(clocks) else {})},
+            {
+                **(meta or {}),
+                **({"clocks": clocks} if any(clocks) else {}),
+                "cores": [answer.message["cores"] for answer in answers],
+            },
         ),
     )
 

@@ -123,7 +123,8 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     clock.stop()
     rows = [clock.corrected(row) for row in sink.rows]
     blobs = [json.dumps(rows).encode(), json.dumps(recorder.entries).encode()]
-    return {"returned": encode(main.handle.result, blobs), "clock": clock.facts()}, blobs
+    message = {"returned": encode(main.handle.result, blobs), "clock": clock.facts(), "cores": runtime.gauge.samples}
+    return message, blobs
 
 
 def _latency(setup: Setup, source: int, destination: int) -> float:

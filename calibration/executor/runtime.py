@@ -20,6 +20,7 @@ import torch
 from calibration.executor.backend import Group
 from calibration.executor.courier import LAST, MESSAGE, Courier
 from calibration.executor.device import CpuDevice
+from calibration.executor.gauge import Gauge
 from calibration.executor.inbox import Inbox, throw
 from calibration.executor.memory import Memory, Vector
 from calibration.executor.scheduling import yielding
@@ -80,6 +81,11 @@ class Runtime:
         Of each rank: seconds by which payloads from there are held up before they flow.
     epoch
         Zero of the run's clock, in seconds of `time.monotonic`.
+
+    Attributes
+    ----------
+    gauge
+        How fast this rank's core was meanwhile.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Runtime:
         self._pace = pace
         self._latencies = latencies
         self._epoch = epoch
+        self.gauge = Gauge(self.now)
         self._inbox = Inbox()
         self._courier = Courier(group, up, down, self._heard)
         self._watch = Watch(group.index, mains, self._courier, self._state)
@@ -129,6 +136,7 @@ class Runtime:
             actor.run()
             item = self._inbox.take(calm)
             if item is not None:
+                self.gauge.look()
                 item()
         for peer in range(1, self._group.size) if self._group.index == 0 else (0,):
             self._courier.tell(peer, [LAST])

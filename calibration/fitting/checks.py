@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from calibration.fitting.session import Turn
 from calibration.probes.record import Observation
@@ -56,8 +56,9 @@ class Agreement:
 def undisturbed(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
     """Leave out turns of probes during which the hypervisor took much of the processors' time from the machine.
 
-    Of each probe, and of each kind of what it times, as many rounds stay as intervals need, the least disturbed; the
-    second reply says what was left out.
+    Of each probe, and of each kind of what it times, as many rounds stay as intervals need, the least disturbed. Of
+    those that stay, what was timed on slow cores goes where at least as many other rounds have timed it. The second
+    reply says what was left out, and what could not be.
     """
     kept: list[Turn] = []
     left_out = []
@@ -73,10 +74,34 @@ def undisturbed(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
                 left_out.append(turn)
         kept += stay
     kept.sort(key=lambda turn: turn.round)
-    if not left_out:
+    flags = []
+    if left_out:
+        which = ", ".join(f"{turn.probe} of round {turn.round + 1}" for turn in left_out)
+        flags = [f"left out, as the hypervisor took over {DISTURBED:.0%} of the processors' time from them: {which}"]
+    kept, slow = _calm(kept)
+    return kept, flags + slow
+
+
+def _calm(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
+    """Leave out what was timed while others had a part of a core, where enough other rounds timed the same."""
+    calm = Counter(_what(one) for turn in turns for one in turn.observations if not one.slow)
+    kept = [
+        replace(turn, observations=tuple(o for o in turn.observations if not o.slow or calm[_what(o)] < _NEEDED))
+        for turn in turns
+    ]
+    stayed = sum(one.slow for turn in kept for one in turn.observations)
+    if not stayed:
         return kept, []
-    which = ", ".join(f"{turn.probe} of round {turn.round + 1}" for turn in left_out)
-    return kept, [f"left out, as the hypervisor took over {DISTURBED:.0%} of the processors' time from them: {which}"]
+    timed = sum(len(turn.observations) for turn in kept)
+    return kept, [
+        f"others had a part of the cores during {stayed} of {timed} timings that nothing stands in for: calibrate again"
+        " when the machine is quieter"
+    ]
+
+
+def _what(one: Observation) -> tuple[object, ...]:
+    """What was timed, in whatever round."""
+    return one.probe, one.kind, *sorted(one.parameters.items())
 
 
 def busy_flags(turns: Sequence[Turn]) -> list[str]:

@@ -159,7 +159,7 @@ def fit_contention(observations: Sequence[Observation], seed: int = 0) -> tuple[
             raise CalibrationError(f"no block was timed on 1 and on {cores} cores in one round: probe contention again")
         logs = tuple([statistics.median(found) for found in ratios.values()])
         _check_rounds(f"contention of {cores} cores", logs)
-        known[cores] = _number(logs, math.exp, "", seed)
+        known[cores] = _number(logs, lambda log: max(1.0, math.exp(log)), "", seed)
     return tuple(_between(known, cores) for cores in range(1, most + 1))
 
 

@@ -21,7 +21,7 @@ from parasim.errors import CalibrationError, ScenarioError
 
 __all__ = ["Journal", "Turn", "observations_of", "read_journal", "suffixed"]
 
-FORMAT = 1
+FORMAT = 2
 _FIRST = b'{"parasim_journal"'
 _AGAIN = "delete it and calibrate again"
 

@@ -1,8 +1,8 @@
 """Probes of a scenario's own network: every forward and backward pass that its scheme asks for, and the update.
 
 A rank of the executor computes them as it does in a run: the learner's path, data and loss included, in their order.
-So a block is measured with what the caches hold by then. The same on several ranks at once says what they cost each
-other (`calibration.probes.contention`).
+So a block is measured with what the caches hold by then. The same on several ranks, now one, now all of them, says what
+they cost each other (`calibration.probes.contention`).
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any
 from calibration.executor.setup import Setup
 from calibration.probes.optimizers import update_kernel
 from calibration.probes.record import Observation, Skipped, Task
+from calibration.probes.state import slow_of
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
 from parasim.program.context import Batch, Context, Replica
 from parasim.program.kernels import backward_kernel, forward_kernel
 from parasim.program.model import Part
-from parasim.program.ops import Collective, Decide, Program
+from parasim.program.ops import ANY, Decide, Program, Recv, Send
 
 if TYPE_CHECKING:
     from parasim.program.ops import Kernel
     from parasim.scenario.model import Scenario
-    from parasim.trace.rows import Row
     from parasim.trace.table import Trace
 
 __all__ = ["Chain", "chains", "probe_blocks", "setup", "timed"]
 
 WARM = 2
-"""Repetitions at the start of a chain that are not timed."""
-LEAST = 3
-"""Repetitions that are timed at least."""
+"""Pairs of repetitions at the start of a chain that are not timed."""
+LEAST = 2
+"""Pairs of repetitions that are timed at least."""
 SINGLES = 40
 """Single times that are kept of each kernel and round."""
 _MOST = 1000
@@ -154,22 +154,45 @@ def setup(
 
 
 def _worker(me: Context, script: Sequence[Chain], seconds: float) -> Program[None]:
-    """Go through the chains, all ranks at once; a row's step says which chain and which repetition."""
+    """Go through the chains; a row's step says which chain and which repetition.
+
+    Several ranks take turns: one of them computes alone while the others wait, then all compute, and so on with the
+    next one. So what they cost each other is the ratio of times that are milliseconds apart.
+    """
     for number, chain in enumerate(script):
         parts = [me.model.part(start, stop) for start, stop in chain.parts]
         span = me.model.part(chain.parts[0][0], chain.parts[-1][1])
         replica, gradient = me.replica(span), me.buffer("gradient", span.parameters)
         inputs = None if span.is_first else me.buffer("inputs", chain.samples * span.input_elements)
-        if me.count("worker") > 1:
-            yield from Collective("barrier", me.group("worker"))
         limit = _Limit(seconds)
         for repeat in range(_MOST):
             first = me.index * chain.samples
             total = me.count("worker") * chain.samples
             batch = Batch(number * _MOST + repeat, -1, first, first + chain.samples, total)
-            yield from _pass(me, parts, replica, gradient, batch, inputs)
-            if (yield from Decide(limit.reached, modelled=True)):
+            alone = _alone(repeat, me.count("worker"))
+            if alone in (None, me.index):
+                yield from _pass(me, parts, replica, gradient, batch, inputs)
+            if not (yield from _go_on(me, limit)):
                 break
+
+
+def _alone(repeat: int, ranks: int) -> int | None:
+    """The rank that computes alone in a repetition; None if all compute."""
+    return None if ranks == 1 or repeat % 2 else repeat // 2 % ranks
+
+
+def _go_on(me: Context, limit: _Limit) -> Program[bool]:
+    """Is there time for one more repetition? All ranks hear what the first finds, when all have come to ask."""
+    if me.index:
+        yield from Send(0, None, "ready")
+        return bool((yield from Recv(0, "go on")).header["more"])
+    others = range(1, me.count("worker"))
+    for _ in others:
+        yield from Recv(ANY, "ready")
+    more = not (yield from Decide(limit.reached, modelled=True))
+    for peer in others:
+        yield from Send(peer, None, "go on", header={"more": more})
+    return more
 
 
 def _pass(
@@ -204,16 +227,17 @@ class _Limit:
         self._asked += 1
         if self._asked == 1:
             self._began = time.monotonic()
-        return self._asked >= WARM + LEAST and time.monotonic() - self._began >= self._seconds
+        return self._asked >= 2 * (WARM + LEAST) and time.monotonic() - self._began >= self._seconds
 
 
 def timed(
     probe: str, task: Task, scenario: Scenario, found: Sequence[Chain], ranks: int, seconds: float
 ) -> Iterator[Observation]:
-    """Run chains of a scenario's parts on so many ranks at once, each for so many seconds.
+    """Run chains of a scenario's parts on so many ranks, each for so many seconds.
 
-    Of each kernel the mean over the repetitions during which all ranks were at work (kind "block": slow repetitions are
-    part of what a long run takes), and up to `SINGLES` single times (kind "block/single").
+    Of each kernel the mean over the repetitions (kind "block"), and up to `SINGLES` single times (kind "block/single");
+    of several ranks, of those of a rank that computes alone ("cores" is 1), and of the same rank right after while all
+    compute. Repetitions while others had a part of a core are left out; where that leaves none, the mean is marked.
     """
     from calibration.executor.launch import run_cast
 
@@ -221,36 +245,34 @@ def timed(
     arguments = {
         "document": scenario.document, "source": scenario.source, "script": script, "ranks": ranks, "seconds": seconds,
     }  # fmt: skip
-    trace = run_cast("calibration.probes.blocks:setup", arguments, ranks).trace
+    outcome = run_cast("calibration.probes.blocks:setup", arguments, ranks)
     at = time.time()
-    for (number, label, layer), times in _times(trace, ranks).items():
+    slow = slow_of(outcome)
+    for (number, label, layer, cores), spans in _spans(outcome.trace, ranks).items():
         kernel = _kernel(scenario, found[number], label, layer)
         parameters: dict[str, float | str] = {
             "signature": kernel.signature, "size": kernel.size, "flops": kernel.flops, "nbytes": kernel.nbytes,
-            "cores": ranks, "device": "cpu",
+            "cores": cores, "device": "cpu",
         }  # fmt: skip
-        yield Observation(probe, "block", parameters, statistics.fmean(times), task.round, at)
-        for one in times[:SINGLES]:
+        calm = [end - start for start, end in spans if not slow(start, end)]
+        mean = statistics.fmean(calm or [end - start for start, end in spans])
+        yield Observation(probe, "block", parameters, mean, task.round, at, slow=not calm)
+        for one in calm[:SINGLES]:
             yield Observation(probe, "block/single", parameters, one, task.round, at)
 
 
-def _times(trace: Trace, ranks: int) -> dict[tuple[int, str, str], list[float]]:
-    """Seconds of every compute while all ranks were at work on its chain, by chain, label and layer."""
-    rows: dict[int, list[tuple[int, int, Row]]] = {rank: [] for rank in range(ranks)}
+def _spans(trace: Trace, ranks: int) -> dict[tuple[int, str, str, int], list[tuple[float, float]]]:
+    """From when to when each compute went, by chain, label, layer and cores at work: of the rank whose turn it was."""
+    spans: dict[tuple[int, str, str, int], list[tuple[float, float]]] = {}
+    step: dict[int, int] = {}
     for row in sorted((row for row in trace if row.op == "compute"), key=lambda row: row.t_start):
-        known = rows[row.rank]
-        number, repeat = divmod(row.step, _MOST) if row.step >= 0 else known[-1][:2]  # an update has no step
-        known.append((number, repeat, row))
-    last: dict[int, float] = {}
-    for own in rows.values():
-        ends = {number: row.t_end for number, _, row in own}
-        last = {number: min(end, last.get(number, end)) for number, end in ends.items()}
-    times: dict[tuple[int, str, str], list[float]] = {}
-    for own in rows.values():
-        for number, repeat, row in own:
-            if repeat >= WARM and row.t_end <= last[number]:
-                times.setdefault((number, row.label, row.layer), []).append(row.t_end - row.t_start)
-    return times
+        if row.step >= 0:  # an update has none
+            step[row.rank] = row.step
+        number, repeat = divmod(step[row.rank], _MOST)
+        if repeat // 2 >= WARM and repeat // 2 % ranks == row.rank:
+            cores = 1 if _alone(repeat, ranks) is not None else ranks
+            spans.setdefault((number, row.label, row.layer, cores), []).append((row.t_start, row.t_end))
+    return spans
 
 
 def _kernel(scenario: Scenario, chain: Chain, label: str, layer: str) -> Kernel:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from calibration.probes.record import Observation, Task
+from calibration.probes.state import core_is_slow
 
 __all__ = ["CpuClock", "CudaClock", "Point", "Stopwatch", "observed"]
 
@@ -105,13 +106,19 @@ class Point:
 
 
 def observed(probe: str, task: Task, points: Sequence[Point], watch: Stopwatch) -> Iterator[Observation]:
-    """Time every point for its share of the task's budget; what a slow one takes too much, the others go without."""
+    """Time every point for its share of the task's budget; what a slow one takes too much, the others go without.
+
+    A point is marked as slow if others had a part of the core before or after it.
+    """
     end = time.monotonic() + task.budget
     for number, point in enumerate(points):
         share = (end - time.monotonic()) / (len(points) - number)
-        seconds = watch.mean(point.make(), max(_LEAST, _OF_SHARE * share))
+        work = point.make()
+        slow = core_is_slow()
+        seconds = watch.mean(work, max(_LEAST, _OF_SHARE * share))
+        slow = core_is_slow() or slow
         parameters = {**point.parameters, "device": watch.device}
-        yield Observation(probe, point.kind, parameters, seconds, task.round, time.time())
+        yield Observation(probe, point.kind, parameters, seconds, task.round, time.time(), slow)
 
 
 _LEAST = 1e-3

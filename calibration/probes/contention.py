@@ -26,9 +26,10 @@ REFERENCES = {
 
 
 def probe_contention(task: Task) -> Iterator[Observation]:
-    """Chains of the scenarios that have data (of the references without any) on 1, 2, 4 ... all cores at once."""
+    """Chains of the scenarios that have data (of the references without any) on 2, 4 ... all cores, and on one."""
     scenarios = _in_turn(list(_networks(task)), task.round)
     numbers = numbers_of_cores(len(os.sched_getaffinity(0)))
+    numbers = [number for number in numbers if number > 1] or numbers
     for scenario in scenarios:
         found = chains(scenario)
         for ranks in numbers:

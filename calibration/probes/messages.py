@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
-from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, spans_of, times_of
 from calibration.probes.record import Observation, Task
+from calibration.probes.state import slow_of
 
 if TYPE_CHECKING:
     from calibration.executor.seats import Seat
@@ -106,6 +108,8 @@ def observed(
 ) -> Iterator[Observation]:
     """Run a script; the mean of each block, and every repetition of the smallest messages, whose jitter is seen.
 
+    Repetitions while others had a part of a core are left out; where that leaves none, the mean is marked as slow.
+
     Parameters
     ----------
     probe, task, parameters
@@ -119,12 +123,15 @@ def observed(
 
     script = [block.as_list() for block in blocks]
     arguments = {"script": script, "size": size}
-    trace = run_cast("calibration.probes.messages:setup", arguments, size, seats=seats).trace
+    outcome = run_cast("calibration.probes.messages:setup", arguments, size, seats=seats)
     at = time.time()
-    for block, seconds in zip(blocks, times_of(trace, blocks), strict=True):
+    slow = slow_of(outcome)
+    timed = zip(blocks, times_of(outcome.trace, blocks), spans_of(outcome.trace, blocks), strict=True)
+    for block, times, spans in timed:
         about = {"nbytes": block.nbytes, "ranks": size, "repeats": block.repeats, **parameters}
-        mean = sum(seconds) / len(seconds)
-        yield Observation(probe, block.pattern, about, mean, task.round, at)
+        calm = [seconds for seconds, span in zip(times, spans, strict=True) if not slow(*span)]
+        mean = fmean(calm or times)
+        yield Observation(probe, block.pattern, about, mean, task.round, at, slow=not calm)
         if block.nbytes <= 8:
-            for one in seconds:
+            for one in calm:
                 yield Observation(probe, f"{block.pattern}/single", about, one, task.round, at)

@@ -6,6 +6,7 @@ meet; each repetition of an actor ends with a note "step", so one run times many
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.trace.table import Trace
 
-__all__ = ["FLOPS", "OPERATED", "PATTERNS", "PAUSES", "Block", "cast_of", "contexts_of", "times_of"]
+__all__ = ["FLOPS", "OPERATED", "PATTERNS", "PAUSES", "Block", "cast_of", "contexts_of", "spans_of", "times_of"]
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
@@ -259,26 +260,37 @@ def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[li
 
     Of operations: of one of them, besides the work. After a pause: besides that.
     """
-    ends: dict[int, list[float]] = {}
     worked: dict[int, list[float]] = {}
     work: dict[int, float] = {}
     for row in trace:
         if row.op == "log" and row.label == "step":
-            ends.setdefault(row.step, []).append(row.t_end)
             worked.setdefault(row.step, []).append(work.pop(row.rank, 0.0))
         elif row.op == "log" and row.label == WORK:
             work[row.rank] = work.get(row.rank, 0.0) + (row.value or 0.0)
     times = []
     number = 0
-    for block in script:
-        steps = range(number, number + warm + block.repeats)
-        moments = [fmean(ends[step]) for step in steps]
-        taken = [b - a for a, b in zip(moments[warm - 1 :], moments[warm:], strict=False)]
+    for block, spans in zip(script, spans_of(trace, script, warm), strict=True):
+        taken = [end - start for start, end in spans]
         if block.pattern in PAUSES:
             taken = [max(seconds - PAUSES[block.pattern][0], 0.0) for seconds in taken]
         elif block.pattern == OPERATED:
-            own = [fmean(worked[step]) for step in steps[warm:]]
+            own = [fmean(worked[number + warm + repeat]) for repeat in range(block.repeats)]
             taken = [max(seconds - work, 0.0) / OPERATIONS for seconds, work in zip(taken, own, strict=True)]
         times.append(taken)
         number += warm + block.repeats
     return times
+
+
+def spans_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[tuple[float, float]]]:
+    """From when to when the timed repetitions of each block went: means over the actors."""
+    ends: dict[int, list[float]] = {}
+    for row in trace:
+        if row.op == "log" and row.label == "step":
+            ends.setdefault(row.step, []).append(row.t_end)
+    spans = []
+    number = 0
+    for block in script:
+        moments = [fmean(ends[number + repeat]) for repeat in range(warm + block.repeats)]
+        spans.append(list(itertools.pairwise(moments[warm - 1 :])))
+        number += warm + block.repeats
+    return spans

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Observation", "Skipped", "Task", "from_json", "of_kind", "to_json"]
 
-_FIELDS = 6
+_FIELDS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Observation:
         Of the calibration; rounds are interleaved over probes, so that a drift of the machine is seen.
     at
         When: seconds since the epoch.
+    slow
+        Others had a part of the core all the while (`calibration.executor.gauge`): a fit does without it if it can.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Observation:
     seconds: float
     round: int
     at: float
+    slow: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
@@ -66,7 +69,7 @@ class Observation:
                 raise CalibrationError(f"{what}: parameter {name} must be a finite number or a text, got {value!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Observation, (self.probe, self.kind, dict(self.parameters), self.seconds, self.round, self.at)
+        return Observation, (self.probe, self.kind, dict(self.parameters), self.seconds, self.round, self.at, self.slow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def to_json(observation: Observation) -> list[Any]:
         observation.seconds,
         observation.round,
         observation.at,
+        observation.slow,
     ]
 
 
@@ -120,10 +124,11 @@ def from_json(values: object) -> Observation:
     """
     if not isinstance(values, list) or len(values) != _FIELDS:
         raise CalibrationError(f"no observation: {str(values)[:60]}")
-    probe, kind, parameters, seconds, number, at = values
-    if not isinstance(probe, str) or not isinstance(kind, str) or not isinstance(parameters, dict):
+    probe, kind, parameters, seconds, number, at, slow = values
+    named = isinstance(probe, str) and isinstance(kind, str) and isinstance(parameters, dict)
+    if not named or not isinstance(slow, bool):
         raise CalibrationError(f"no observation: {str(values)[:60]}")
-    return Observation(probe, kind, parameters, seconds, number, at)
+    return Observation(probe, kind, parameters, seconds, number, at, slow)
 
 
 def of_kind(observations: Sequence[Observation], *kinds: str) -> list[Observation]:

@@ -1,12 +1,20 @@
-"""What else the machine does while it is measured, as Linux tells; other systems tell nothing."""
+"""What else the machine does while it is measured: as Linux tells (other systems tell nothing), and as ranks see."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["Ticks", "busy_share", "read_ticks", "stolen_share"]
+from calibration.executor.gauge import Reference, seconds_of_sum
+
+if TYPE_CHECKING:
+    from calibration.executor.launch import Outcome
+
+__all__ = ["Ticks", "busy_share", "core_is_slow", "read_ticks", "slow_of", "stolen_share"]
+
+_reference = Reference()
 
 _IDLE, _WAITING, _STOLEN = 3, 4, 7
 
@@ -46,3 +54,17 @@ def busy_share(seconds: float) -> float | None:
     if before is None or after is None or after.all <= before.all:
         return None
     return 1.0 - (after.idle - before.idle) / (after.all - before.all)
+
+
+def core_is_slow() -> bool:
+    """Has somebody else a part of the core that this thread is on?"""
+    seconds = seconds_of_sum()
+    _reference.best = min(_reference.best, seconds)
+    return _reference.is_slow(seconds)
+
+
+def slow_of(outcome: Outcome) -> Callable[[float, float], bool]:
+    """Whether between two moments of a run somebody else had a part of a core of its ranks."""
+    samples = outcome.record.meta["cores"]
+    _reference.learn(samples)
+    return _reference.slow_windows(samples).touch
