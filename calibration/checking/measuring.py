@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibration.checking.cases import CheckCase
 from calibration.checking.figures import figures_of
@@ -44,14 +44,15 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
     A run is made again, at most `AGAIN` times, if the hypervisor gave over `MOST_STOLEN` of the processors' time to
     others meanwhile, or over `MOST_SLOW` of the looks at its cores found them slowed by others
     (`calibration.executor.gauge`); the least disturbed one counts, and says how disturbed it was and how often it was
-    made. Nothing that a run has measured of itself has a part in that choice.
+    made. Nothing that a run has measured of itself has a part in that choice. On a machine that is never quiet, no more
+    runs are made again in all than were asked for.
     """
     held = {case.name: len(recording.measurements.of(case)) for case in cases}
     turns = [(number, case) for number in range(1, runs + 1) for case in cases if held[case.name] < number]
     if not turns:
         return
     failed: set[str] = set()
-    reference = Reference()
+    reference, spare = Reference(), len(turns)
     watch(0, len(turns), "warming up")
     for done, (number, case) in enumerate([(0, turns[0][1]), *turns]):
         if case.name in failed:
@@ -59,19 +60,20 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
         when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         load = load_average()
         try:
-            result, about = _undisturbed(case.scenario, execute, AGAIN if number else 0, reference)
+            result, about = _undisturbed(case.scenario, execute, min(AGAIN, spare) if number else 0, reference)
         except (DeadlockError, ExecutionError, ProgramError) as error:
             failed.add(case.name)
             recording.failed(case, " ".join(str(error).split()))
             continue
         if number:
+            spare -= about["made"] - 1
             recording.add(case, figures_of(result, {"when": when, "load": load, **about}), result)
             watch(done, len(turns), f"{case.name}, run {number} of {runs}")
 
 
 def _undisturbed(
     scenario: Scenario, execute: Execute, again: int, reference: Reference
-) -> tuple[Result, dict[str, float | int | None]]:
+) -> tuple[Result, dict[str, Any]]:
     """A run; the shares of the processors' time and of the looks that others had, and how many runs it took."""
     made: list[tuple[float, Result, float | None, float | None]] = []
     while True:
