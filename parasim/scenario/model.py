@@ -153,6 +153,9 @@ class Run:
         "collectives message by message, as one flow each (coupled), or as one flow where that is close (auto)",
         "message",
     )
+    fast_paths: Literal["all", "none"] = setting(
+        "what gives the same result sooner is used, or every message is simulated by itself", "all"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,12 @@ import simpy
 from simpy.core import EmptySchedule
 
 from parasim.cluster.cluster import Cluster
-from parasim.cluster.hosts import Device
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast
 from parasim.program.collectives import DEFAULTS
 from parasim.program.context import Context
-from parasim.program.ops import Collective, Kernel, Locked
+from parasim.program.ops import Collective, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import deadlock_error
@@ -31,13 +30,12 @@ from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.coupled.conductor import Conductor
 from parasim.simulation.coupled.coupling import Coupling, Fidelity
-from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.garbage import YOUNG, collecting
 from parasim.simulation.handling import Handlers, handles
 from parasim.simulation.memory import SimulatedVector
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
-from parasim.simulation.pace import modelled
+from parasim.simulation.pace import modelled, steady
 from parasim.simulation.processors import Processor
 from parasim.simulation.stragglers import Straggler
 from parasim.trace.record import Recorder, Script
@@ -74,6 +72,8 @@ class Engine:
         what their program waited for was over, and end by the model, though it may go on later.
     fidelity
         Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
+    fast_paths
+        Use what gives the same result in fewer events (parasim/simulation/fast)? Else every message is simulated.
     recorders, scripts
         One per rank: to record choices, to replay recorded ones.
 
@@ -100,11 +100,13 @@ class Engine:
         handling_noise: NoiseLaw | None = None,
         handling_cores: int | None = None,
         fidelity: Fidelity = "message",
+        fast_paths: bool = True,
         recorders: Sequence[Recorder] | None = None,
         scripts: Sequence[Script] | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.events = 0
+        self._fast_paths = fast_paths
         self._cluster = cluster
         self._placement = placement
         self._overhead = overhead
@@ -125,7 +127,7 @@ class Engine:
             for host, me in zip(placement, contexts, strict=True)
         ]
         self._seconds = [
-            partial(_modelled_seconds, cluster.hosts[host].device, faster.get(context.rank, 1.0))
+            partial(steady, cluster.hosts[host].device, faster.get(context.rank, 1.0))
             for host, context in zip(placement, contexts, strict=True)
         ]
         self._coupling = None
@@ -411,8 +413,3 @@ class Engine:
 
     def finished(self, actor: Actor, task: Task) -> None:
         """Nothing to do: the end is found when the queue is empty."""
-
-
-def _modelled_seconds(device: Device, speed: float, kernel: Kernel) -> float:
-    """Time of a kernel without noise."""
-    return kernel_seconds(device, kernel) / speed

@@ -11,7 +11,7 @@ from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.noise import NoiseLaw
 from parasim.simulation.stragglers import Straggler
 
-__all__ = ["Pace", "modelled"]
+__all__ = ["Pace", "modelled", "steady"]
 
 Pace = Callable[[Kernel, float], float]
 """Seconds that the next compute of an actor takes, if it starts at the given second of the run; called once per
@@ -44,3 +44,8 @@ def modelled(
         return taken
 
     return seconds
+
+
+def steady(device: Device, speed: float, kernel: Kernel) -> float:
+    """Seconds of a kernel without noise, on a device that runs at `speed` times that of `device`."""
+    return kernel_seconds(device, kernel) / speed

@@ -79,6 +79,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         handling_noise=cluster.handling_noise,
         handling_cores=cluster.handling_cores,
         fidelity=scenario.run.fidelity if replay is None else "message",
+        fast_paths=scenario.run.fast_paths == "all",
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
     begun = time.perf_counter()
