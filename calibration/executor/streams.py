@@ -46,6 +46,7 @@ class Stream:
         self._device = device
         self._group: Group | None = None
         self._nccl: Group | None = None
+        self._scratch: dict[torch.dtype, torch.Tensor] = {}
 
     def open(self) -> Group:
         """Make the process groups, unless that is done."""
@@ -76,9 +77,15 @@ class Stream:
     def _staged(self, buffer: Buffer, group: Group) -> torch.Tensor:
         values = buffer.values
         if values is None:
-            return torch.zeros(buffer.elements, dtype=_SCRATCH.get(buffer.itemsize, torch.float32))
+            return self._zeros(buffer.elements, _SCRATCH.get(buffer.itemsize, torch.float32))
         staged: torch.Tensor = values if self._nccl is not None else values.cpu()
         return staged
+
+    def _zeros(self, elements: int, dtype: torch.dtype) -> torch.Tensor:
+        """The same memory every time, as a gradient has it; zeros stay zeros in every collective."""
+        if elements > len(self._scratch.get(dtype, ())):
+            self._scratch[dtype] = torch.zeros(elements, dtype=dtype)
+        return self._scratch[dtype][:elements]
 
     def _reply(self, op: Collective, buffer: Buffer, tensor: torch.Tensor, group: Group) -> Any:
         if op.kind == "all_reduce":
