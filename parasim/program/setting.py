@@ -43,6 +43,9 @@ class Place(Protocol):
     def longest(self, kernels: Sequence[Kernel]) -> float:
         """Expected time until every worker has done these kernels, one after the other."""
 
+    def fastest(self, kernels: Sequence[Kernel], count: int) -> float:
+        """Expected time until so many of the workers, whichever are first, have done these kernels."""
+
     def route(self, source: int, destination: int) -> Route:
         """Of a message that nobody disturbs."""
 
@@ -97,9 +100,11 @@ class Setting:
             update_function(self.optimizer, copy), operands, fraction, "update", (("scale", scale),), ("count",)
         )
 
-    def math_kernel(self, function: Callable[..., Any], operands: int = 1) -> Kernel:
-        """A function over the tensor namespace, on vectors as large as the parameters."""
-        return self._count(function, operands, 1.0, "elementwise", (), ())
+    def math_kernel(
+        self, function: Callable[..., Any], operands: int = 1, fraction: float = 1.0, **constants: Any
+    ) -> Kernel:
+        """A function over the tensor namespace, on vectors as large as this fraction of the parameters."""
+        return self._count(function, operands, fraction, "elementwise", tuple(sorted(constants.items())), ())
 
     def gamma(self) -> float:
         """Seconds per byte of a reduction (one addition per element), without the fixed cost of a kernel."""

@@ -14,7 +14,7 @@ from parasim.program.setting import Route
 from parasim.simulation.devices import kernel_seconds
 from parasim.study.build import build_cast, speeds_of_ranks, stragglers_of_ranks
 from parasim.theory.laws import Atoms, Law, factor_law
-from parasim.theory.order_statistics import expected_longest
+from parasim.theory.order_statistics import expected_longest, expected_order
 from parasim.theory.stragglers import total
 
 if TYPE_CHECKING:
@@ -95,6 +95,18 @@ class ScenarioPlace:
             return max(math.fsum(seconds) for seconds, _ in times)
         self._slowest_asked = True
         return expected_longest([(self._sum(law, tuple(seconds)), count) for seconds, count in times])
+
+    def fastest(self, kernels: Sequence[Kernel], count: int) -> float:
+        """Expected time until so many of the workers, whichever are first, have done these kernels.
+
+        With noise on unlike workers, of the means alone.
+        """
+        times = sorted(math.fsum(pace.seconds(kernel) for kernel in kernels) for pace in self._workers.elements())
+        if not self.noisy or self._law is None or len(self._workers) > 1:
+            return times[count - 1]
+        self._slowest_asked = True
+        seconds = next(iter(self._workers)).seconds
+        return expected_order(self._sum(self._law, tuple(seconds(kernel) for kernel in kernels)), count, len(times))
 
     def _sum(self, law: Law, seconds: tuple[float, ...]) -> Atoms:
         """The law of the sum of such kernels; the sums of the first of them are kept, for the next call."""
