@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Kernel,
     Model,
     NoClosedForm,
-    Options,
     Part,
     Post,
     Program,
     Role,
-    Route,
     Scheme,
     Setting,
     Taxonomy,
@@ -33,33 +29,18 @@ from parasim.program import (
     forward_kernel,
     option,
 )
-from parasim.program.collectives.torus import most_square
-from parasim.theory.collectives import cost
+from parasim.schemes.summing import SummingOptions, check_rows, sum_all, sum_cost
 from parasim.theory.overlap import overlap
-from parasim.theory.patterns import patterns
 
 __all__ = ["AllReduce"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllReduceOptions(Options):
+class AllReduceOptions(SummingOptions):
     """Options of synchronous SGD through all-reduce."""
 
-    algorithm: Literal[
-        "ring",
-        "binomial",
-        "recursive_doubling",
-        "rabenseifner",
-        "torus",
-        "hierarchical",
-        "double_tree",
-        "naive",
-        "direct",
-        "native",
-    ] = option("ring", "algorithm of the all-reduce; native: the backend's own")
     overlap: bool = option(True, "reduce buckets beside the backward pass (else one all-reduce after it)")
     bucket_bytes: int = option(25 * 2**20, "least bytes of a bucket, filled from the last layer on", ge=1)
-    rows: int = option(0, "rows of the torus, or nodes of the hierarchical algorithm (0: as square as can be)", ge=0)
 
 
 class AllReduce(Scheme):
@@ -97,7 +78,7 @@ class AllReduce(Scheme):
                 activation = passed.pop()
                 bucket = activation.part.of(gradient)
                 upstream = yield from me.backward(activation, upstream, bucket)
-                handles.append((yield from Post(self._reduce(me, bucket), lane="reduce")))
+                handles.append((yield from Post(sum_all(me, bucket, self.options), lane="reduce")))
             yield from Wait(handles)
             yield from me.update(replica, gradient, read=replica.version, scale=1 / self.options.workers)
             yield from me.step_done(step)
@@ -107,16 +88,9 @@ class AllReduce(Scheme):
         """The buckets, as parts of the model."""
         return model.buckets(self.options.bucket_bytes) if self.options.overlap else (model.whole,)
 
-    def _reduce(self, me: Context, bucket: Buffer) -> Collective:
-        return Collective("all_reduce", me.group("worker"), bucket, self.options.algorithm, shape=self._shape())
-
     def check(self, model: Model, batch_size: int) -> None:
         """The torus must be full; the hierarchy needs its nodes."""
-        rows, workers = self.options.rows, self.options.workers
-        if self.options.algorithm == "hierarchical" and not rows:
-            raise ValueError(f"hierarchical needs rows: the number of nodes that the {workers} workers sit on")
-        if rows and workers % rows:
-            raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
+        check_rows(self.options)
 
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """Buckets end at ``end_j = max(t_j, end_{j-1}) + C(s_j)``; then the update (SCHEMES S3.5).
@@ -128,27 +102,15 @@ class AllReduce(Scheme):
         options, place, model = self.options, setting.place, setting.model
         if options.algorithm == "native":
             return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
-        workers, shape = options.workers, self._shape()
+        workers = options.workers
         parts = self._parts(model)
-        inner, outer = self._routes(setting)
         kernels = [setting.update_kernel(scale=1 / workers)]
         kernels += [forward_kernel(part, setting.batch_size) for part in parts]
         ready, reductions = [], []
         for part in reversed(parts):
             kernels.append(backward_kernel(part, setting.batch_size))
             ready.append(place.longest(kernels))
-            reductions.append(
-                cost(
-                    "all_reduce",
-                    options.algorithm,
-                    workers,
-                    part.nbytes,
-                    *inner,
-                    setting.gamma(),
-                    shape=shape,
-                    outer=outer,
-                )
-            )
+            reductions.append(sum_cost(options, setting, part.nbytes))
         pieces = math.lcm(workers, 1 << (workers.bit_length() - 1))
         even = all(part.parameters % pieces == 0 for part in parts)
         alone = len(parts) == 1 or setting.gamma() == 0 or place.cores >= 2
@@ -163,24 +125,3 @@ class AllReduce(Scheme):
             "estimate" if not known else "exact" if simple else "lower bound",
             note="" if simple and known else slower if known else "the first and last rounds of its pipeline are thin",
         )
-
-    def _shape(self) -> tuple[int, int] | None:
-        """Rows and columns, if they are given."""
-        rows = self.options.rows
-        return (rows, self.options.workers // rows) if rows else None
-
-    def _routes(self, setting: Setting) -> tuple[Route, Route]:
-        """The slowest route of a round; of a torus or hierarchy: along rows (in nodes), and across."""
-        place, workers, shape = setting.place, self.options.workers, self._shape()
-        rounds = patterns("all_reduce", self.options.algorithm, workers, shape)
-        if self.options.algorithm == "double_tree":  # its form counts what members send and receive at once
-            route = setting.worst_between({pair for pattern in rounds for pair in pattern})
-            return route, route
-        if self.options.algorithm not in ("torus", "hierarchical"):
-            route = setting.worst(place.together(pattern) for pattern in rounds)
-            return route, route
-        columns = (shape or most_square(workers))[1]
-        inside = [pattern for pattern in rounds if all(i // columns == j // columns for i, j in pattern)]
-        across = [pattern for pattern in rounds if pattern not in inside]
-        inner, outer = ([place.together(pattern) for pattern in some] for some in (inside, across))
-        return setting.worst(inner), setting.worst(outer)

@@ -1,0 +1,100 @@
+"""What schemes share that sum or average a vector of all workers by all-reduce: options, the operation, its cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from parasim.program import Buffer, Collective, Context, Options, Program, Route, Setting, Tensor, Tensors, option
+from parasim.program.collectives.torus import most_square
+from parasim.theory.collectives import Cost, cost
+from parasim.theory.patterns import patterns
+
+__all__ = ["SummingOptions", "average", "average_cost", "check_rows", "sum_all", "sum_cost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummingOptions(Options):
+    """How the vectors of all workers are summed."""
+
+    algorithm: Literal[
+        "ring",
+        "binomial",
+        "recursive_doubling",
+        "rabenseifner",
+        "torus",
+        "hierarchical",
+        "double_tree",
+        "naive",
+        "direct",
+        "native",
+    ] = option("ring", "algorithm of the all-reduce; native: the backend's own")
+    rows: int = option(0, "rows of the torus, or nodes of the hierarchical algorithm (0: as square as can be)", ge=0)
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Rows and columns, if they are given."""
+        return (self.rows, self.workers // self.rows) if self.rows else None
+
+
+def check_rows(options: SummingOptions) -> None:
+    """The torus must be full; the hierarchy needs its nodes. `ValueError` if not."""
+    rows, workers = options.rows, options.workers
+    if options.algorithm == "hierarchical" and not rows:
+        raise ValueError(f"hierarchical needs rows: the number of nodes that the {workers} workers sit on")
+    if rows and workers % rows:
+        raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
+
+
+def sum_all(me: Context, buffer: Buffer, options: SummingOptions) -> Collective:
+    """Sum of a buffer over all workers, left in it."""
+    return Collective("all_reduce", me.group("worker"), buffer, options.algorithm, shape=options.shape)
+
+
+def average(me: Context, buffer: Buffer, options: SummingOptions) -> Program[None]:
+    """Mean of a buffer over all workers, left in it: equal bits on all of them."""
+    yield from sum_all(me, buffer, options)
+    yield from me.math(scale, (buffer,), factor=1 / options.workers)
+
+
+def sum_cost(options: SummingOptions, setting: Setting, nbytes: float) -> Cost:
+    """What :func:`sum_all` of so many bytes costs (SCHEMES 13.1); "native" has no closed form."""
+    inner, outer = _routes(options, setting)
+    return cost(
+        "all_reduce",
+        options.algorithm,
+        options.workers,
+        nbytes,
+        *inner,
+        setting.gamma(),
+        shape=options.shape,
+        outer=outer,
+    )
+
+
+def average_cost(options: SummingOptions, setting: Setting) -> tuple[Cost, float]:
+    """What :func:`average` of a vector as large as the parameters costs: the sum, and the seconds of scaling it."""
+    scaling = setting.place.seconds(setting.math_kernel(scale, factor=1 / options.workers))
+    return sum_cost(options, setting, setting.model.whole.nbytes), scaling
+
+
+def scale(xp: Tensors, x: Tensor, factor: float) -> None:
+    """X *= factor."""
+    xp.scale_(x, factor)
+
+
+def _routes(options: SummingOptions, setting: Setting) -> tuple[Route, Route]:
+    """The slowest route of a round; of a torus or hierarchy: along rows (in nodes), and across."""
+    place, workers, shape = setting.place, options.workers, options.shape
+    rounds = patterns("all_reduce", options.algorithm, workers, shape)
+    if options.algorithm == "double_tree":  # its form counts what members send and receive at once
+        route = setting.worst_between({pair for pattern in rounds for pair in pattern})
+        return route, route
+    if options.algorithm not in ("torus", "hierarchical"):
+        route = setting.worst(place.together(pattern) for pattern in rounds)
+        return route, route
+    columns = (shape or most_square(workers))[1]
+    inside = [pattern for pattern in rounds if all(i // columns == j // columns for i, j in pattern)]
+    across = [pattern for pattern in rounds if pattern not in inside]
+    inner, outer = ([place.together(pattern) for pattern in some] for some in (inside, across))
+    return setting.worst(inner), setting.worst(outer)
