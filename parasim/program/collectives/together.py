@@ -1,7 +1,8 @@
 """A collective seen as a whole: round by round, what all its members send, as arrays.
 
 A `Round` says what one member does; here are the rounds of the group. Where members are many and rounds too, as in
-rings, they are made as arrays at once; other schedules have few rounds and are gathered from their members' own.
+rings, they are made as arrays, many rounds at once; other schedules have few rounds and are gathered from their
+members' own.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from parasim.program.ops import Collective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GroupRound", "rounds_together"]
+__all__ = ["GroupBlock", "GroupRound", "blocks_together", "rounds_together"]
 
-_Whole = Callable[[Collective], Iterator["GroupRound"]]
+_Whole = Callable[[Collective], Iterator["GroupBlock"]]
+
+_AT_ONCE = 1 << 18
+"""Rounds are made together until they have so many messages."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +51,38 @@ class GroupRound:
     complete: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupBlock:
+    """Rounds that follow each other and go the same ways.
+
+    Attributes
+    ----------
+    senders, receivers, reduce
+        As of a `GroupRound`, of all rounds.
+    elements
+        Of each round and message: int array of two dimensions.
+    complete
+        Of the last round.
+    """
+
+    senders: NDArray[Any]
+    receivers: NDArray[Any]
+    elements: NDArray[Any]
+    reduce: NDArray[Any]
+    complete: tuple[tuple[int, int], ...] = ()
+
+
 def rounds_together(ops: Sequence[Collective]) -> Iterator[GroupRound]:
     """Rounds of a collective, given as each member's own, all checked; a barrier's carry no elements."""
+    for block in blocks_together(ops):
+        last = len(block.elements) - 1
+        for number, elements in enumerate(block.elements):
+            complete = block.complete if number == last else ()
+            yield GroupRound(block.senders, block.receivers, elements, block.reduce, complete)
+
+
+def blocks_together(ops: Sequence[Collective]) -> Iterator[GroupBlock]:
+    """The same rounds, in blocks."""
     first = ops[0]
     whole = _ARRAYS.get((first.kind, first.algorithm))
     if whole is not None:
@@ -58,8 +92,8 @@ def rounds_together(ops: Sequence[Collective]) -> Iterator[GroupRound]:
         yield _gathered(rounds)
 
 
-def _gathered(rounds: Sequence[Round]) -> GroupRound:
-    """The rounds of all members as one."""
+def _gathered(rounds: Sequence[Round]) -> GroupBlock:
+    """The rounds of all members as one round."""
     reduces: dict[tuple[int, int], list[bool]] = {}
     for index, round_ in enumerate(rounds):
         for move in round_.receives:
@@ -72,10 +106,10 @@ def _gathered(rounds: Sequence[Round]) -> GroupRound:
     ]
     senders, receivers, elements, reduce = zip(*messages, strict=True) if messages else ((), (), (), ())
     complete = [(i, stop - start) for i, round_ in enumerate(rounds) for start, stop in round_.complete]
-    return GroupRound(
+    return GroupBlock(
         np.array(senders, dtype=np.int64),
         np.array(receivers, dtype=np.int64),
-        np.array(elements, dtype=np.int64),
+        np.array([elements], dtype=np.int64),
         np.array(reduce, dtype=bool),
         tuple(complete),
     )
@@ -83,20 +117,21 @@ def _gathered(rounds: Sequence[Round]) -> GroupRound:
 
 def _ring(
     members: NDArray[Any], sizes: NDArray[Any], adding: bool, complete: tuple[tuple[int, int], ...] = ()
-) -> Iterator[GroupRound]:
+) -> Iterator[GroupBlock]:
     """Rings side by side, a row of `members` each, whose piece j has ``sizes[row, j]`` elements."""
     size = members.shape[1]
-    index = np.arange(size)
     following = np.roll(members, -1, axis=1)
-    for step in range(size - 1):
-        out = (index - 1 - step) % size if adding else (index - step) % size
-        elements = sizes[:, out]
-        some = elements > 0
-        last = adding and step == size - 2
-        yield GroupRound(
+    rows, places = np.arange(len(members))[:, None], np.arange(size)
+    at_once = max(1, _AT_ONCE // members.size) if sizes.min() > 0 else 1
+    for begin in range(0, size - 1, at_once):
+        steps = np.arange(begin, min(begin + at_once, size - 1))[:, None, None]
+        elements = sizes[rows, (places - adding - steps) % size]
+        some = elements[0] > 0
+        last = adding and begin + len(steps) == size - 1
+        yield GroupBlock(
             members[some],
             following[some],
-            elements[some],
+            elements[:, some],
             np.full(int(some.sum()), adding),
             complete if last else (),
         )
@@ -106,22 +141,22 @@ def _pieces(cut_points: Sequence[int]) -> NDArray[Any]:
     return np.diff(np.asarray(cut_points, dtype=np.int64))
 
 
-def _ring_all_reduce(op: Collective) -> Iterator[GroupRound]:
+def _ring_all_reduce(op: Collective) -> Iterator[GroupBlock]:
     members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
     yield from _ring(members, sizes, True, _complete(members, sizes))
     yield from _ring(members, sizes, False)
 
 
-def _ring_reduce_scatter(op: Collective) -> Iterator[GroupRound]:
+def _ring_reduce_scatter(op: Collective) -> Iterator[GroupBlock]:
     members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
     return _ring(members, sizes, True, _complete(members, sizes))
 
 
-def _ring_all_gather(op: Collective) -> Iterator[GroupRound]:
+def _ring_all_gather(op: Collective) -> Iterator[GroupBlock]:
     return _ring(np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :], False)
 
 
-def _torus(op: Collective) -> Iterator[GroupRound]:
+def _torus(op: Collective) -> Iterator[GroupBlock]:
     """Row rings, column rings on each column's piece, row rings (torus.py draws them)."""
     rows, columns = shape_of(op)
     grid = np.arange(rows * columns).reshape(rows, columns)
