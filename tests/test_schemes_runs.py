@@ -15,6 +15,7 @@ CASES = {  # scheme: hosts, options
     "allreduce": (4, {"bucket_bytes": 4096, "algorithm": "rabenseifner"}),
     "downpour": (5, {"workers": 3, "servers": 2, "n_push": 2}),
     "adpsgd": (4, {}),
+    "parameter_server": (4, {"servers": 0}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

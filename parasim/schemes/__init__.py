@@ -10,6 +10,7 @@ from parasim.schemes.adpsgd import AdPsgd
 from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.sequential import Sequential
 
 __all__ = ["SCHEMES", "find"]
@@ -21,6 +22,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         AllReduce,
         Downpour,
         AdPsgd,
+        ParameterServer,
         GPipe,
     )
 }
