@@ -56,6 +56,10 @@ class Place(Protocol):
         """Be told that the form takes the slowest of several that differ."""
 
 
+_REDUCED = float(1 << 20)
+"""Bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a scheme's closed form may ask.
@@ -107,9 +111,12 @@ class Setting:
         return self._count(function, operands, fraction, "elementwise", tuple(sorted(constants.items())), ())
 
     def gamma(self) -> float:
-        """Seconds per byte of a reduction (one addition per element), without the fixed cost of a kernel."""
-        kernel = Kernel("reduce", "reduce", 1e9 / self.model.itemsize, 3e9)
-        return (self.place.seconds(kernel) - self.place.seconds(Kernel("reduce", "reduce"))) / 1e9
+        """Seconds per byte of a reduction (one addition per element), without the fixed cost of a kernel.
+
+        Of one of a MiB: a measured device does not reduce all sizes alike.
+        """
+        kernel = Kernel("reduce", "reduce", _REDUCED / self.model.itemsize, 3 * _REDUCED)
+        return (self.place.seconds(kernel) - self.place.seconds(Kernel("reduce", "reduce"))) / _REDUCED
 
     def _count(
         self,
