@@ -30,6 +30,7 @@ CHECKED = {
     "downpour": "one worker equals sequential bit for bit; mean staleness; real runs replayed, 20 of 20",
     "adpsgd": "averaging keeps the sum of all models; staleness of two workers; real runs replayed, 20 of 20",
     "parameter_server": "equals sequential bit for bit (any number of servers); closed form to 1e-9; real = simulated",
+    "dpsgd": "mixing all equals all-reduce bit for bit; the mean model; closed form to 1e-9; real = simulated",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

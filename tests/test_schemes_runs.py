@@ -16,6 +16,7 @@ CASES = {  # scheme: hosts, options
     "downpour": (5, {"workers": 3, "servers": 2, "n_push": 2}),
     "adpsgd": (4, {}),
     "parameter_server": (4, {"servers": 0}),
+    "dpsgd": (4, {}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

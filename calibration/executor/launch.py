@@ -170,6 +170,7 @@ def execute(
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
         batches_per_step=scheme.pipelines(),
+        facts=scheme.facts(),
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
     return Result(summary(outcome.trace, info), trace, outcome.returns, outcome.record)

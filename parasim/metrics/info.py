@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["RunInfo"]
@@ -45,6 +45,8 @@ class RunInfo:
     batches_per_step
         How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
         of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
+    facts
+        What the scheme says of its options before anything runs, by name.
     """
 
     scenario: str
@@ -63,3 +65,4 @@ class RunInfo:
     batches_per_step: int | None = None
     device_memory_bytes: tuple[float, ...] = ()
     collectives: Mapping[str, int] | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)

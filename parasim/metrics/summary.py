@@ -73,6 +73,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "calibrated": info.calibrated and not (info.profile and info.profile["replaced"]),
         "data_sheets": list(info.data_sheets),
         **({} if info.profile is None else {"profile": dict(info.profile)}),
+        **({"facts": dict(info.facts)} if info.facts else {}),
     }
 
 

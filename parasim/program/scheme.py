@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -68,6 +69,10 @@ class Scheme:
     def pipelines(self) -> int:
         """Batches of `batch_size` samples that one step of all workers consumes (as many as workers, by default)."""
         return int(self.options.workers)
+
+    def facts(self) -> Mapping[str, float]:
+        """Figures that the options alone decide, by name; the summary and the table of a run show them."""
+        return {}
 
     def check(self, model: Model, batch_size: int) -> None:
         """Refuse a workload or options that the scheme can't run.

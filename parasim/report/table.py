@@ -77,6 +77,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
     if _learned(summaries):
         lines.append("loss: of the first step -> of the last.")
         lines += _synthetic(summaries)
+    lines += list(dict.fromkeys(line for summary in summaries if (line := _facts(summary))))
     lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
@@ -113,6 +114,12 @@ def _synthetic(summaries: Sequence[Summary]) -> list[str]:
     which = "" if len(found) == len(learned) else f" ({len(found)} of {len(learned)} losses)"
     kinds = ", ".join(dict.fromkeys(found))
     return [f"SYNTHETIC DATA{which}: the loss is of generated data ({kinds}), not of a real data set."]
+
+
+def _facts(summary: Summary) -> str:
+    """A line of what the scheme says of its options, if anything."""
+    found = ", ".join(f"{name} = {value:.4g}" for name, value in summary.get("facts", {}).items())
+    return found and f"{summary['scenario']}: {found}."
 
 
 def coupled_collectives(summaries: Sequence[Summary]) -> str:

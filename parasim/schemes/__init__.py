@@ -9,6 +9,7 @@ from parasim.program.scheme import Scheme
 from parasim.schemes.adpsgd import AdPsgd
 from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.downpour import Downpour
+from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.gpipe import GPipe
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.sequential import Sequential
@@ -22,6 +23,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         AllReduce,
         Downpour,
         AdPsgd,
+        DPsgd,
         ParameterServer,
         GPipe,
     )

@@ -101,6 +101,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
         batches_per_step=scenario.scheme.pipelines(),
+        facts=scenario.scheme.facts(),
     )
     return Result(summary(trace, info), trace, tuple(plain(value) for value in engine.returns))
 

@@ -1,0 +1,181 @@
+"""D-PSGD: decentralised parallel SGD on a fixed graph (Lian, Zhang, Zhang, Hsieh, Zhang, Liu 2017; SCHEMES S18).
+
+A worker sends its model to its neighbours and mixes theirs into its own by a symmetric, doubly stochastic matrix W;
+it waits for its neighbours only. Two orders are in use. Combine-then-adapt, the paper's, sends the old models while the
+gradient is computed, mixes, and applies the gradient to the mixture; adapt-then-combine applies the gradient first and
+mixes what comes of it. In both, the mean of all models moves by the mean gradient exactly, and distances to it shrink
+by |lambda_2(W)| a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from parasim.program import (
+    Buffer,
+    ClosedForm,
+    Context,
+    Exchange,
+    Message,
+    Model,
+    Options,
+    Post,
+    Program,
+    Recv,
+    Role,
+    Scheme,
+    Send,
+    Setting,
+    Taxonomy,
+    Tensor,
+    Tensors,
+    Wait,
+    option,
+)
+from parasim.program.graphs import (
+    Matrix,
+    check_mixing,
+    contraction,
+    graph_of_matrix,
+    metropolis,
+    named_graph,
+)
+
+__all__ = ["DPsgd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPsgdOptions(Options):
+    """Options of D-PSGD."""
+
+    graph: Literal["ring", "complete", "line", "star", "torus", "hypercube", "edges"] = option(
+        "ring", "who is beside whom, with weights 1 / (1 + larger degree)"
+    )
+    edges: tuple[tuple[int, ...], ...] = option((), "pairs of neighbours, of graph: edges")
+    matrix: tuple[tuple[float, ...], ...] = option(
+        (), "rows of a mixing matrix in place of the graph: symmetric, with sums 1"
+    )
+    order: Literal["combine_then_adapt", "adapt_then_combine"] = option(
+        "combine_then_adapt", "mix old models beside the gradient (the paper), or mix after applying it"
+    )
+
+
+class DPsgd(Scheme):
+    """Data parallel, synchronous with neighbours only, decentralised (gossip)."""
+
+    name = "dpsgd"
+    aliases = ("d_psgd", "d-psgd")
+    citation = "Lian, Zhang, Zhang, Hsieh, Zhang, Liu (2017)"
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    staleness = "0 on the worker's own copy; instead models differ: a step shrinks their distance by |lambda_2(W)|"
+    Options = DPsgdOptions
+
+    @cached_property
+    def weights(self) -> Matrix:
+        """The mixing matrix."""
+        options: DPsgdOptions = self.options
+        return options.matrix or metropolis(named_graph(options.graph, options.workers, options.edges))
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers only."""
+        return (Role("worker", self.options.workers, self.worker),)
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Gradient, exchange with the neighbours, mix, update: in one of the two orders."""
+        replica = me.replica()
+        gradient = me.buffer("gradient")
+        me.hold("models of neighbours", len(self._neighbours(me.index)) * replica.parameters.nbytes)
+        for step in me.steps():
+            if self.options.order == "combine_then_adapt":
+                exchange = yield from Post(self._exchange(me, replica.parameters), lane="gossip")
+                yield from me.gradient(replica.parameters, me.batch(step), gradient)
+                (received,) = yield from Wait([exchange])
+                replica.parameters = yield from self._mix(me, replica.parameters, received)
+                yield from me.update(replica, gradient, read=replica.version)
+            else:
+                yield from me.gradient(replica.parameters, me.batch(step), gradient)
+                yield from me.update(replica, gradient, read=replica.version)
+                received = yield from self._exchange(me, replica.parameters)
+                replica.parameters = yield from self._mix(me, replica.parameters, received)
+            yield from me.step_done(step)
+        return replica.parameters
+
+    def _exchange(self, me: Context, model: Buffer) -> Exchange:
+        """To all neighbours and from all neighbours at once."""
+        ranks = [me.ranks("worker")[index] for index in self._neighbours(me.index)]
+        return Exchange(
+            tuple(Send(rank, model, "model", lent=True) for rank in ranks), tuple(Recv(rank, "model") for rank in ranks)
+        )
+
+    def _mix(self, me: Context, own: Buffer, received: tuple[Message, ...]) -> Program[Buffer]:
+        """``sum_j W_ij x_j``, in the order of workers: equal rows of W give equal bits."""
+        row = self.weights[me.index]
+        models = {me.index: own}
+        for index, message in zip(self._neighbours(me.index), received, strict=True):
+            assert message.buffer is not None
+            models[index] = message.buffer
+        order = sorted(models)
+        weights = tuple(row[index] for index in order)
+        mixed: Buffer = yield from me.math(mix, (), [models[index] for index in order], weights=weights)
+        return mixed
+
+    def _neighbours(self, index: int) -> tuple[int, ...]:
+        return graph_of_matrix(self.weights)[index]
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """The graph must be there and connected; a matrix symmetric and doubly stochastic."""
+        if self.options.matrix:
+            if self.options.edges:
+                raise ValueError("give edges or a matrix, not both")
+            check_mixing(self.options.matrix, self.options.workers)
+        else:
+            named_graph(self.options.graph, self.options.workers, self.options.edges)
+
+    def facts(self) -> Mapping[str, float]:
+        """What the mixing matrix does to distances between models."""
+        shrunk = contraction(self.weights)
+        return {"|lambda_2(W)|": shrunk, "spectral gap of W": 1.0 - shrunk}
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``max(T_c, alpha + deg P beta) + T_mix + T_update``; after adapting: the sum (SCHEMES S18.5).
+
+        All messages of a step share the links fairly. Exact where all workers have as many neighbours: elsewhere those
+        with fewer may be served sooner, and the form takes all messages as long as the slowest.
+        """
+        graph = graph_of_matrix(self.weights)
+        workers, degrees = len(graph), [len(others) for others in graph]
+        pairs = [(i, j) for i, others in enumerate(graph) for j in others]
+        nbytes, place = setting.model.whole.nbytes, setting.place
+        route = place.together(pairs) if pairs else setting.worst([])
+        exchange = route.alpha + nbytes * route.beta if pairs else 0.0
+        mixing = [
+            setting.math_kernel(mix, len(row), weights=row)
+            for row in (tuple(w for j, w in enumerate(row) if w or j == i) for i, row in enumerate(self.weights))
+        ]
+        slowest = max(mixing, key=place.seconds)
+        passes, after = setting.gradient_kernels(), [setting.update_kernel(), slowest]
+        if self.options.order == "combine_then_adapt":
+            seconds = max(place.longest(passes), exchange) + place.longest(after)
+        else:
+            seconds = place.longest([*passes, *after]) + exchange
+        sent = sum(degrees) / workers
+        regular = len(set(degrees)) == 1
+        return ClosedForm(
+            seconds,
+            sent * nbytes,
+            sent,
+            0.0,
+            "exact" if regular else "estimate",
+            note="" if regular else "workers with fewer neighbours have their messages sooner",
+        )
+
+
+def mix(xp: Tensors, *models: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """The weighted sum of models."""
+    mixed = xp.multiply(models[0], weights[0])
+    for model, weight in zip(models[1:], weights[1:], strict=True):
+        xp.add_(mixed, model, weight)
+    return mixed
