@@ -32,7 +32,6 @@ __all__ = ["HALVES", "fit", "merged"]
 HALVES = ("odd", "even")
 """Of the rounds, counted from 1."""
 
-_ROUNDS_OF_DRIFT = 3
 _LIKE = 5
 """Single times of one kind and round whose mean says something."""
 _MOST_FACTORS = 800
@@ -153,10 +152,10 @@ def _computes(found: _Found, probes: Mapping[str, Sequence[Observation]], seed: 
         kernels = fit_kernels(computes, flops.value, bandwidth.value, seed)
         found.values["kernels"] = kernels.tables
         found.flags += kernels.flags
-        if len({observation.round for observation in computes}) >= _ROUNDS_OF_DRIFT:
-            found.drift["compute"] = fit_drift(computes, seed)
-        else:
-            found.flags.append(f"fewer than {_ROUNDS_OF_DRIFT} rounds tell no drift of computes: calibrate in more")
+        try:
+            found.drift["compute"] = fit_drift(of_kind(probes.get("blocks", ()), "block") or computes, seed)
+        except CalibrationError as error:
+            found.flags.append(f"computes: {error}")
     if probes.get("blocks"):
         blocks = fit_blocks(probes["blocks"], seed)
         found.values["blocks"] = blocks.tables

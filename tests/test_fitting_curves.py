@@ -226,12 +226,14 @@ def test_contention_without_timings_is_refused() -> None:
         fit_contention([seen("block", 1.0, n, signature="a", size=1.0, cores=2.0) for n in range(3)])
 
 
-def test_drift_is_what_is_common_to_a_round() -> None:
+def test_drift_is_what_a_timing_is_off_by_in_one_round() -> None:
     found = [
         fit_drift(timings("add_", launch_and_rate, WORK, rounds=12, drift=0.05, seed=seed)).value for seed in range(20)
     ]
     assert np.mean(found) == pytest.approx(0.05, rel=0.2)
     assert fit_drift(timings("add_", launch_and_rate, WORK, rounds=12)).value < 0.02
+    apart = [timings("add_", launch_and_rate, [work], noise=0.05, seed=k) for k, work in enumerate(WORK * 4)]
+    assert fit_drift([one for own in apart for one in own]).value == pytest.approx(0.05, rel=0.3)  # not in common
     with pytest.raises(CalibrationError, match="2 rounds tell no drift"):
         fit_drift(timings("add_", launch_and_rate, WORK, rounds=2))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from parasim.cluster.profile import NORMAL_90, Measured, Number, plain
+from parasim.cluster.profile import NORMAL_90, Measured, Number, Transport, plain
 from parasim.errors import CalibrationError
 from tests.profiles import number, profile
 
@@ -89,3 +89,14 @@ def test_where_there_are_curves_the_peaks_keep_their_sizes_in_step_with_them():
     assert slower != 1.0
     for size, before in zip(drawn.kernels["kernel"].sizes, machine.kernels["kernel"].sizes, strict=True):
         assert size == pytest.approx(before * slower)
+
+
+def test_drift_of_a_transport_moves_what_it_carries():
+    way = Transport(number(0.9, spread=0.0), None, number(1e-3, "seconds", 0.0))
+    machine = profile(transports={"shaped": way}, drift={"shaped": number(0.1, spread=0.0)})
+    factors = []
+    for seed in range(400):
+        drawn = machine.draw(np.random.default_rng(seed)).transports["shaped"]
+        assert drawn.latency.value / 1e-3 == pytest.approx(0.9 / drawn.goodput.value)
+        factors.append(math.log(drawn.latency.value / 1e-3))
+    assert np.std(factors) == pytest.approx(0.1, rel=0.2)

@@ -181,31 +181,45 @@ def _between(known: Mapping[int, Number], cores: int) -> Number:
 
 
 def fit_drift(observations: Sequence[Observation], seed: int = 0) -> Number:
-    """Standard deviation of the logarithm of a factor common to all computes of a round.
+    """Standard deviation of the logarithm of a factor common to all computes of a run.
+
+    A run is over in a second or so, and the machine may be in another mood in the next: so the factor is what one
+    timing is off by in one round, not what all timings of a round have in common. The median over what was timed.
+
+    Parameters
+    ----------
+    observations
+        Timings that take about as long as a run; what was timed in fewer than three rounds says nothing.
 
     Raises
     ------
     CalibrationError
-        If there are fewer than three rounds.
+        If nothing was timed in three rounds.
     """
     import numpy as np
+    from scipy.stats import chi2
 
-    means: dict[object, dict[int, float]] = {}
+    logs: dict[object, dict[int, float]] = {}
     for entry in observations:
         key = (entry.kind, tuple(sorted(entry.parameters.items())))
-        means.setdefault(key, {})[entry.round] = math.log(entry.seconds)
-    deviations: dict[int, list[float]] = {}
-    for by_round in means.values():
-        middle = statistics.median(by_round.values())
-        for number, log in by_round.items():
-            deviations.setdefault(number, []).append(log - middle)
-    common = np.array([statistics.median(found) for found in deviations.values()])
-    if len(common) < 3:
-        raise CalibrationError(f"{len(common)} rounds tell no drift: calibrate in three or more")
-    draws = np.random.default_rng([seed, 3]).integers(len(common), size=(RESAMPLES, len(common)))
-    low, high = np.quantile(common[draws].std(axis=1, ddof=1), [0.05, 0.95])
-    value = float(common.std(ddof=1))
-    return Number(value, min(value, float(low)), max(value, float(high)), len(common))
+        logs.setdefault(key, {})[entry.round] = math.log(entry.seconds)
+    spreads = np.array(
+        [
+            statistics.stdev(own.values()) / math.sqrt(chi2.median(len(own) - 1) / (len(own) - 1))
+            for own in logs.values()
+            if len(own) >= _ROUNDS_OF_DRIFT
+        ]
+    )
+    if not len(spreads):
+        most = max(map(len, logs.values()), default=0)
+        raise CalibrationError(f"{most} rounds tell no drift: calibrate in {_ROUNDS_OF_DRIFT} or more")
+    drawn = np.random.default_rng([seed, 3]).integers(len(spreads), size=(RESAMPLES, len(spreads)))
+    low, high = np.quantile(np.median(spreads[drawn], axis=1), [0.05, 0.95])
+    value = float(np.median(spreads))
+    return Number(value, min(value, float(low)), max(value, float(high)), len(spreads))
+
+
+_ROUNDS_OF_DRIFT = 3
 
 
 def _points(name: str, entries: Iterable[Observation]) -> list[_Point]:

@@ -156,7 +156,7 @@ class Profile:
         that was fitted may be a `Number`.
     drift
         Standard deviation of the logarithm of a factor common to a whole run, by what it concerns ("compute",
-        "handling").
+        "handling", or what a transport moves, by its name).
     joint
         Of "handling" and "native": values of their numbers as they may be together, equally likely; what is known of
         their sum is known better than each.
@@ -213,10 +213,11 @@ class Profile:
             return {name: number.known(one.get(name, number.value)) for name, number in numbers.items()}
 
         def factor(of: str) -> float:
+            if of not in self.drift:
+                return 1.0
             return math.exp(self.drift[of].at(generator.standard_normal()).value * generator.standard_normal())
 
-        slower = {of: factor(of) if of in self.drift else 1.0 for of in ("compute", "handling")}
-        compute, handling = slower["compute"], slower["handling"]
+        compute, handling = factor("compute"), factor("handling")
         peaks = [number if self.kernels else drawn(number) for number in (self.flops, self.memory_bandwidth)]
         flops, bandwidth = (number.known(number.value / compute) for number in peaks)
         kernels = {kind: curve.at(generator.standard_normal(), compute) for kind, curve in self.kernels.items()}
@@ -236,11 +237,12 @@ class Profile:
             transports={
                 name: replace(
                     way,
-                    goodput=drawn(way.goodput),
+                    goodput=drawn(way.goodput).scaled(1 / moved),
                     bandwidth=None if way.bandwidth is None else _slower(drawn(way.bandwidth), handling),
-                    latency=None if way.latency is None else drawn(way.latency),
+                    latency=None if way.latency is None else _slower(drawn(way.latency), moved),
                 )
                 for name, way in self.transports.items()
+                for moved in [factor(name)]
             },
             noise={
                 of: {name: drawn(value) if isinstance(value, Number) else value for name, value in law.items()}
