@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from parasim.learning.build import pin_threads
 from parasim.program import Context
+from parasim.schemes.downpour import Downpour
 from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, initial_weights, make, run, steady, updates_of, weights
+from tests.test_scenarios import golden
 
 NOISES = (
     None,
@@ -157,3 +159,91 @@ def test_concurrent_service_is_faster_where_servers_are_the_bottleneck():
     exchange = 1e-5 * 2 + 4 * 4096 / 1e7
     assert serial == pytest.approx(8 * 2 * exchange, rel=0.01)
     assert 8 / 4 * 4 * 4096 / 1e7 < concurrent < 0.5 * serial
+
+
+# warm start ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("service", ["serial", "concurrent"])
+@pytest.mark.parametrize("warm", [1, 3, 20])
+def test_one_worker_warms_the_parameters_up_before_the_others_begin(warm, service):
+    steps, workers = 8, 3
+    options = {"workers": workers, "servers": 2, "steps": steps, "service": service}
+    result, at_once = run("downpour", 5, warm_start=warm, **options), run("downpour", 5, **options)
+    alone = min(warm, steps)
+    for rank in (3, 4):
+        applied = updates_of(result, rank)
+        assert len(applied) == workers * steps
+        assert applied[:alone] == [(0, version, version) for version in range(alone)]
+        assert {worker for worker, _, _ in applied[alone : alone + 4]} >= {1, 2}
+        assert min(read for worker, read, _ in applied if worker) >= alone
+    told, untold = (one.summary["control_messages_per_worker_per_step"] for one in (result, at_once))
+    assert told - untold == pytest.approx((workers - 1) / (workers * steps))
+
+
+# zealous workers -----------------------------------------------------------------------------------------------------
+def test_a_zealous_worker_of_an_idle_server_pushes_at_every_step():
+    zealous, plain = (run("downpour", 2, workers=1, steps=6, zealous=most) for most in (4, 1))
+    assert updates_of(zealous, 1) == updates_of(plain, 1)
+
+
+@pytest.mark.parametrize("service", ["serial", "concurrent"])
+@pytest.mark.parametrize("most", [2, 4])
+def test_zealous_workers_accumulate_while_the_server_is_busy(monkeypatch, service, most):
+    """At a server that can't keep up pushes are fewer, of at most so many steps; no gradient is lost."""
+    steps, workers = 12, 6
+    crowded = {"workers": workers, "steps": steps, "bandwidth": 2e6, "service": service}
+    plain = run("downpour", workers + 1, **crowded)
+    sizes, held, accumulate, commit = [], {}, Context.accumulate, Downpour.commit
+
+    def counted(self, into, other):
+        held[self.rank] = held.get(self.rank, 0) + 1
+        yield from accumulate(self, into, other)
+
+    def committed(self, me, *rest):
+        sizes.append(held.pop(me.rank))
+        return (yield from commit(self, me, *rest))
+
+    monkeypatch.setattr(Context, "accumulate", counted)
+    monkeypatch.setattr(Downpour, "commit", committed)
+    result = run("downpour", workers + 1, zealous=most, **crowded)
+    assert sum(sizes) == steps * workers
+    assert max(sizes) == most
+    assert result.summary["updates"] == len(sizes) < steps * workers
+    assert result.summary["seconds"] < plain.summary["seconds"]
+
+
+def test_zealous_workers_learn_alike_from_accumulated_gradients(monkeypatch):
+    """One worker whose every push is put off once computes as with n_push = n_fetch = 2."""
+    pin_threads()
+
+    def always(self, me, held):
+        yield from ()
+        return held == 0
+
+    data = {"data": {"kind": "digits"}, "learn": True, "batch": 8, "steps": 6}
+    planned = run("downpour", 2, workers=1, n_push=2, n_fetch=2, **data)
+    monkeypatch.setattr(Downpour, "holds_back", always)
+    put_off = run("downpour", 2, workers=1, zealous=2, **data)
+    assert torch.equal(weights(put_off, range(1, 2)), weights(planned, range(1, 2)))
+
+
+# scenarios -----------------------------------------------------------------------------------------------------------
+def test_scenario_of_options():
+    """What scenarios/schemes/downpour.yaml expects."""
+    seconds, sent = (golden("schemes_downpour", key) for key in ("seconds_per_step", "bytes_sent_per_worker_per_step"))
+    nbytes = 4 * (64 * 64 + 64 * 64 + 64 * 10)
+    bound = 8 * nbytes / 62.5e6
+    assert bound < 24 / 23 * seconds["one server"]  # the last step has no fetch
+    assert seconds["four servers"] < bound / 2 < seconds["one server"] / 2
+    assert sent["every fourth step"] == nbytes / 4
+    assert sent["zealous"] < sent["one server"] == nbytes
+    assert seconds["zealous"] < seconds["one server"]
+    staleness = golden("schemes_downpour", "staleness")
+    assert 5 < staleness["one server"]["mean"] < 7
+
+
+def test_scenario_of_a_period_that_diverges():
+    """What scenarios/schemes/downpour_period.yaml expects; 6 pushes of each worker in step would be 2.5**12."""
+    losses = golden("schemes_downpour_period", "loss")
+    for period in (1, 2):
+        assert losses[f"period {period}"]["last"] < 1e-9 * losses[f"period {period}"]["first"]
+    assert losses["period 20"]["last"] > 100 * losses["period 20"]["first"]

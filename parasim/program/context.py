@@ -318,27 +318,41 @@ class Context:
         peer: int = -1,
         layer: str = "",
         copy: bool = False,
+        correct: Callable[..., Tensor] | None = None,
+        beside: Sequence[Buffer] = (),
     ) -> Program[Buffer | None]:
         """Apply ``scale * gradient`` with the optimiser; count the version; log the staleness.
 
-        `read` is the version at which the gradient was computed, `peer` the rank that did (if another). With `copy` the
-        reply is a copy of the parameters right after this update, whatever other lanes do to them.
+        `read` is the version at which the gradient was computed, `peer` the rank that did (if another); the rest as of
+        :meth:`optimize`. Updates are applied in the order in which they begin: this one at version ``replica.begun``.
         """
-        updated = yield from self.optimize(replica, gradient, scale=scale, copy=copy)
+        updated = yield from self.optimize(replica, gradient, scale=scale, copy=copy, correct=correct, beside=beside)
         version = replica.version
         replica.version += 1
         yield Log(Event("applied", peer=peer, version_read=read, version_applied=version, layer=layer))
         return updated
 
     def optimize(
-        self, replica: Replica, gradient: Buffer, *, scale: float = 1.0, copy: bool = False
+        self,
+        replica: Replica,
+        gradient: Buffer,
+        *,
+        scale: float = 1.0,
+        copy: bool = False,
+        correct: Callable[..., Tensor] | None = None,
+        beside: Sequence[Buffer] = (),
     ) -> Program[Buffer | None]:
-        """The optimiser's update alone, for copies that count no versions."""
+        """The optimiser's update alone, for copies that count no versions.
+
+        With `copy` the reply is a copy of the parameters right after this update, whatever other lanes do to them. In
+        the same compute ``correct(xp, gradient, parameters, *beside)``, a function with a hash, replies what is applied
+        in the gradient's place; it may change what is `beside`.
+        """
         count = replica.begun
         replica.begun += 1
         result: Buffer | None = yield from self.math(
-            update_function(self.optimizer, copy),
-            (replica.parameters, *replica.slots),
+            update_function(self.optimizer, copy, correct),
+            (replica.parameters, *replica.slots, *beside),
             (gradient,),
             kind="update",
             varying={"count": count},

@@ -147,13 +147,22 @@ def counted(
     return Counted(xp.flops, xp.nbytes, result, tuple(verbs), shapes[0].elements if shapes else 0)
 
 
-@functools.lru_cache(maxsize=64)
-def update_function(optimizer: Optimizer, copy: bool) -> Callable[..., Any]:
-    """An optimiser's update as a function of flat operands: parameters, slots..., gradient. `copy`: it replies one."""
+@functools.lru_cache(maxsize=1024)
+def update_function(
+    optimizer: Optimizer, copy: bool, correct: Callable[..., Tensor] | None = None
+) -> Callable[..., Any]:
+    """An optimiser's update as a function of flat operands: parameters, slots..., beside..., gradient.
+
+    `copy`: it replies a copy of the parameters. ``correct(xp, gradient, parameters, *beside)`` replies what is applied
+    in the gradient's place; it may change what is beside.
+    """
+    num_slots = len(optimizer.slots)
 
     def update(xp: Tensors, parameters: Tensor, *rest: Tensor, count: int, scale: float) -> Tensor | None:
-        *slots, gradient = rest
-        optimizer.update(xp, parameters, gradient, tuple(slots), count, scale)
+        slots, beside, gradient = rest[:num_slots], rest[num_slots:-1], rest[-1]
+        if correct is not None:
+            gradient = correct(xp, gradient, parameters, *beside)
+        optimizer.update(xp, parameters, gradient, slots, count, scale)
         return xp.copy(parameters) if copy else None
 
     return update

@@ -97,12 +97,21 @@ class Setting:
         """Their time: T_c(b)."""
         return sum(self.place.seconds(kernel) for kernel in self.gradient_kernels())
 
-    def update_kernel(self, fraction: float = 1.0, copy: bool = False, scale: float = 1.0) -> Kernel:
-        """The optimiser's update of this fraction of the parameters by a scaled gradient; with `copy`, and a copy."""
-        operands = 2 + len(self.optimizer.slots)
-        return self._count(
-            update_function(self.optimizer, copy), operands, fraction, "update", (("scale", scale),), ("count",)
-        )
+    def update_kernel(
+        self,
+        fraction: float = 1.0,
+        copy: bool = False,
+        scale: float = 1.0,
+        correct: Callable[..., Any] | None = None,
+        beside: int = 0,
+    ) -> Kernel:
+        """The optimiser's update of this fraction of the parameters by a scaled gradient; with `copy`, and a copy.
+
+        `correct` and the number of vectors that are `beside` are as of :meth:`Context.optimize`.
+        """
+        operands = 2 + len(self.optimizer.slots) + beside
+        update = update_function(self.optimizer, copy, correct)
+        return self._count(update, operands, fraction, "update", (("scale", scale),), ("count",))
 
     def math_kernel(
         self, function: Callable[..., Any], operands: int = 1, fraction: float = 1.0, **constants: Any

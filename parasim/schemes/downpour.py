@@ -2,58 +2,51 @@
 
 A worker computes on the parameters that it fetched last, pushes the gradient it accumulated every `n_push` steps and
 fetches every `n_fetch` steps; nobody waits for another worker. Each server holds one shard and applies what comes at
-once; shards know nothing of each other. A push and the fetch that follows it are one request, so nothing is applied
-between them. Between fetches a worker goes on with its own updates (the paper's appendix).
+once; shards know nothing of each other. Between fetches a worker goes on with its own updates (the paper's appendix).
+
+With a warm start one worker takes its first steps alone, and then tells the others to begin. A zealous worker asks the
+servers before it pushes; while one is busy it accumulates another mini-batch instead (Louppe and Geurts 2010, in the
+form that Hermans 2017 gives it; that it may do so `zealous` - 1 times is our reading of "at most lambda").
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
 from parasim.program import (
     ANY,
-    Buffer,
     Closed,
     ClosedForm,
     Context,
-    Message,
-    Options,
+    Exchange,
+    NoClosedForm,
     Post,
+    Probe,
     Program,
     Recv,
-    Replica,
-    Role,
-    Scheme,
     Send,
     Setting,
     Taxonomy,
-    Tensor,
-    Tensors,
-    Wait,
-    bounds,
     option,
 )
-from parasim.theory.queueing import mean_value_analysis
-from parasim.theory.staleness import asynchronous_mean
+from parasim.schemes.asynchronous import Asynchronous, ServerOptions, Shard
 
 __all__ = ["Downpour"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownpourOptions(Options):
+class DownpourOptions(ServerOptions):
     """Options of Downpour SGD."""
 
-    servers: int = option(1, "parameter servers, each with one shard of the parameters", ge=1)
     n_fetch: int = option(1, "fetch parameters every so many steps", ge=1)
     n_push: int = option(1, "push the accumulated gradient every so many steps", ge=1)
-    service: Literal["serial", "concurrent"] = option(
-        "concurrent", "a server serves one request at a time, or all workers at once (a lane per worker)"
+    warm_start: int = option(0, "steps that the first worker takes alone, before the others begin", ge=0)
+    zealous: int = option(
+        1, "a push that finds a server busy is put off, until it would be so many steps late (1: it never is)", ge=1
     )
 
 
-class Downpour(Scheme):
+class Downpour(Asynchronous):
     """Data parallel, asynchronous, centralised. The scenario's optimiser (Adagrad in the paper) is the servers'."""
 
     name = "downpour"
@@ -66,151 +59,62 @@ class Downpour(Scheme):
     )
     Options = DownpourOptions
 
-    def roles(self) -> tuple[Role, ...]:
-        """Workers, and servers that end with them."""
-        options = self.options
-        return (Role("worker", options.workers, self.worker), Role("server", options.servers, self.server, daemon=True))
+    @property
+    def n_push(self) -> int:
+        """Steps from push to push."""
+        return int(self.options.n_push)
 
-    @classmethod
-    def extra_actors(cls, options: DownpourOptions) -> int:
-        """The servers."""
-        return options.servers
+    @property
+    def n_fetch(self) -> int:
+        """Steps from fetch to fetch."""
+        return int(self.options.n_fetch)
 
-    def worker(self, me: Context) -> Program[Buffer]:
-        """Fetch, compute, accumulate, push."""
-        n_fetch, n_push = self.options.n_fetch, self.options.n_push
-        replica = me.replica() if n_fetch > 1 else Replica(me.initial(), ())  # no updates of its own, no state for them
-        gradient = me.buffer("gradient")
-        pushed = gradient if n_push == 1 else me.buffer("accumulated")
-        versions = yield from self._talk(me, replica, None, [], fetch=True)
-        for step in me.steps():
-            yield from me.gradient(replica.parameters, me.batch(step), gradient)
-            if n_push > 1:
-                yield from me.accumulate(pushed, gradient)
-            push = (step + 1) % n_push == 0 or step + 1 == me.num_steps  # no gradient is left behind
-            fetch = (step + 1) % n_fetch == 0 and step + 1 < me.num_steps
-            if not fetch and n_fetch > 1:
-                yield from me.optimize(replica, gradient)
-            if push or fetch:
-                versions = yield from self._talk(me, replica, pushed if push else None, versions, fetch)
-            if push and n_push > 1:
-                yield from me.clear(pushed)
-            yield from me.step_done(step)
-        return replica.parameters
+    @property
+    def accumulates(self) -> bool:
+        """A push may hold several gradients by plan, or because it was put off."""
+        return self.n_push > 1 or self.options.zealous > 1
 
-    def _talk(
-        self, me: Context, replica: Replica, push: Buffer | None, versions: list[int], fetch: bool
-    ) -> Program[list[int]]:
-        """One request to every server, on a lane each; replies with the versions of the shards now held."""
-        handles = []
-        cuts = bounds(replica.parameters.elements, self.options.servers)
-        for shard, server in enumerate(me.ranks("server")):
-            piece = None if push is None else push.part(cuts[shard], cuts[shard + 1])
-            into = replica.parameters.part(cuts[shard], cuts[shard + 1])
-            read = versions[shard] if versions else 0
-            program = self._request(server, piece, into, read, fetch)
-            handles.append((yield from Post(program, lane=f"shard {shard}")))
-        return list((yield from Wait(handles)))
+    @property
+    def goes_on(self) -> bool:
+        """A worker takes steps of its own between fetches; a fetch is put off with its push."""
+        return self.n_fetch > 1 or self.options.zealous > 1
 
-    def _request(self, server: int, push: Buffer | None, into: Buffer, read: int, fetch: bool) -> Program[int]:
-        """Push, fetch or both; replies with the version held afterwards."""
-        yield from Send(server, push, "request", {"fetch": fetch, "read": read})
-        if not fetch:
-            return read
-        reply = yield from Recv(server, "reply", into)
-        return int(reply.header["version"])
+    def begin(self, me: Context) -> Program[None]:
+        """All but the first worker wait until it is warm."""
+        if self.options.warm_start and me.index:
+            yield from Recv(me.ranks("worker")[0], "begin")
 
-    def server(self, me: Context) -> Program[Buffer]:
-        """Hold one shard; apply every push at once; answer every fetch with what is there."""
-        cuts = bounds(me.model.whole.parameters, self.options.servers)
-        replica = me.replica(elements=(cuts[me.index], cuts[me.index + 1]))
-        if self.options.service == "concurrent":
-            for worker in me.ranks("worker"):
-                yield from Post(self._serve(me, replica, worker), f"worker {worker}", daemon=True)
-        else:
-            yield from self._serve(me, replica, ANY)
-        return replica.parameters
+    def step_done(self, me: Context, step: int) -> Program[None]:
+        """The first worker, once warm, tells the others to begin."""
+        yield from me.step_done(step)
+        if me.index == 0 and step + 1 == min(self.options.warm_start, me.num_steps):
+            yield from Exchange(tuple(Send(worker, None, "begin") for worker in me.ranks("worker")[1:]))
 
-    def _serve(self, me: Context, replica: Replica, source: int) -> Program[None]:
-        """Requests of one worker (or of any), one after the other."""
+    def holds_back(self, me: Context, held: int) -> Program[bool]:
+        """A zealous worker asks all servers; it puts its push off if one is busy."""
+        if held + 1 >= self.options.zealous:
+            return False
+        servers = me.ranks("server")
+        asked = Exchange(tuple(Send(s, None, "busy?") for s in servers), tuple(Recv(s, "busy") for s in servers))
+        return any(answer.header["busy"] for answer in (yield from asked))
+
+    def open(self, me: Context, shard: Shard) -> Program[None]:
+        """Servers of zealous workers have a lane for their questions."""
+        if self.options.zealous > 1:
+            yield from Post(self._tell(me, shard), "busy?", daemon=True)
+
+    def _tell(self, me: Context, shard: Shard) -> Program[None]:
+        """Whoever asks is told whether a request is being served, or waits."""
         try:
             while True:
-                message = yield from Recv(source, "request")
-                parameters = yield from self._apply(me, replica, message)
-                if message.header["fetch"]:
-                    header = {"version": replica.version}
-                    yield from Send(message.source, parameters, "reply", header, lent=True)
+                asked = yield from Recv(ANY, "busy?")
+                waiting = yield from Probe(ANY, "request")
+                yield from Send(asked.source, None, "busy", {"busy": shard.busy > 0 or waiting})
         except Closed:
             return
 
-    def _apply(self, me: Context, replica: Replica, message: Message) -> Program[Buffer]:
-        """Apply what was pushed; replies with the parameters right afterwards (of concurrent service: a copy)."""
-        copy = self.options.service == "concurrent" and bool(message.header["fetch"])
-        if message.buffer is not None:
-            read = int(message.header["read"])
-            updated = yield from me.update(replica, message.buffer, read=read, peer=message.source, copy=copy)
-        elif copy:
-            updated = yield from me.copy(replica.parameters)
-        else:
-            updated = None
-        return updated or replica.parameters
-
-    def closed_form(self, setting: Setting) -> ClosedForm:
-        """``T_c + (alpha + P beta)(1 / n_push + 1 / n_fetch)``, and updates; servers bound the rate (SCHEMES S9.5).
-
-        A worker waits for its update only where it fetches with the push. Exact for one worker that never fetches
-        alone: its first fetch and its missing last one make up for each other. Servers of serial service all serve the
-        same worker at a time, as fast as its link allows; sharding them gains nothing. At most, everyone waits for all
-        others at all links and updates; in between, mean value analysis takes the servers as queues.
-        """
-        options, place = self.options, setting.place
-        workers, servers, nbytes = options.workers, options.servers, setting.model.whole.nbytes
-        pushes, fetches, both = 1 / options.n_push, 1 / options.n_fetch, 1 / math.lcm(options.n_push, options.n_fetch)
-        route = setting.worst_between(
-            pair for i in range(workers) for j in range(workers, workers + servers) for pair in ((i, j), (j, i))
-        )
-        exchange = route.alpha + nbytes * route.beta
-        concurrent = options.service == "concurrent"
-        apply = place.seconds(setting.update_kernel(1 / servers, copy=concurrent), workers)
-        gradient = compute = setting.gradient_seconds()
-        if options.n_push > 1:
-            compute += place.seconds(setting.math_kernel(_add, 2))
-            compute += pushes * place.seconds(setting.math_kernel(_clear))
-        if options.n_fetch > 1:
-            compute += (1 - fetches) * place.seconds(setting.update_kernel())
-        alone = compute + exchange * (pushes + fetches) + apply * both
-        if concurrent:
-            wire = nbytes / servers * route.beta
-            demands = [wire * pushes, wire * fetches, apply * pushes]
-            crowd = max(1.0, workers / servers) * nbytes * route.beta
-            worst = compute + pushes * (2 * (route.alpha + crowd) + workers * apply)
-        else:
-            demands = [exchange * (pushes + fetches) + apply * pushes]
-            worst = compute + workers * demands[0]
-        lower = max(alone, workers * max(demands))
-        even = setting.model.whole.parameters % servers == 0
-        in_step = options.n_fetch == options.n_push
-        exact = workers == 1 and even and (in_step or apply <= gradient) and options.n_fetch % options.n_push == 0
-        bracketed = in_step and even and not exact
-        queued = workers / mean_value_analysis(workers, alone - sum(demands), demands) if bracketed else lower
-        return ClosedForm(
-            lower,
-            nbytes * pushes,
-            servers * pushes,
-            asynchronous_mean(workers) if in_step else float("nan"),
-            "exact" if exact else "lower bound",
-            at_most=worst if bracketed else None,
-            about=min(max(lower, queued), worst) if bracketed else None,
-            note="" if exact else _NOTE,
-        )
-
-
-_NOTE = "workers wait for each other at the servers (about: as in random order); start and end of the run aside"
-
-
-def _add(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    xp.add_(into, x)
-
-
-def _clear(xp: Tensors, x: Tensor) -> None:
-    xp.fill_(x, 0.0)
+    def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
+        """That of all asynchronous workers; zealous ones push as servers have time."""
+        if self.options.zealous > 1:
+            return NoClosedForm("how often zealous workers push depends on how busy the servers are")
+        return super().closed_form(setting)

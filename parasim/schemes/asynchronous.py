@@ -1,0 +1,378 @@
+"""Asynchronous workers and sharded parameter servers: the programs that Downpour and its relatives share.
+
+A worker computes on the parameters that it fetched last, pushes the gradient it accumulated every `n_push` steps and
+fetches every `n_fetch` steps; between fetches it goes on with its own updates (Dean et al. 2012, appendix). Each server
+holds one shard and answers requests; shards know nothing of each other. A push and the fetch that follows it are one
+request, so nothing is applied between them.
+
+A relative says what a server does with a gradient (`apply`), what it keeps beside the parameters (`shard`), when it
+answers (`handle`), or what a worker sends (`commit`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from parasim.program import (
+    ANY,
+    Buffer,
+    Closed,
+    ClosedForm,
+    Context,
+    Kernel,
+    Message,
+    NoClosedForm,
+    Options,
+    Post,
+    Program,
+    Recv,
+    Replica,
+    Role,
+    Route,
+    Scheme,
+    Send,
+    Setting,
+    Tensor,
+    Tensors,
+    Wait,
+    bounds,
+    option,
+)
+from parasim.theory.queueing import mean_value_analysis
+from parasim.theory.staleness import asynchronous_mean
+
+__all__ = ["Asynchronous", "Cycle", "ServerOptions", "Shard", "add", "clear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions(Options):
+    """Options of all schemes with asynchronous servers."""
+
+    servers: int = option(1, "parameter servers, each with one shard of the parameters", ge=1)
+    service: Literal["serial", "concurrent"] = option(
+        "concurrent", "a server serves one request at a time, or all workers at once (a lane per worker)"
+    )
+
+
+@dataclass(slots=True)
+class Shard:
+    """What a server holds: its part of the parameters, and by worker the copy that was sent last, if copies are kept.
+
+    `busy` counts requests that are being served.
+    """
+
+    replica: Replica
+    sent: dict[int, Buffer] = field(default_factory=dict)
+    busy: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """What a step costs beside its gradient, for closed forms.
+
+    Attributes
+    ----------
+    n_push, n_fetch
+        Steps from push to push, and from fetch to fetch.
+    pushes, fetches
+        Messages as long as the parameters per push and per fetch (1 each, but for schemes that send more).
+    apply
+        What a server does with a push, on average; its work for a fetch that comes with a push is a part of it.
+    local
+        What a worker computes per step beside the gradient, in seconds.
+    per_update
+        Gradients per update.
+    """
+
+    n_push: int = 1
+    n_fetch: int = 1
+    pushes: int = 1
+    fetches: int = 1
+    apply: float = 0.0
+    local: float = 0.0
+    per_update: int = 1
+
+
+class Asynchronous(Scheme):
+    """Base of the schemes with workers that wait for nobody, and servers that end with them."""
+
+    Options = ServerOptions
+    keeps_copies = False
+    """Does a server need to know what each worker fetched last?"""
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers, and servers that end with them."""
+        options = self.options
+        return (Role("worker", options.workers, self.worker), Role("server", options.servers, self.server, daemon=True))
+
+    @classmethod
+    def extra_actors(cls, options: ServerOptions) -> int:
+        """The servers."""
+        return options.servers
+
+    @property
+    def n_push(self) -> int:
+        """Steps from push to push."""
+        return 1
+
+    @property
+    def n_fetch(self) -> int:
+        """Steps from fetch to fetch."""
+        return 1
+
+    @property
+    def accumulates(self) -> bool:
+        """May a push hold several gradients?"""
+        return self.n_push > 1
+
+    @property
+    def goes_on(self) -> bool:
+        """May a worker take steps of its own between fetches?"""
+        return self.n_fetch > 1
+
+    # workers -------------------------------------------------------------------------------------------------------
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Fetch, compute, accumulate, push."""
+        replica = me.replica() if self.goes_on else Replica(me.initial(), ())  # without updates of its own: no state
+        gradient = me.buffer("gradient")
+        pushed = me.buffer("accumulated") if self.accumulates else gradient
+        yield from self.begin(me)
+        versions = yield from self.talk(me, replica.parameters, None, [])
+        held = 0
+        for step in me.steps():
+            yield from me.gradient(replica.parameters, me.batch(step), gradient)
+            if self.accumulates:
+                yield from me.accumulate(pushed, gradient)
+            last = step + 1 == me.num_steps
+            push = (step + 1) % self.n_push == 0 or held > 0 or last  # no gradient is left behind
+            fetch = ((step + 1) % self.n_fetch == 0 or held > 0) and not last
+            held = held + 1 if push and not last and (yield from self.holds_back(me, held)) else 0
+            if self.goes_on and (held or not fetch):
+                yield from me.optimize(replica, gradient)
+            if push and not held:
+                versions = yield from self.commit(me, replica.parameters, pushed, versions, fetch)
+                if self.accumulates:
+                    yield from me.clear(pushed)
+            elif fetch and not held:
+                versions = yield from self.talk(me, replica.parameters, None, versions)
+            yield from self.step_done(me, step)
+        return replica.parameters
+
+    def begin(self, me: Context) -> Program[None]:
+        """What a worker does before its first fetch: nothing."""
+        yield from ()
+
+    def step_done(self, me: Context, step: int) -> Program[None]:
+        """What a worker does at the end of a step: it says so."""
+        yield from me.step_done(step)
+
+    def holds_back(self, me: Context, held: int) -> Program[bool]:
+        """Does a worker put off a push that is due, after it put it off `held` times? Never."""
+        yield from ()
+        return False
+
+    def commit(
+        self, me: Context, parameters: Buffer, pushed: Buffer, versions: list[int], fetch: bool
+    ) -> Program[list[int]]:
+        """Push what was accumulated, and fetch with it; replies with the versions held afterwards."""
+        return (yield from self.talk(me, parameters, pushed, versions, fetch))
+
+    def talk(
+        self,
+        me: Context,
+        parameters: Buffer,
+        push: Buffer | None,
+        versions: Sequence[int],
+        fetch: bool = True,
+        beside: Buffer | None = None,
+        **more: int,
+    ) -> Program[list[int]]:
+        """One request to every server, on a lane each: push, fetch into `parameters`, or both.
+
+        Replies with the versions of the shards held afterwards. `beside` is a second vector for the servers, `more`
+        what else the request says.
+        """
+        handles = []
+        cuts = bounds(parameters.elements, self.options.servers)
+        for shard, server in enumerate(me.ranks("server")):
+            sent = [vector.part(cuts[shard], cuts[shard + 1]) for vector in (push, beside) if vector is not None]
+            into = parameters.part(cuts[shard], cuts[shard + 1])
+            header = {"fetch": fetch, "read": versions[shard] if versions else 0, **more}
+            handles.append((yield from Post(self._request(server, sent, into, header), lane=f"shard {shard}")))
+        return list((yield from Wait(handles)))
+
+    def _request(self, server: int, sent: list[Buffer], into: Buffer, header: dict[str, int]) -> Program[int]:
+        """What is said to one server; replies with the version held afterwards."""
+        yield from Send(server, sent[0] if sent else None, "request", header)
+        for vector in sent[1:]:
+            yield from Send(server, vector, "beside")
+        if not header["fetch"]:
+            return header["read"]
+        reply = yield from Recv(server, "reply", into)
+        return int(reply.header["version"])
+
+    # servers -------------------------------------------------------------------------------------------------------
+    def server(self, me: Context) -> Program[Buffer]:
+        """Hold one shard; serve one request after the other, or every worker on a lane of its own."""
+        cuts = bounds(me.model.whole.parameters, self.options.servers)
+        shard = self.shard(me, me.replica(elements=(cuts[me.index], cuts[me.index + 1])))
+        yield from self.open(me, shard)
+        if self.options.service == "concurrent":
+            for worker in self.clients(me):
+                yield from Post(self._serve(me, shard, worker), f"worker {worker}", daemon=True)
+        else:
+            yield from self._serve(me, shard, ANY)
+        return shard.replica.parameters
+
+    def clients(self, me: Context) -> Sequence[int]:
+        """Ranks that talk to the servers."""
+        return me.ranks("worker")
+
+    def shard(self, me: Context, replica: Replica) -> Shard:
+        """What a server keeps."""
+        return Shard(replica)
+
+    def open(self, me: Context, shard: Shard) -> Program[None]:
+        """What a server does before it serves: nothing."""
+        yield from ()
+
+    def _serve(self, me: Context, shard: Shard, source: int) -> Program[None]:
+        """Requests of one worker (or of any), one after the other."""
+        try:
+            while True:
+                message = yield from Recv(source, "request")
+                shard.busy += 1
+                yield from self.handle(me, shard, message)
+                shard.busy -= 1
+        except Closed:
+            return
+
+    def handle(self, me: Context, shard: Shard, message: Message) -> Program[None]:
+        """Apply what was pushed, at once; answer a fetch with the parameters right afterwards."""
+        parameters = None
+        if message.buffer is not None:
+            parameters = yield from self.apply(me, shard, message, message.buffer)
+        if message.header["fetch"]:
+            yield from self.reply(me, shard, message.source, parameters)
+
+    def apply(self, me: Context, shard: Shard, message: Message, gradient: Buffer) -> Program[Buffer | None]:
+        """The optimiser's update; replies with a copy of the parameters right afterwards, if one is to be sent."""
+        read = int(message.header["read"])
+        copy = self.copies(message)
+        return (yield from me.update(shard.replica, gradient, read=read, peer=message.source, copy=copy))
+
+    def copies(self, message: Message) -> bool:
+        """Must what answers this message be a copy? Others change the parameters while it travels, or it is kept."""
+        return bool(message.header["fetch"]) and (self.keeps_copies or self.options.service == "concurrent")
+
+    def reply(self, me: Context, shard: Shard, worker: int, parameters: Buffer | None) -> Program[None]:
+        """Send the parameters (of concurrent service: a copy of them) with their version."""
+        version = shard.replica.version if parameters is not None else shard.replica.begun
+        if parameters is None:
+            parameters = shard.replica.parameters
+            if self.keeps_copies or self.options.service == "concurrent":
+                parameters = yield from me.copy(parameters)
+        if self.keeps_copies:
+            if worker not in shard.sent:
+                me.hold("sent", parameters.nbytes)
+            shard.sent[worker] = parameters
+        yield from Send(worker, parameters, "reply", {"version": version}, lent=True)
+
+    # theory --------------------------------------------------------------------------------------------------------
+    def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
+        """``T_c + (alpha + P beta)(1 / n_push + 1 / n_fetch)``, and updates; servers bound the rate (SCHEMES S9.5).
+
+        A worker waits for its update only where it fetches with the push. Exact for one worker that never fetches
+        alone: its first fetch and its missing last one make up for each other. Servers of serial service all serve the
+        same worker at a time, as fast as its link allows; sharding them gains nothing. At most, everyone waits for all
+        others at all links and updates; in between, mean value analysis takes the servers as queues.
+        """
+        options, cycle = self.options, self.cycle(setting)
+        workers, servers, nbytes = self.num_clients, options.servers, setting.model.whole.nbytes
+        n_push, n_fetch = cycle.n_push, cycle.n_fetch
+        pushes, fetches, both = cycle.pushes / n_push, cycle.fetches / n_fetch, 1 / math.lcm(n_push, n_fetch)
+        route = self.route(setting)
+        exchange = route.alpha + nbytes * route.beta
+        gradient = setting.gradient_seconds()
+        compute = gradient + cycle.local
+        alone = compute + exchange * (pushes + fetches) + cycle.apply * both
+        if options.service == "concurrent":
+            wire = nbytes / servers * route.beta
+            demands = [wire * pushes, wire * fetches, cycle.apply / n_push]
+            crowd = max(1.0, workers / servers) * nbytes * route.beta
+            worst = compute + (pushes + fetches) * (route.alpha + crowd) + workers * cycle.apply / n_push
+        else:
+            demands = [exchange * (pushes + fetches) + cycle.apply / n_push]
+            worst = compute + workers * demands[0]
+        lower = max(alone, workers * max(demands))
+        even = setting.model.whole.parameters % servers == 0
+        in_step = n_fetch == n_push
+        exact = workers == 1 and even and (in_step or cycle.apply <= gradient) and n_fetch % n_push == 0
+        bracketed = in_step and even and not exact
+        queued = workers / mean_value_analysis(workers, alone - sum(demands), demands) if bracketed else lower
+        return ClosedForm(
+            lower,
+            nbytes * pushes,
+            servers * pushes,
+            asynchronous_mean(workers, cycle.per_update) if in_step else float("nan"),
+            "exact" if exact else "lower bound",
+            at_most=worst if bracketed else None,
+            about=min(max(lower, queued), worst) if bracketed else None,
+            note="" if exact else _NOTE,
+        )
+
+    @property
+    def num_clients(self) -> int:
+        """Number of actors that talk to the servers."""
+        return int(self.options.workers)
+
+    def route(self, setting: Setting) -> Route:
+        """The slowest route between a worker and a server."""
+        workers, servers = self.options.workers, self.options.servers
+        return setting.worst_between(
+            pair for i in range(workers) for j in range(workers, workers + servers) for pair in ((i, j), (j, i))
+        )
+
+    def cycle(self, setting: Setting) -> Cycle:
+        """What a step costs beside its gradient."""
+        return Cycle(
+            n_push=self.n_push,
+            n_fetch=self.n_fetch,
+            apply=self.server_seconds(setting, self.update_kernel(setting)),
+            local=self.local_seconds(setting),
+        )
+
+    def update_kernel(self, setting: Setting) -> Kernel:
+        """What a server computes for a push that comes with a fetch."""
+        copy = self.keeps_copies or self.options.service == "concurrent"
+        return setting.update_kernel(1 / self.options.servers, copy=copy)
+
+    def server_seconds(self, setting: Setting, kernel: Kernel) -> float:
+        """Time of a kernel on a server."""
+        return setting.place.seconds(kernel, self.options.workers)
+
+    def local_seconds(self, setting: Setting) -> float:
+        """What a worker computes per step to accumulate gradients and to go on between fetches."""
+        place, seconds = setting.place, 0.0
+        if self.accumulates:
+            seconds += place.seconds(setting.math_kernel(add, 2))
+            seconds += place.seconds(setting.math_kernel(clear)) / self.n_push
+        if self.n_fetch > 1:
+            seconds += (1 - 1 / self.n_fetch) * place.seconds(setting.update_kernel())
+        return seconds
+
+
+_NOTE = "workers wait for each other at the servers (about: as in random order); start and end of the run aside"
+
+
+def add(xp: Tensors, into: Tensor, x: Tensor) -> None:
+    """Into += x."""
+    xp.add_(into, x)
+
+
+def clear(xp: Tensors, x: Tensor) -> None:
+    """X = 0."""
+    xp.fill_(x, 0.0)
