@@ -1,0 +1,56 @@
+"""One case on parasim, in this process: ``python -m benchmarks.peers.once FILE [key=value ...]`` prints JSON.
+
+The clock runs from the loaded scenario to the result: programs, trace of aggregates, figures. The first run imports
+what is imported late and compiles what is compiled when first needed; it stands apart (`first_seconds`) where a second
+one is short enough to be worth it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.cases import Case
+
+__all__ = ["once", "operations"]
+
+_AGAIN = 3
+_SHORT = 5.0
+"""CPU seconds of a first run that is followed by others."""
+
+
+def once(case: Case) -> dict[str, Any]:
+    """Makespan, events, operations; CPU seconds of `parasim.simulate`: of the first run, and median of later ones."""
+    import parasim
+
+    simulate, scenario = parasim.simulate, case.load()
+    taken = []
+    while True:
+        begun = time.process_time()
+        summary = simulate(scenario).summary
+        taken.append(time.process_time() - begun)
+        if taken[0] > _SHORT or len(taken) > _AGAIN:
+            break
+    return {
+        "makespan": summary["seconds"],
+        "events": summary["events"],
+        "operations": operations(summary),
+        "first_seconds": taken[0],
+        "cpu_seconds": statistics.median(taken[1:] or taken),
+    }
+
+
+def operations(summary: dict[str, Any]) -> int:
+    """Messages with a payload, those of all roles, and steps of the workers."""
+    steps = summary["steps"]
+    sent = summary["workers"] * summary["messages_sent_per_worker_per_step"]
+    sent += sum(role["actors"] * role["messages_sent_per_step"] for role in summary["roles"].values())
+    return round(steps * (sent + summary["workers"]))
+
+
+if __name__ == "__main__":
+    print(json.dumps(once(Case(Path(sys.argv[1]), tuple(sys.argv[2:])))))
