@@ -52,7 +52,7 @@ LIBRARIES = {
     "theory": {"numpy", "scipy"},
     "metrics": set(),
     "runtime": set(),
-    "simulation": {"numpy", "scipy", "simpy"},
+    "simulation": {"numba", "numpy", "scipy", "simpy"},
     "learning": {"PIL", "numpy", "sklearn", "torch"},
     "trace": {"pandas"},
     "workload": {"torch"},

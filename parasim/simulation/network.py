@@ -1,15 +1,15 @@
 """The network: messages over directed links, max-min fair among those that share one.
 
 A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
-smallest bandwidth of the route. What starts and ends at one instant is gathered, and then the shares are
-solved once, for the connected components of flows that the changes touch: flows are connected when they have a link in
-common. Flows that only join or leave a hub need no solving.
+smallest bandwidth of the route. Who shares with whom, and at what rates, is the business of
+parasim/simulation/components.py, or of parasim/simulation/crowd.py where flows that share are many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from math import inf
 from operator import attrgetter
 
 from simpy.core import Environment
@@ -18,8 +18,9 @@ from simpy.events import Event
 from parasim.cluster.cluster import Cluster
 from parasim.simulation.alarm import Alarm, EndOfInstant, due
 from parasim.simulation.buckets import Buckets
-from parasim.simulation.fairness import max_min
-from parasim.simulation.flows import Component, Flow, Hub
+from parasim.simulation.components import Components
+from parasim.simulation.crowd import FEW, MANY, WORTH, Crowd, compiled
+from parasim.simulation.flows import Flow
 
 __all__ = ["Network"]
 
@@ -36,20 +37,28 @@ class Network:
     message_overhead, byte_overhead
         Time that the end points add to each message (seconds) and to each of its bytes (seconds/byte), before it flows
         and holding no bandwidth.
+    fast_paths
+        May many flows that share links become a crowd?
 
     Attributes
     ----------
     flows_started
         Number of messages so far.
-    solves
-        Number of times that shares were computed.
+    crowds
+        How often flows became a crowd.
     """
 
     def __init__(
-        self, env: Environment, cluster: Cluster, *, message_overhead: float = 0.0, byte_overhead: float = 0.0
+        self,
+        env: Environment,
+        cluster: Cluster,
+        *,
+        message_overhead: float = 0.0,
+        byte_overhead: float = 0.0,
+        fast_paths: bool = True,
     ) -> None:
         self.flows_started = 0
-        self.solves = 0
+        self.crowds = 0
         self._env = env
         self._path = cluster.path
         self._message_overhead = message_overhead
@@ -59,16 +68,19 @@ class Network:
         self._capacities = [*cluster.bandwidths, *(float(host.cores) for host in cluster.hosts)]
         self._users: list[dict[Flow, None]] = [{} for _ in self._capacities]  # flows on each link, in order of arrival
         self._arrivals: list[tuple[float, int, Flow]] = []  # end of the latencies, number of the flow
-        self._ends: list[tuple[float, int, Component | Hub]] = []  # deadlines as they were noted; stale if changed
-        self._expected = 0
-        self._hubs: list[Hub | None] = [None for _ in self._capacities]
-        self._touched: list[int] = []  # links whose flows have changed at this instant
+        self._components = Components(self._capacities, self._users)
+        self._crowd: Crowd | None = None
+        self._crowded = 0  # solves of the crowds before this one
+        self._may_crowd = fast_paths
         self._gathering = False
         self._expresses = 0
-        self._sweep = 0
+        self._weighted = 0  # flows that stand for several messages
         self._buckets = Buckets(self._capacities, self._users)
-        self._seen = [0] * len(self._capacities)  # the last sweep that came by
-        self._numbers = [0] * len(self._capacities)  # number of a link in that sweep's component
+
+    @property
+    def solves(self) -> int:
+        """Number of times that shares were computed."""
+        return self._components.solves + self._crowded + (self._crowd.solves if self._crowd else 0)
 
     def start(
         self,
@@ -146,11 +158,9 @@ class Network:
 
         All of them are added before the first message.
         """
-        for known in (self._seen, self._numbers):
-            known.append(0)
         self._capacities.append(bandwidth)
         self._users.append({})
-        self._hubs.append(None)
+        self._components.add_link()
         return len(self._capacities) - 1
 
     def idle(self, links: Sequence[int]) -> bool:
@@ -198,7 +208,7 @@ class Network:
         for link in links:
             self._users[link][flow] = None
         self._expresses += 1
-        self._expect(Component([flow]))
+        self._components.enter_alone(flow)
         self._alarm.at(flow.end)
 
     def _end_expresses(self, arrived: Sequence[Flow]) -> None:
@@ -219,13 +229,14 @@ class Network:
         now = self._env.now
         latest = due(now)
         ended = self._take_ended(now, latest)
-        ended += self._let_in(now, latest)
+        if self._arrivals and self._arrivals[0][0] <= latest:
+            ended += self._let_in(now, latest)
         if len(ended) > 1:
             ended.sort(key=attrgetter("number"))
         for flow in ended:
             flow.component = None  # which knows the flow: no cycle is left to the garbage collector
             flow.done(flow.started)
-        if self._touched and not self._gathering:
+        if (self._crowd or self._components).changed and not self._gathering:
             if self._env.peek() > now:
                 self._share()
             else:
@@ -234,36 +245,18 @@ class Network:
         self._set_alarm()
 
     def _take_ended(self, now: float, latest: float) -> list[Flow]:
-        ends = self._ends
-        ended: list[Flow] = []
-        while ends and ends[0][0] <= latest:
-            first, _, component = heappop(ends)
-            if first != component.first:
-                continue
-            if isinstance(component, Hub):
-                leaving = component.take_ended(now, latest)
-                if component.first < 0.0:
-                    self._hubs[component.link] = None
-                else:
-                    self._expect(component)
-                for flow in leaving:
-                    for link in flow.links:
-                        del self._users[link][flow]
-                    if flow.credit:
-                        self._buckets.drain(flow, now)
-            else:
-                component.dissolve()
-                leaving = [flow for flow in component.flows if flow.end <= latest]
-                for flow in leaving:
-                    self._expresses -= flow.met is not None
-                    for link in flow.links:
-                        on_link = self._users[link]
-                        del on_link[flow]
-                        if on_link:
-                            self._touched.append(link)
-                    if flow.credit:
-                        self._buckets.drain(flow, now)
-            ended += leaving
+        ended = self._components.take_ended(now, latest)
+        if self._crowd is not None:
+            crowded = self._crowd.take_ended(latest)
+            for flow in crowded:
+                for link in flow.links:
+                    del self._users[link][flow]
+            ended += crowded
+        for flow in ended:
+            self._expresses -= flow.met is not None
+            self._weighted -= flow.weights is not None
+            if flow.credit:
+                self._buckets.drain(flow, now)
         return ended
 
     def _let_in(self, now: float, latest: float) -> list[Flow]:
@@ -278,37 +271,20 @@ class Network:
                 arrived.append(flow)
                 for link in flow.links:
                     users[link][flow] = None
+                self._weighted += flow.weights is not None
             else:
                 empty.append(flow)
         if self._expresses and arrived:
             self._end_expresses(arrived)
-        for flow in arrived:
-            shared = [link for link in flow.links if len(users[link]) > 1]
-            hub = self._hub_for(flow, shared) if shared and flow.weights is None else None
-            if hub is not None:
-                hub.add(flow, now)
-                self._expect(hub)
-            else:
-                flow.rate = flow.bandwidth
-                flow.end = now + flow.nbytes / flow.bandwidth
-                if shared:
-                    self._touched += shared
-                else:
-                    self._expect(Component([flow]))
+        if self._crowd is not None and self._weighted:
+            self._disperse(now)
+        if self._crowd is not None:
+            for flow in arrived:
+                self._crowd.enter(flow, flow.nbytes, now)
+        else:
+            for flow in arrived:
+                self._components.enter(flow, now)
         return empty
-
-    def _hub_for(self, flow: Flow, shared: list[int]) -> Hub | None:
-        """The hub that stays one when `flow` joins it: all flows near it are of that hub."""
-        users = self._users
-        hub = next((self._hubs[link] for link in shared if self._hubs[link] is not None), None)
-        if hub is None or self._capacities[hub.link] > flow.bandwidth:
-            return None
-        for link in shared:
-            if link != hub.link:
-                for other in users[link]:
-                    if other.component is not hub and other is not flow:
-                        return None
-        return hub
 
     def _end_instant(self, _: Event) -> None:
         self._gathering = False
@@ -316,103 +292,41 @@ class Network:
         self._set_alarm()
 
     def _share(self) -> None:
-        """Solve the components of the touched links."""
-        self._sweep += 1
-        for link in self._touched:
-            if self._seen[link] != self._sweep:
-                self._solve(link)
-        self._touched.clear()
-
-    def _solve(self, link: int) -> None:
-        """Give the flows that are connected to a link their rates, and their component its deadline."""
-        flows, capacities, routes, weights = self._connected(link)
-        if not flows:
-            return
-        self.solves += 1
+        """Solve what has changed, and see whether the flows have become many, or few."""
         now = self._env.now
-        for flow in flows:
-            component = flow.component
-            if component is not None and component.first >= 0.0:
-                component.dissolve()
-                if isinstance(component, Hub):
-                    self._hubs[component.link] = None
-        hub = self._hub_of(flows, now) if len(flows) > 1 else None
-        if hub is not None:
-            self._hubs[hub.link] = hub
-            self._expect(hub)
-        else:
-            for flow, rate in zip(flows, max_min(capacities, routes, weights), strict=True):
-                flow.set_rate(now, rate)
-            self._expect(Component(flows))
+        if self._crowd is not None:
+            self._crowd.share(now)
+            if len(self._crowd) < FEW:
+                self._disperse(now)
+                self._components.share(now)
+        elif self._components.changed:
+            self._components.share(now)
+            if self._components.largest >= MANY and self._components.solved > WORTH and self._may_crowd:
+                self._gather(now)
 
-    def _hub_of(self, flows: list[Flow], now: float) -> Hub | None:
-        """Make a hub of a whole component, if it is one."""
-        for link in flows[0].links:
-            if len(self._users[link]) == len(flows):
-                capacity = self._capacities[link]
-                if all(flow.bandwidth == capacity and flow.weights is None for flow in flows):
-                    return Hub(link, capacity, flows, now)
-        return None
+    def _gather(self, now: float) -> None:
+        """The flows become a crowd."""
+        functions = compiled()
+        if functions is None:
+            self._may_crowd = False
+        elif not self._weighted:
+            self.crowds += 1
+            self._crowd = Crowd(functions, self._capacities, self._components.dissolve(now), now)
+            self._crowd.share(now)
 
-    def _connected(
-        self, start: int
-    ) -> tuple[list[Flow], list[float], list[list[int]], list[list[float] | None] | None]:
-        """All flows connected to a link, with capacities, routes and weights numbered for them alone.
-
-        Links of one flow are left out where another link of its route keeps them from being full.
-        """
-        users, seen, numbers, sweep = self._users, self._seen, self._numbers, self._sweep
-        flows: list[Flow] = []
-        capacities: list[float] = []
-        routes: list[list[int]] = []
-        weighted = False
-        links = [start]
-        if len(users[start]) > 1:
-            seen[start], numbers[start] = sweep, 0
-            capacities.append(self._capacities[start])
-        for link in links:  # grows as it goes
-            for flow in users[link]:
-                if flow.seen == sweep:
-                    continue
-                flow.seen = sweep
-                route = []
-                narrowest_is_private = True
-                for other in flow.links:
-                    if len(users[other]) > 1:
-                        if seen[other] != sweep:
-                            seen[other], numbers[other] = sweep, len(capacities)
-                            capacities.append(self._capacities[other])
-                            links.append(other)
-                        number = numbers[other]
-                        route.append(number)
-                        if capacities[number] == flow.bandwidth:
-                            narrowest_is_private = False
-                if flow.weights is not None:
-                    weighted = narrowest_is_private = True
-                if narrowest_is_private:
-                    route.append(len(capacities))
-                    capacities.append(flow.bandwidth)
-                flows.append(flow)
-                routes.append(route)
-        return flows, capacities, routes, [self._counts(flow) for flow in flows] if weighted else None
-
-    def _counts(self, flow: Flow) -> list[float] | None:
-        """How many messages a flow has on each link of the route that was numbered for it."""
-        if flow.weights is None:
-            return None
-        shared = [count for link, count in zip(flow.links, flow.weights, strict=True) if len(self._users[link]) > 1]
-        return [*shared, 1.0]
-
-    def _expect(self, component: Component | Hub) -> None:
-        """Note the deadline of a component, in place of the one that it had."""
-        heappush(self._ends, (component.first, self._expected, component))
-        self._expected += 1
+    def _disperse(self, now: float) -> None:
+        """The flows are few, or one of another kind has come: they go on as components, from the next solving on."""
+        crowd, self._crowd = self._crowd, None
+        assert crowd is not None
+        self._crowded += crowd.solves
+        for flow, left in crowd.flows(now):
+            self._components.resume(flow, left, now)
 
     def _set_alarm(self) -> None:
-        ends = self._ends
-        while ends and ends[0][0] != ends[0][2].first:
-            heappop(ends)
-        if ends:
-            self._alarm.at(ends[0][0])
+        first = self._components.first
+        if first is not None:
+            self._alarm.at(first)
+        if self._crowd is not None and self._crowd.first < inf:
+            self._alarm.at(self._crowd.first)
         if self._arrivals:
             self._alarm.at(self._arrivals[0][0])
