@@ -110,7 +110,9 @@ class Engine:
         self._cluster = cluster
         self._placement = placement
         self._overhead = overhead
-        self._network = Network(self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1])
+        self._network = Network(
+            self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1], fast_paths=fast_paths
+        )
         self._processors = [Processor(self.env, host.cores, host.contention) for host in cluster.hosts]
         self._handlers: Handlers | None = None
         if handles(cluster.hosts):
