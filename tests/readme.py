@@ -31,6 +31,8 @@ CHECKED = {
     "adpsgd": "averaging keeps the sum of all models; staleness of two workers; real runs replayed, 20 of 20",
     "parameter_server": "equals sequential bit for bit (any number of servers); closed form to 1e-9; real = simulated",
     "dpsgd": "mixing all equals all-reduce bit for bit; the mean model; closed form to 1e-9; real = simulated",
+    "sgp": "full mixing equals all-reduce bit for bit; sums of x and w; closed form to 1e-9; real = simulated",
+    "osgp": "sums of x and w; messages at most `overlap` late; closed form to 1e-9; real runs replayed",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

@@ -17,6 +17,8 @@ CASES = {  # scheme: hosts, options
     "adpsgd": (4, {}),
     "parameter_server": (4, {"servers": 0}),
     "dpsgd": (4, {}),
+    "sgp": (4, {}),
+    "osgp": (4, {"overlap": 2}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

@@ -23,6 +23,8 @@ __all__ = [
     "graph_of_matrix",
     "metropolis",
     "named_graph",
+    "pairs_of",
+    "strongly_connected",
     "two_colours",
 ]
 
@@ -78,10 +80,10 @@ def _pairs(kind: GraphKind, workers: int, edges: Edges) -> Iterable[tuple[int, i
         across = [(r * columns + c, r * columns + (c + 1) % columns) for r in range(rows) for c in range(columns)]
         return across + [(r * columns + c, (r + 1) % rows * columns + c) for r in range(rows) for c in range(columns)]
     assert kind in get_args(GraphKind)
-    return check_pairs(edges)
+    return pairs_of(edges)
 
 
-def check_pairs(edges: Edges) -> list[tuple[int, int]]:
+def pairs_of(edges: Edges) -> list[tuple[int, int]]:
     """Edges as pairs; `ValueError` if one has not two ends."""
     for edge in edges:
         if len(edge) != 2:
@@ -98,6 +100,24 @@ def _reached(graph: Graph) -> set[int]:
                 reached.add(other)
                 border.append(other)
     return reached
+
+
+def strongly_connected(edges: Edges, workers: int) -> None:
+    """`ValueError` unless directed edges lead from every one of the workers to every other, and none to itself."""
+    pairs = pairs_of(edges)
+    for one, other in pairs:
+        if not (0 <= one < workers and 0 <= other < workers and one != other):
+            raise ValueError(f"edge [{one}, {other}] does not join two of workers 0..{workers - 1}")
+    if len(set(pairs)) < len(pairs):
+        raise ValueError("an edge is given twice; give each once")
+    for direction in (1, -1):
+        ahead = tuple(
+            tuple(to for start, to in (pair[::direction] for pair in pairs) if start == i) for i in range(workers)
+        )
+        missed = set(range(workers)) - _reached(ahead)
+        if missed:
+            way = "from worker 0 to" if direction == 1 else "to worker 0 from"
+            raise ValueError(f"the graph is not connected: no path {way} worker {min(missed)}; add an edge")
 
 
 def two_colours(graph: Graph) -> tuple[int, ...] | None:

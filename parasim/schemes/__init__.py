@@ -11,8 +11,10 @@ from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.sequential import Sequential
+from parasim.schemes.sgp import Sgp
 
 __all__ = ["SCHEMES", "find"]
 
@@ -24,6 +26,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         Downpour,
         AdPsgd,
         DPsgd,
+        Sgp,
+        OverlapSgp,
         ParameterServer,
         GPipe,
     )
