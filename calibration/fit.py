@@ -9,12 +9,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from calibration.fitting.checks import busy_flags, drift_flags, undisturbed, wide_flags
 from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
 from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
-from calibration.fitting.messages import MESSAGES, NATIVE, fit_jitter, fit_messages
+from calibration.fitting.messages import IDLE, MESSAGES, NATIVE, fit_jitter, fit_messages
 from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
 from calibration.fitting.shaped import fit_shaped
@@ -26,6 +26,8 @@ from parasim.errors import CalibrationError
 
 if TYPE_CHECKING:
     from calibration.probes.record import Observation
+
+_Value = TypeVar("_Value")
 
 __all__ = ["HALVES", "fit", "merged"]
 
@@ -40,7 +42,7 @@ _PEAKS = ("flops", "stream")
 _MESSAGES = ("links", "pairs", "collectives", "operations")
 
 _COMPUTING = ("flops", "memory_bandwidth", "dtype", "kernels", "blocks")
-_MOVING = ("handling", "native", "joint", "transports")
+_MOVING = ("handling", "idle", "native", "joint", "transports")
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "compute": _COMPUTING,
     "contention": ("contention",),
@@ -169,11 +171,15 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     if not observations:
         return
     costs = fit_messages(MESSAGES, observations, cores, seed)
-    handling = Handling(**{name: number.value for name, number in costs.numbers.items()})
-    found.values["handling"] = costs.numbers
-    found.values["joint"] = joint = {"handling": costs.joint}
+    numbers, idle = _apart(costs.numbers)
+    handling = Handling(**{name: number.value for name, number in {**idle, **numbers}.items()})
+    on_idle = Handling(**{name: number.value for name, number in {**numbers, **idle}.items()})
+    found.values |= {"handling": {**idle, **numbers}, "idle": idle}  # what computing cores do is else as on idle ones
+    apart = [_apart(values) for values in costs.joint]
+    found.values["joint"] = joint = {"handling": tuple([{**other, **own} for own, other in apart])}
+    joint["idle"] = tuple([other for _, other in apart])
     found.drift["handling"] = costs.drift
-    if (law := fit_jitter(observations, handling)) is None:
+    if (law := fit_jitter(observations, on_idle)) is None:
         found.flags.append("too few single messages tell no law of noise of handling: give more --budget")
     else:
         found.noise["handling"] = law
@@ -188,10 +194,16 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     found.validity |= {"message_bytes": (min(sizes), max(sizes)), "ranks": (1.0, max(ranks))}
     found.values["transports"] = {LOOPBACK: Transport(Number(1.0, 1.0, 1.0, len(observations)))}
     if probes.get(SHAPED):
-        shaped = fit_shaped(probes[SHAPED], handling, cores, seed, testbed_settings())
+        shaped = fit_shaped(probes[SHAPED], on_idle, cores, seed, testbed_settings())
         found.values["transports"] |= {SHAPED: shaped.transport}
         found.drift[SHAPED] = shaped.drift
         found.flags += shaped.warnings
+
+
+def _apart(values: Mapping[str, _Value]) -> tuple[dict[str, _Value], dict[str, _Value]]:
+    """Costs of cores that compute, and what is different on idle ones, by field."""
+    idle = {name.removeprefix(IDLE): value for name, value in values.items() if name.startswith(IDLE)}
+    return {name: value for name, value in values.items() if not name.startswith(IDLE)}, idle
 
 
 def _jitter(found: _Found, probes: Mapping[str, Sequence[Observation]]) -> None:

@@ -134,7 +134,10 @@ def test_negative_costs_are_refused():
 def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
     rng = np.random.default_rng(seed)
     truth = costs.handling(values)
-    exact = predict(cases, 2, **({"handling": truth} if costs is MESSAGES else {"native": truth, **given}))
+    if costs is MESSAGES:
+        exact = predict(cases, 2, handling=truth, idle=costs.handling(values, idle=True))
+    else:
+        exact = predict(cases, 2, native=truth, **given)
     return [
         Observation("links", case.pattern, {"nbytes": case.nbytes, "ranks": case.ranks}, one, number, 0.0)
         for case, value in zip(cases, exact, strict=True)
@@ -143,11 +146,12 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
 
 
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 1.2, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 0.003, 1.2, 0.008]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
     cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
     cases += [Case(f"{p} after {ms} ms", 2, 8) for p in ("ping_pong", "facing") for ms in (5, 30)]
-    found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
+    cases += [Case(f"{p} after {ms} ms of work", 2, 8) for p in ("ping_pong", "facing") for ms in (1, 5)]
+    found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases, rounds=16), 2, 0)
     assert found.drift.value < 0.05
     assert not found.warnings
     assert all(number.low <= number.value <= number.high for number in found.numbers.values())
@@ -157,14 +161,21 @@ def test_what_is_fitted_predicts_cases_that_were_not_observed():
         Case("all_reduce", 4, 2 << 20),
         Case("fan_in", 5, 1000),
         Case("facing", 6, 8),
+        Case("facing after 5 ms of work", 2, 65536),
     ]
-    fitted = Handling(**{name: number.value for name, number in found.numbers.items()})
-    truth = predict(unseen, 2, handling=MESSAGES.handling(values))
-    assert predict(unseen, 2, handling=fitted) == pytest.approx(truth, rel=0.05)
+
+    def costs(numbers):
+        own = {name: value for name, value in numbers.items() if not name.startswith("idle_")}
+        idle = {name.removeprefix("idle_"): value for name, value in numbers.items() if name.startswith("idle_")}
+        return {"handling": Handling(**own), "idle": Handling(**{**own, **idle})}
+
+    truth = predict(unseen, 2, **costs(MESSAGES.fields(values)))
+    fitted = costs({name: number.value for name, number in found.numbers.items()})
+    assert predict(unseen, 2, **fitted) == pytest.approx(truth, rel=0.05)
 
 
 def test_a_strange_case_is_named_and_does_not_move_the_rest():
-    values = [2e-5, 3e-5, 2e-10, 2.5e-10, 5e-10, 1e-4]
+    values = [2e-5, 3e-5, 2e-10, 2.5e-10, 5e-10, 1e-4, 0.5]
     cases = [Case("native", n, b) for n in (2, 3, 4) for b in SIZES]
     observations = synthetic(NATIVE, values, cases, handling=Handling())
     bad = [
@@ -182,11 +193,11 @@ def test_a_strange_case_is_named_and_does_not_move_the_rest():
 
 def test_too_few_cases_are_refused():
     with pytest.raises(CalibrationError, match="1 cases were timed, 9 are needed for 6 costs"):
-        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 9, [Case("ring", 2, 8)]), 2, 0)
+        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 11, [Case("ring", 2, 8)]), 2, 0)
 
 
 def test_what_no_pattern_tells_is_left_out():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 1.2, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 0.003, 1.2, 0.008]
     cases = [Case(p, n, b) for p in ("ping_pong", "stream", "ring") for n in (2, 4) for b in SIZES]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
-    assert {"operation", "cold", "cooling"}.isdisjoint(found.numbers)
+    assert {"operation", "cold", "cooling", "idle_cold", "idle_cooling"}.isdisjoint(found.numbers)

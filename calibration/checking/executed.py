@@ -70,7 +70,7 @@ def _paced(scenario: Scenario, profile: Profile) -> ClusterSpec:
             "root, or write execute.network=loopback"
         )
     own = scenario.cluster
-    machine = host_of(profile, _SHAPED if shaped else LOOPBACK)
+    machine = host_of(profile, _SHAPED if shaped else LOOPBACK, idle=True)
     credit = credit_of(replace(own, goodput=1.0).build(), scenario.placement) if shaped else 0.0
     handling = replace(machine.handling, credit=credit)
     hosts = {

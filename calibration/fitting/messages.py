@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.probes.programs import FLOPS, OPERATED, PAUSES, Block, cast_of, contexts_of, times_of
+from calibration.probes.programs import FLOPS, OPERATED, PAUSES, WORKED, Block, cast_of, contexts_of, times_of, works
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
@@ -78,7 +78,8 @@ class Costs:
     `patterns` are those whose times say something of them. `step` is what posting, hearing and starting take each,
     which times of whole messages do not tell apart. `byte` and `near_byte` are CPU time at each end, `transfer` is the
     inverse of an actor's bandwidth. The `operation` of native collectives is what each takes besides its messages.
-    `told_by` says of a cost that only some patterns tell which they are.
+    `told_by` says of a cost that only some patterns tell which they are. Names that begin with `IDLE` are of what takes
+    another time where the cores had nothing to do before.
     """
 
     name: str
@@ -95,12 +96,14 @@ class Costs:
         }
         return replace(self, start=told)
 
-    def handling(self, values: Sequence[float]) -> Handling:
-        """The handling with these costs, in the order of the names."""
-        return Handling(**self.fields(values))
+    def handling(self, values: Sequence[float], idle: bool = False) -> Handling:
+        """The handling with these costs, in the order of the names; or that where cores had nothing to do before."""
+        fields = self.fields(values)
+        other = {name: fields.pop(f"{IDLE}{name}") for name in COLD if f"{IDLE}{name}" in fields}
+        return Handling(**(fields | other if idle else other | fields))
 
     def fields(self, values: Sequence[float]) -> dict[str, float]:
-        """Fields of `Handling`."""
+        """Fields of `Handling`, and those of idle cores."""
         named = dict(zip(self.start, values, strict=True))
         fields = {"near_bytes": NEAR_BYTES, "bandwidth": 1 / named.pop("transfer")}
         fields["send_byte"] = fields["receive_byte"] = named.pop("byte")
@@ -108,24 +111,38 @@ class Costs:
         return fields | named
 
 
+IDLE = "idle_"
+COLD = ("cold", "cooling")
+"""Costs that differ where the cores had nothing to do before: they sleep then, besides that caches are lost."""
+_WORKED = {
+    "messages": tuple(name for name in WORKED if not name.startswith("native")),
+    "native": tuple(name for name in WORKED if name.startswith("native")),
+}
 MESSAGES = Costs(
     "handling",
     {
         "step": 1e-4, "finish": 3e-5, "background": 8e-5, "near_byte": 1.4e-10, "byte": 2.3e-10, "transfer": 3e-10,
-        "operation": 1.1e-4, "cold": 1.2, "cooling": 0.008,
+        "operation": 1.1e-4, "cold": 1.0, "cooling": 0.005, "idle_cold": 1.2, "idle_cooling": 0.008,
     },
-    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES),
-    {"operation": (OPERATED,), "cold": tuple(PAUSES), "cooling": tuple(PAUSES)},
+    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES, *_WORKED["messages"]),
+    {
+        "operation": (OPERATED,), "cold": _WORKED["messages"], "cooling": _WORKED["messages"],
+        "idle_cold": tuple(PAUSES), "idle_cooling": tuple(PAUSES),
+    },
 )  # fmt: skip
 NATIVE = Costs(
     "native",
-    {"step": 2e-5, "background": 3e-5, "near_byte": 2e-10, "byte": 2.5e-10, "transfer": 5e-10, "operation": 1e-4},
-    ("native",),
-)
+    {
+        "step": 2e-5, "background": 3e-5, "near_byte": 2e-10, "byte": 2.5e-10, "transfer": 5e-10, "operation": 1e-4,
+        "cold": 0.5,
+    },
+    ("native", *_WORKED["native"]),
+    {"cold": _WORKED["native"]},
+)  # fmt: skip
 
 _UNITS = {
     "near_bytes": "bytes", "near_byte": "seconds/byte", "send_byte": "seconds/byte", "receive_byte": "seconds/byte",
-    "bandwidth": "bytes/s", "cold": "",
+    "bandwidth": "bytes/s", "cold": "", "idle_cold": "",
 }  # fmt: skip
 
 
@@ -161,16 +178,27 @@ def case_of(observation: Observation) -> Case:
     return Case(observation.kind, int(parameters["ranks"]), int(parameters["nbytes"]))
 
 
-def predict(cases: Sequence[Case], cores: int, *, handling: Handling, native: Handling | None = None) -> list[float]:
-    """Simulated seconds of one repetition of each case, on a machine with so many cores."""
+def predict(
+    cases: Sequence[Case],
+    cores: int,
+    *,
+    handling: Handling,
+    idle: Handling | None = None,
+    native: Handling | None = None,
+) -> list[float]:
+    """Simulated seconds of one repetition of each case, on a machine with so many cores.
+
+    `handling` is what it costs where the cores compute, `idle` where they don't (None: the same).
+    """
     device = Device("none", flops=FLOPS, memory=_WIDE, memory_bandwidth=_WIDE)
     seconds: dict[Case, float] = {}
-    for ranks, works in dict.fromkeys((case.ranks, case.pattern == OPERATED) for case in cases):
-        own = [case for case in cases if case.ranks == ranks and (case.pattern == OPERATED) == works]
+    for ranks, computes in dict.fromkeys((case.ranks, works(case.pattern)) for case in cases):
+        own = [case for case in cases if case.ranks == ranks and works(case.pattern) == computes]
         script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
-        host = Host("machine", cores, device, handling=handling, native=native or Handling())
+        costs = handling if computes or idle is None else idle
+        host = Host("machine", cores, device, handling=costs, native=native or Handling())
         cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
-        times = simulated(script, cluster, [0] * ranks, handling_cores=None if works else cores)
+        times = simulated(script, cluster, [0] * ranks, handling_cores=None if computes else cores)
         for case, repeated in zip(own, times, strict=True):
             seconds[case] = sum(repeated) / len(repeated)
     return [seconds[case] for case in cases]
@@ -229,7 +257,10 @@ def fit_messages(
 
     def model(point: Any) -> Any:
         found = costs.handling(np.exp(point))
-        given = {"handling": found} if handling is None else {"handling": handling, "native": found}
+        if handling is None:
+            given = {"handling": found, "idle": costs.handling(np.exp(point), idle=True)}
+        else:
+            given = {"handling": handling, "native": found}
         return np.log(np.maximum(predict(cases, cores, **given), _LEAST_SECONDS))
 
     start = np.log(list(costs.start.values()))

@@ -10,7 +10,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
-from calibration.probes.programs import FLOPS, OPERATED, Block, cast_of, contexts_of, spans_of, times_of
+from calibration.probes.programs import (
+    FLOPS,
+    OPERATED,
+    WORKED,
+    Block,
+    cast_of,
+    contexts_of,
+    spans_of,
+    times_of,
+    works,
+)
 from calibration.probes.record import Observation, Task
 from calibration.probes.state import slow_of
 
@@ -24,6 +34,7 @@ _KIB, _MIB = 1 << 10, 1 << 20
 _SIZES = (8, 4 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB, 64 * _MIB)
 _MOST_RANKS = 8
 _SIZES_PAUSED = (8, 512 * _KIB)
+_SIZES_WORKED = (8, 512 * _KIB, 2 * _MIB)
 _PAUSED = {
     2: tuple(f"{name} after {ms} ms" for name in ("ping_pong", "facing") for ms in (1, 5, 30)),
     4: ("ping_pong after 5 ms", "ring after 1 ms", "ring after 5 ms", "ring after 30 ms", "fan_in after 30 ms"),
@@ -35,10 +46,10 @@ _BYTES = 3e8
 
 
 def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
-    """What a rank makes of a script: of operations alone they really compute, else nothing does."""
+    """What a rank makes of a script: if all of it works, ranks really compute, each on a core of its own if it can."""
     blocks = [Block.of(values) for values in script]
     cast = cast_of(blocks, size)
-    if all(block.pattern == OPERATED for block in blocks):
+    if all(works(block.pattern) for block in blocks):
         return Setup(cast, contexts_of(cast, _learner()), bind=True)
     return Setup(cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS)
 
@@ -87,10 +98,13 @@ def probe_collectives(task: Task) -> Iterator[Observation]:
 
 
 def probe_operations(task: Task) -> Iterator[Observation]:
-    """What a compute costs besides its work: one rank, and as many as cores."""
+    """What a compute costs besides its work, on one rank and on as many as cores; and messages right after work."""
     cores = len(os.sched_getaffinity(0))
     for size in sorted({1, min(cores, _MOST_RANKS)}):
-        yield from observed("operations", task, [Block(OPERATED, 0, 10)], size)
+        blocks = [Block(OPERATED, 0, 10)]
+        if size > 1:
+            blocks += [Block(name, nbytes, 8) for name in WORKED for nbytes in _SIZES_WORKED]
+        yield from observed("operations", task, blocks, size)
 
 
 def _repeats(nbytes: int, size: int, most: int) -> int:

@@ -6,6 +6,7 @@ meet; each repetition of an actor ends with a note "step", so one run times many
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,19 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.trace.table import Trace
 
-__all__ = ["FLOPS", "OPERATED", "PATTERNS", "PAUSES", "Block", "cast_of", "contexts_of", "spans_of", "times_of"]
+__all__ = [
+    "FLOPS",
+    "OPERATED",
+    "PATTERNS",
+    "PAUSES",
+    "WORKED",
+    "Block",
+    "cast_of",
+    "contexts_of",
+    "spans_of",
+    "times_of",
+    "works",
+]
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
@@ -46,7 +59,7 @@ _MODEL = Model("nothing", (Layer("nothing", 1, 0.0, 0.0, 0.0, 1, 1, 1),))
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pattern (a key of `PATTERNS` or `PAUSES`) of messages of `nbytes`, so many `repeats` (and a few before)."""
+    """A pattern (of `PATTERNS`, `PAUSES` or `WORKED`) of messages of `nbytes`, so many `repeats` (and a few before)."""
 
     pattern: str
     nbytes: int
@@ -158,20 +171,35 @@ def _computes() -> Program[float | None]:
     return (yield from Compute(Kernel(WORK, flops=WORK_SECONDS * FLOPS), _work))
 
 
-def _work() -> float:
-    """Multiply matrices: what is timed is how long that takes itself."""
+def _work(least: float = 0.0) -> float:
+    """Multiply matrices, for so many seconds at least: what is timed is how long that takes itself."""
     import torch
 
     start = time.perf_counter()
     matrix = torch.ones(_MATRIX, _MATRIX)
-    for _ in range(_PRODUCTS):
+    products = 0
+    while True:
         matrix = matrix @ matrix
         matrix /= _MATRIX
-    return time.perf_counter() - start
+        products += 1
+        taken = time.perf_counter() - start
+        if products >= _PRODUCTS and taken >= least:
+            return taken
+
+
+def _after_work(seconds: float, pattern: Pattern) -> Pattern:
+    """The pattern after a real compute: its handling finds the core awake, but others' data in the caches."""
+
+    def worked(me: _Me) -> Program[None]:
+        taken = yield from Compute(Kernel(WORK, flops=seconds * FLOPS), functools.partial(_work, seconds))
+        yield from Log(Event("note", WORK, value=seconds if taken is None else taken))
+        yield from pattern(me)
+
+    return worked
 
 
 def _after(pause: float, pattern: Pattern) -> Pattern:
-    """The pattern after a paced compute: what its handling needs has left the caches by then."""
+    """The pattern after a paced compute: what its handling needs has left the caches, and the core may sleep."""
 
     def paused(me: _Me) -> Program[None]:
         yield from Compute(Kernel("pause", flops=pause * FLOPS))
@@ -203,7 +231,18 @@ PAUSES = {
     for name in ("ping_pong", "stream", "facing", "ring", "fan_in")
     for pause in (0.001, 0.005, 0.03)
 }
-"""Patterns after a pause, whose seconds are not counted."""
+"""Patterns after a pause in which the cores have nothing to do; its seconds are not counted."""
+WORKED = {
+    f"{name} after {round(1e3 * seconds)} ms of work": (seconds, PATTERNS[name])
+    for name in ("ping_pong", "facing", "native")
+    for seconds in (0.001, 0.005)
+}
+"""Patterns after real work, whose seconds are not counted."""
+
+
+def works(pattern: str) -> bool:
+    """Is something really computed in it?"""
+    return pattern == OPERATED or pattern in WORKED
 
 
 def cast_of(script: Sequence[Block], size: int, warm: int = WARM) -> Cast:
@@ -216,13 +255,19 @@ def cast_of(script: Sequence[Block], size: int, warm: int = WARM) -> Cast:
             out = Buffer("out", block.nbytes, 1) if block.nbytes else None
             into = Buffer("into", block.nbytes, 1) if block.nbytes else None
             sees = _Me(me, out, into)
-            program = _after(*PAUSES[block.pattern]) if block.pattern in PAUSES else PATTERNS[block.pattern]
+            program = _program_of(block.pattern)
             for _ in range(warm + block.repeats):
                 yield from program(sees)
                 yield from me.step_done(number)
                 number += 1
 
     return Cast((Role("worker", size, worker),))
+
+
+def _program_of(pattern: str) -> Pattern:
+    if pattern in PAUSES:
+        return _after(*PAUSES[pattern])
+    return _after_work(*WORKED[pattern]) if pattern in WORKED else PATTERNS[pattern]
 
 
 def _meet(me: Context) -> Program[None]:
@@ -258,7 +303,7 @@ def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], C
 def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
-    Of operations: of one of them, besides the work. After a pause: besides that.
+    Of operations: of one of them, besides the work. After a pause or work: besides that.
     """
     worked: dict[int, list[float]] = {}
     work: dict[int, float] = {}
@@ -273,9 +318,10 @@ def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[li
         taken = [end - start for start, end in spans]
         if block.pattern in PAUSES:
             taken = [max(seconds - PAUSES[block.pattern][0], 0.0) for seconds in taken]
-        elif block.pattern == OPERATED:
+        elif works(block.pattern):
             own = [fmean(worked[number + warm + repeat]) for repeat in range(block.repeats)]
-            taken = [max(seconds - work, 0.0) / OPERATIONS for seconds, work in zip(taken, own, strict=True)]
+            count = OPERATIONS if block.pattern == OPERATED else 1
+            taken = [max(seconds - work, 0.0) / count for seconds, work in zip(taken, own, strict=True)]
         times.append(taken)
         number += warm + block.repeats
     return times

@@ -147,6 +147,8 @@ class Profile:
         Factor on the time of a compute while 1, 2, ... cores compute; the first is 1.
     handling
         By field of `parasim.cluster.handling.Handling`.
+    idle
+        Those of the same fields that are different where the cores have had nothing to do before, as in paced runs.
     native
         The same of messages inside the backend's own collectives.
     transports
@@ -158,8 +160,8 @@ class Profile:
         Standard deviation of the logarithm of a factor common to a whole run, by what it concerns ("compute",
         "handling", or what a transport moves, by its name).
     joint
-        Of "handling" and "native": values of their numbers as they may be together, equally likely; what is known of
-        their sum is known better than each.
+        Of "handling", "idle" and "native": values of their numbers as they may be together, equally likely; what is
+        known of their sum is known better than each.
     validity
         Ranges that the fit covers, by quantity: (least, most). "message_bytes", "ranks" (on one host), "threads".
     fitted_on
@@ -176,6 +178,7 @@ class Profile:
     blocks: Mapping[str, Measured] = field(default_factory=dict)
     contention: tuple[Number, ...] = ()
     handling: Mapping[str, Number] = field(default_factory=dict)
+    idle: Mapping[str, Number] = field(default_factory=dict)
     native: Mapping[str, Number] = field(default_factory=dict)
     transports: Mapping[str, Transport] = field(default_factory=dict)
     noise: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -232,6 +235,7 @@ class Profile:
             blocks={name: block.at(generator.standard_normal(), compute) for name, block in self.blocks.items()},
             contention=tuple(drawn(number) for number in self.contention),
             handling={name: _slower(number, handling) for name, number in together("handling").items()},
+            idle={name: _slower(number, handling) for name, number in together("idle").items()},
             native={name: _slower(number, handling) for name, number in together("native").items()},
             joint={},
             transports={

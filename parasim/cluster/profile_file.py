@@ -207,6 +207,7 @@ def _profile(data: dict[str, Any]) -> Profile:
             "blocks": {name: measured(table) for name, table in data["blocks"].items()},
             "contention": tuple(Number(**number) for number in data["contention"]),
             "handling": {name: Number(**number) for name, number in data["handling"].items()},
+            "idle": {name: Number(**number) for name, number in data["idle"].items()},
             "native": {name: Number(**number) for name, number in data["native"].items()},
             "transports": {name: transport(way) for name, way in data["transports"].items()},
             "noise": {of: {name: parameter(value) for name, value in law.items()} for of, law in data["noise"].items()},

@@ -90,12 +90,13 @@ class ProfileFile(_Part):
     blocks: dict[str, MeasuredFile] = Field({}, description="seconds over samples, by signature and direction")
     contention: list[NumberFile] = Field([], description="factor while 1, 2, ... cores compute")
     handling: dict[str, NumberFile] = Field({}, description="CPU time of messages and operations, by field")
+    idle: dict[str, NumberFile] = Field({}, description="those that differ where cores had nothing to do before")
     native: dict[str, NumberFile] = Field({}, description="the same inside the backend's own collectives, by field")
     transports: dict[str, TransportFile] = Field({}, description="ways that messages take, by name")
     noise: dict[str, dict[str, _Parameter]] = Field({}, description="law by what it concerns: compute, handling")
     drift: dict[str, NumberFile] = Field({}, description="spread of a factor common to a run, by what it concerns")
     joint: dict[str, list[dict[str, _NotNegative]]] = Field(
-        {}, description="of handling and native: values that their numbers may have together, equally likely"
+        {}, description="of handling, idle and native: values that their numbers may have together, equally likely"
     )
     validity: dict[str, tuple[FiniteFloat, FiniteFloat]] = Field({}, description="least and most that the fit covers")
     fitted_on: list[str] = Field([], description="identities of the scenario runs that it was fitted on")
@@ -115,15 +116,17 @@ class ProfileFile(_Part):
         _measured_in(self.flops, "FLOP/s", "flops", above_zero=True)
         _measured_in(self.memory_bandwidth, "bytes/s", "memory_bandwidth", above_zero=True)
         known = described(Handling)
-        for of, costs in (("handling", self.handling), ("native", self.native)):
+        for of, costs in (("handling", self.handling), ("idle", self.idle), ("native", self.native)):
             for name, number in costs.items():
                 if name not in known:
                     raise ValueError(f"{of}.{name}: unknown field (there are: {', '.join(known)})")
                 _measured_in(number, known[name].metadata.get("dimension", ""), f"{of}.{name}")
         for of, draws in self.joint.items():
             unknown = next((name for draw in draws for name in draw if name not in getattr(self, of, ())), None)
-            if of not in ("handling", "native") or unknown is not None:
-                raise ValueError(f"joint.{of}: has values of {unknown or of}, which is no number of handling or native")
+            if of not in ("handling", "idle", "native") or unknown is not None:
+                raise ValueError(
+                    f"joint.{of}: has values of {unknown or of}, which is no number of the profile's costs"
+                )
         for place, number in enumerate(self.contention):
             _measured_in(number, "", f"contention.{place}", above_zero=True)
         for of, ends in self.validity.items():

@@ -28,14 +28,15 @@ def device_of(profile: Profile) -> Device:
     )
 
 
-def handling_of(profile: Profile, transport: str = LOOPBACK) -> Handling:
-    """What handling costs a host of this machine whose messages take this transport.
+def handling_of(profile: Profile, transport: str = LOOPBACK, idle: bool = False) -> Handling:
+    """What handling costs a host of this machine whose messages take this transport; `idle`: cores don't compute.
 
     A bandwidth of the transport stands in the place of that of `Profile.handling`, its latency comes on top; a machine
     without the transport has what the latter says. A number drawn from its interval that is below the least of its
     field is that least.
     """
-    costs = {name: number.value for name, number in profile.handling.items()}
+    numbers = {**profile.handling, **(profile.idle if idle else {})}
+    costs = {name: number.value for name, number in numbers.items()}
     way = profile.transports.get(transport)
     if way is not None and way.bandwidth is not None:
         costs["bandwidth"] = way.bandwidth.value
@@ -54,8 +55,8 @@ def _handling(costs: Mapping[str, float]) -> Handling:
     return Handling(**{name: max(least[name], value) for name, value in costs.items()})
 
 
-def host_of(profile: Profile, transport: str = LOOPBACK) -> Host:
-    """The machine; its messages take this transport.
+def host_of(profile: Profile, transport: str = LOOPBACK, idle: bool = False) -> Host:
+    """The machine; its messages take this transport, and are handled as on cores that compute, or are `idle`.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def host_of(profile: Profile, transport: str = LOOPBACK) -> Host:
         "host",
         profile.cores,
         device_of(profile),
-        handling=handling_of(profile, transport),
+        handling=handling_of(profile, transport, idle),
         native=native_of(profile),
         contention=tuple(number.value / profile.contention[0].value for number in profile.contention),
     )
