@@ -28,7 +28,7 @@ CHECKED = {
     "sequential": "the yardstick of the others; closed form to 1e-9",
     "allreduce": "equals sequential bit for bit (every algorithm); closed form to 1e-9 (one bucket); real = simulated",
     "downpour": "one worker equals sequential bit for bit; mean staleness; real runs replayed, 20 of 20",
-    "adpsgd": "averaging keeps the sum of all models; staleness of two workers; real runs replayed, 20 of 20",
+    "adpsgd": "averaging keeps the sum of all models; no circle of waiting on any graph; real runs replayed, 20 of 20",
     "parameter_server": "equals sequential bit for bit (any number of servers); closed form to 1e-9; real = simulated",
     "dpsgd": "mixing all equals all-reduce bit for bit; the mean model; closed form to 1e-9; real = simulated",
     "sgp": "full mixing equals all-reduce bit for bit; sums of x and w; closed form to 1e-9; real = simulated",

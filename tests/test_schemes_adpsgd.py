@@ -3,9 +3,20 @@
 import pytest
 import torch
 
+from parasim import load_all, simulate
 from parasim.learning.build import pin_threads
 from parasim.program import Context
-from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, initial_weights, make, run, updates_of, weights
+from tests.golden import ROOT
+from tests.schemes_real import learning, same_payload, same_when_replayed
+from tests.schemes_setup import (
+    EXACT_DATA,
+    EXACT_MODELS,
+    initial_weights,
+    make,
+    run,
+    updates_of,
+    weights,
+)
 
 LONG_COMPUTE = {"batch": 512, "bandwidth": 1e9, "latency": 1e-4, "cores": 2}
 """About 13 ms of computing, 0.5 ms for an exchange; averaging has a core of its own."""
@@ -20,7 +31,10 @@ def averagings(result):
     return [(row.rank, row.peer) for row in result.trace if row.buffer == "averaged"]
 
 
-@pytest.mark.parametrize(("workers", "graph"), [(2, "complete"), (4, "ring"), (5, "complete")])
+@pytest.mark.parametrize(
+    ("workers", "graph"),
+    [(2, "complete"), (4, "ring"), (5, "complete"), (5, "ring"), (4, "all")],
+)
 def test_averaging_keeps_the_sum_of_all_models(monkeypatch, workers, graph):
     """All numbers are dyadic, so the sum moves by exactly what updates subtract, whatever was averaged meanwhile."""
     pin_threads()
@@ -33,13 +47,21 @@ def test_averaging_keeps_the_sum_of_all_models(monkeypatch, workers, graph):
 
     monkeypatch.setattr(Context, "update", spy)
     model, _ = EXACT_MODELS["one layer"]
-    work = {"model": model, "data": EXACT_DATA, "dtype": "float64", "batch": 4, "learn": True, "steps": 3}
+    work = {
+        "model": model,
+        "data": EXACT_DATA,
+        "dtype": "float64",
+        "batch": 4,
+        "learn": True,
+        "steps": 3,
+    }
     result = run("adpsgd", workers, graph=graph, speeds={0: 0.7}, bandwidth=1e7, **work)
     start = initial_weights(make("adpsgd", workers, graph=graph, **work))
     models = torch.stack([weights(result, range(rank, rank + 1)) for rank in range(workers)])
     assert torch.equal(models.sum(0), workers * start - 0.125 * torch.stack(applied).sum(0))
     assert len(applied) == 3 * workers
-    assert len(averagings(result)) == 2 * 3 * ((workers + 1) // 2)
+    askers = sum(bool(asked) for asked in make("adpsgd", workers, graph=graph).scheme.asked_by)
+    assert len(averagings(result)) == 2 * 3 * askers
     assert not torch.equal(models[0], models[1])
 
 
@@ -47,8 +69,21 @@ def test_averaging_with_nothing_applied_meanwhile_gives_both_the_mean():
     """One long step: the models are averaged long before the first gradient, and stay as they began."""
     pin_threads()
     model, _ = EXACT_MODELS["one layer"]
-    work = {"model": model, "data": EXACT_DATA, "dtype": "float64", "batch": 4, "learn": True}
-    result = run("adpsgd", 2, steps=1, flops=1e3, optimizer={"kind": "sgd", "lr": 2.0**-40}, **work)
+    work = {
+        "model": model,
+        "data": EXACT_DATA,
+        "dtype": "float64",
+        "batch": 4,
+        "learn": True,
+    }
+    result = run(
+        "adpsgd",
+        2,
+        steps=1,
+        flops=1e3,
+        optimizer={"kind": "sgd", "lr": 2.0**-40},
+        **work,
+    )
     start = initial_weights(make("adpsgd", 2, **work))
     for rank in (0, 1):
         difference = weights(result, range(rank, rank + 1)) - start
@@ -95,14 +130,21 @@ def test_a_slow_worker_slows_nobody_else(slow):
     assert together[1]["samples_per_second"] / together[0]["samples_per_second"] == pytest.approx(1 / factor, rel=1e-3)
 
 
-@pytest.mark.parametrize("workers", [2, 3, 4, 5, 7, 8, 9])
-@pytest.mark.parametrize("graph", ["complete", "ring"])
+@pytest.mark.parametrize(
+    ("workers", "graph"),
+    [
+        *((n, "complete") for n in (2, 3, 4, 5, 7, 8, 9)),
+        *((n, "ring") for n in (2, 4, 8)),
+    ],
+)
 def test_active_workers_ask_passive_neighbours_only(workers, graph):
-    if graph == "ring" and workers % 2:
-        with pytest.raises(ValueError, match=f"a ring of {workers} workers is not bipartite; use an even number, or"):
-            make("adpsgd", workers, graph=graph)
-        return
-    result = run("adpsgd", workers, graph=graph, steps=12, noise={"kind": "lognormal", "sigma": 0.3})
+    result = run(
+        "adpsgd",
+        workers,
+        graph=graph,
+        steps=12,
+        noise={"kind": "lognormal", "sigma": 0.3},
+    )
     pairs = averagings(result)
     actives = range(0, workers, 2)
     asked = [pair for pair in pairs if pair[0] in actives]
@@ -116,6 +158,126 @@ def test_active_workers_ask_passive_neighbours_only(workers, graph):
     if graph == "ring":
         neighbours = {(a, p) for a, p in neighbours if (p - a) % workers in (1, workers - 1)}
     assert len(set(asked)) > len(neighbours) / 2  # draws differ from step to step and from worker to worker
+
+
+GRAPHS = [
+    (3, {"graph": "all"}),
+    (5, {"graph": "ring"}),
+    (8, {"graph": "all"}),
+    (9, {"graph": "torus"}),
+    (5, {"graph": "edges", "edges": [[0, 1], [1, 2], [2, 0], [2, 3], [3, 4]]}),
+]
+"""None of them is bipartite."""
+
+
+@pytest.mark.parametrize(("workers", "options"), GRAPHS)
+def test_no_graph_is_waited_on_in_a_circle(workers, options):
+    """Every edge is asked along in one direction, upwards; all end, and every averaging has its two sides."""
+    case = make("adpsgd", workers, **options)
+    asked = case.scheme.asked_by
+    assert all(index < other for index, others in enumerate(asked) for other in others)
+    assert any(asked[other] for others in asked for other in others)  # some both ask and answer
+    steps = 12
+    result = run(
+        "adpsgd",
+        workers,
+        steps=steps,
+        noise={"kind": "gamma", "shape": 0.5},
+        bandwidth=1e7,
+        **options,
+    )
+    pairs = averagings(result)
+    asking = [(rank, peer) for rank, peer in pairs if peer in asked[rank]]
+    assert sorted((peer, rank) for rank, peer in pairs if peer not in asked[rank]) == sorted(asking)
+    assert len(asking) == steps * sum(bool(others) for others in asked)
+    assert result.summary["messages_sent_per_worker_per_step"] == pytest.approx(len(pairs) / workers / steps)
+
+
+@pytest.mark.parametrize(("workers", "options"), GRAPHS[:2])
+def test_who_asks_and_answers_does_not_answer_while_it_asks(workers, options):
+    """Between the ask of a worker and its answer its model is averaged with nobody else."""
+    result = run(
+        "adpsgd",
+        workers,
+        steps=12,
+        noise={"kind": "gamma", "shape": 0.5},
+        bandwidth=1e6,
+        **options,
+    )
+    both = 0
+    for rank in range(workers):
+        asks = [row for row in result.trace if row.rank == rank and row.op == "send" and row.tag == "ask"]
+        moved = [row for row in result.trace if row.rank == rank and row.label == "subtract"]
+        answers = [row for row in result.trace if row.rank == rank and row.label == "move_half"]
+        both += bool(asks and answers)
+        for ask, end in zip(asks, moved, strict=True):
+            assert not [row for row in answers if ask.t_post < row.t_end and row.t_start < end.t_end]
+    assert both
+
+
+def test_without_gradients_all_agree_in_the_end(monkeypatch):
+    """Averaging contracts: the mean stays, distances to it vanish (SCHEMES S19.7)."""
+    pin_threads()
+    initial = Context.initial
+
+    def own(self, *arguments):
+        buffer = initial(self, *arguments)
+        buffer.values.fill_(float(2**self.index))
+        return buffer
+
+    def nothing(self, *arguments, **rest):
+        return
+        yield
+
+    monkeypatch.setattr(Context, "initial", own)
+    monkeypatch.setattr(Context, "update", nothing)
+    model, _ = EXACT_MODELS["one layer"]
+    work = {
+        "model": model,
+        "data": EXACT_DATA,
+        "dtype": "float64",
+        "batch": 4,
+        "learn": True,
+        "steps": 40,
+    }
+    for workers, options in (
+        (4, {"graph": "ring"}),
+        (5, {"graph": "ring"}),
+        (4, {"graph": "all"}),
+    ):
+        result = run(
+            "adpsgd",
+            workers,
+            noise={"kind": "lognormal", "sigma": 0.3},
+            **work,
+            **options,
+        )
+        models = torch.stack([weights(result, range(rank, rank + 1)) for rank in range(workers)])
+        mean = (2**workers - 1) / workers
+        torch.testing.assert_close(models.mean(0), torch.full_like(models[0], mean), rtol=1e-13, atol=0)
+        assert float((models - mean).abs().max()) < 1e-3
+
+
+@pytest.mark.real
+def test_real_runs_on_a_graph_that_is_not_bipartite_are_replayed_exactly(pool, tmp_path):
+    for attempt in range(3):
+        case = learning("adpsgd", steps=8, workers=4, graph="all")
+        real = same_when_replayed(case, pool, tmp_path / f"{attempt}.json")
+        same_payload(real, simulate(case))
+
+
+def test_the_scenario_shows_that_a_slow_worker_slows_nobody_else():
+    """While the others work, throughput is (N - 1 + 1/f) / N of nominal; of all-reduce 1/f (SCHEMES S19.7)."""
+    rate = {}
+    for case in load_all(ROOT / "scenarios" / "schemes" / "adpsgd.yaml"):
+        result = simulate(case)
+        ends = sorted(step_ends(result, rank) for rank in range(case.scheme.options.workers))
+        until = min(last for *_, last in ends)
+        rate[case.variant] = sum(time <= until for some in ends for time in some) / until
+    slowed, nominal = "gossip, one worker 10 times slower", "gossip"
+    assert rate[slowed] / rate[nominal] == pytest.approx((8 - 1 + 1 / 10) / 8, rel=0.05)
+    assert rate["all-reduce, one worker 10 times slower"] / rate["all-reduce"] == pytest.approx(1 / 10, rel=0.25)
+    assert rate[slowed] > 5 * rate["all-reduce, one worker 10 times slower"]
 
 
 def test_one_worker_is_too_few():

@@ -130,7 +130,7 @@ scheme:
         ("kind: allreduce, algorithm: torus, rows: 4", "6 workers do not fill 4 rows"),
         ("kind: allreduce, algorithm: hierarchical", "hierarchical needs rows: the number of nodes"),
         ("kind: adpsgd, workers: 1", "AD-PSGD needs 2 workers or more"),
-        ("kind: adpsgd, graph: ring, workers: 5", "a ring of 5 workers is not bipartite"),
+        ("kind: adpsgd, graph: hypercube, workers: 5", "a hypercube has 2, 4, 8 ... workers, not 5"),
         ("kind: gpipe, workers: 4, micro_batches: 2", "4 stages need at least 4 layers; mlp has 3"),
         ("kind: gpipe, workers: 3, micro_batches: 4", "batch_size 6 is no multiple of micro_batches 4"),
         ("kind: downpour, servers: 0", "servers: 0 must be at least 1"),

@@ -1,8 +1,10 @@
 """AD-PSGD: asynchronous decentralised parallel SGD (Lian, Zhang, Zhang, Liu 2018; SCHEMES S19).
 
 A worker computes a gradient at a copy x^ of its model x and applies it to x as it is by then. Beside that, once per
-gradient, half of the workers (the active ones, even index) average x with a random passive neighbour. The graph is
-bipartite and only the active ask, so nobody waits in a circle (the paper's and the authors' remedy against deadlock).
+gradient, it averages x with a random neighbour. Each edge of the graph has one end that asks and one that answers, and
+along asking no path leads back: so nobody waits in a circle, on any graph. On a bipartite graph some (the active ones,
+the paper's remedy against deadlock) only ask and the others only answer; on any other graph the worker of lower index
+asks. Who does both does one after the other, so that no averaging comes between the two sides of another.
 
 An averaging moves d = (x_a - x_p) / 2 from one to the other: the passive worker adds d when it is asked, the active one
 subtracts it when the answer is there. The sum of all models is kept whatever either applied in the meantime; if
@@ -11,8 +13,8 @@ nothing, both have the mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from parasim.program import (
@@ -22,6 +24,7 @@ from parasim.program import (
     Context,
     Event,
     Log,
+    Message,
     Model,
     Options,
     Post,
@@ -38,6 +41,7 @@ from parasim.program import (
     Wait,
     option,
 )
+from parasim.program.graphs import Graph, named_graph, two_colours
 
 __all__ = ["AdPsgd"]
 
@@ -46,9 +50,11 @@ __all__ = ["AdPsgd"]
 class AdPsgdOptions(Options):
     """Options of AD-PSGD."""
 
-    graph: Literal["complete", "ring"] = option(
-        "complete", "neighbours of an active worker: every passive one, or the two beside it on a ring"
+    graph: Literal["complete", "all", "ring", "line", "star", "torus", "hypercube", "edges"] = option(
+        "complete",
+        "who averages with whom; complete: every even worker with every odd one; all: everyone with everyone",
     )
+    edges: tuple[tuple[int, ...], ...] = option((), "pairs of neighbours, of graph: edges")
 
 
 class AdPsgd(Scheme):
@@ -72,77 +78,93 @@ class AdPsgd(Scheme):
         """Compute at a copy, apply to the model; averaging goes on beside it."""
         replica = me.replica()
         gradient = me.buffer("gradient")
-        me.hold("copy", replica.parameters.nbytes)
-        active = me.index % 2 == 0
-        if not active:
-            yield from Post(self._answer(me, replica), lane="answer", daemon=True)
+        asks, answers = bool(self.asked_by[me.index]), self._answers(me.index)
+        me.hold("copy", (1 + (asks and answers)) * replica.parameters.nbytes)
+        if answers:
+            yield from Post(self._answer(me, replica, asks), lane="answer", daemon=True)
         for step in me.steps():
-            if active:
+            if asks:
                 handle = yield from Post(self._average(me, replica, step), lane="average")
             copy = yield from me.copy(replica.parameters)
             read = replica.version
             yield from me.gradient(copy, me.batch(step), gradient)
             yield from me.update(replica, gradient, read=read)
-            if active:
+            if asks:
                 yield from Wait([handle])
             yield from me.step_done(step)
         return replica.parameters
 
     def _average(self, me: Context, replica: Replica, step: int) -> Program[None]:
-        """Ask a random passive neighbour; subtract what it added."""
-        passive = self._partners(me.index, me.ranks("worker"))
-        partner = passive[me.draws.integer(len(passive), "partner", step)]
-        yield from Send(partner, replica.parameters, "ask")
+        """Ask a random neighbour of those that one asks; subtract what it added."""
+        asked = self.asked_by[me.index]
+        partner = me.ranks("worker")[asked[me.draws.integer(len(asked), "partner", step)]]
+        model = (yield from me.copy(replica.parameters)) if self._answers(me.index) else replica.parameters
+        yield from Send(partner, model, "ask")
         moved = yield from Recv(partner, "moved")
         assert moved.buffer is not None
         yield from me.math(subtract, (replica.parameters,), (moved.buffer,))
         yield from self._averaged(replica, partner)
 
-    def _answer(self, me: Context, replica: Replica) -> Program[None]:
-        """Serve whoever asks, one after the other."""
+    def _answer(self, me: Context, replica: Replica, asks: bool) -> Program[None]:
+        """Serve whoever asks, one after the other; who asks too, between its own averagings."""
         while True:
             asked = yield from Recv(ANY, "ask")
-            assert asked.buffer is not None
-            moved = yield from me.math(move_half, (replica.parameters,), (asked.buffer,))
-            yield from self._averaged(replica, asked.source)
-            yield from Send(asked.source, moved, "moved", lent=True)
+            serving = self._serve(me, replica, asked)
+            if asks:
+                yield from Wait([(yield from Post(serving, lane="average"))])
+            else:
+                yield from serving
+
+    def _serve(self, me: Context, replica: Replica, asked: Message) -> Program[None]:
+        """Add half of the difference; tell what was added."""
+        assert asked.buffer is not None
+        moved = yield from me.math(move_half, (replica.parameters,), (asked.buffer,))
+        yield from self._averaged(replica, asked.source)
+        yield from Send(asked.source, moved, "moved", lent=True)
 
     def _averaged(self, replica: Replica, peer: int) -> Program[None]:
         """An averaging changes the model: a new version."""
         replica.version += 1
         yield from Log(Event("note", "averaged", peer=peer, version_applied=replica.version))
 
-    def _partners(self, index: int, workers: Sequence[int]) -> list[int]:
-        """Ranks of the passive workers that the active one of this index may ask."""
-        if self.options.graph == "complete":
-            return list(workers[1::2])
-        return [workers[(index + side) % len(workers)] for side in (-1, 1)]
+    @cached_property
+    def asked_by(self) -> Graph:
+        """Of every worker, the neighbours that it asks."""
+        options: AdPsgdOptions = self.options
+        if options.graph == "complete" and not options.edges:
+            passive = tuple(range(1, options.workers, 2))
+            return tuple(() if index % 2 else passive for index in range(options.workers))
+        graph = named_graph("complete" if options.graph == "all" else options.graph, options.workers, options.edges)
+        colours = two_colours(graph)
+        rank = range(options.workers) if colours is None else colours
+        return tuple(tuple(other for other in others if rank[i] < rank[other]) for i, others in enumerate(graph))
+
+    def _answers(self, index: int) -> bool:
+        return any(index in asked for asked in self.asked_by)
 
     def check(self, model: Model, batch_size: int) -> None:
-        """Two workers at least; on a ring an even number, or it is not bipartite."""
-        workers = self.options.workers
-        if workers < 2:
+        """Two workers at least, on a connected graph."""
+        if self.options.workers < 2:
             raise ValueError("AD-PSGD needs 2 workers or more")
-        if self.options.graph == "ring" and workers % 2:
-            raise ValueError(f"a ring of {workers} workers is not bipartite; use an even number, or graph: complete")
+        assert self.asked_by
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max(T_c, 2 (alpha + P beta))``, no barrier (SCHEMES S19.5).
 
         Asking and answering follow each other here, so an exchange costs 2 (alpha + P beta) and not alpha + 2 P beta.
-        A passive worker serves one after the other, with an odd number of workers more than one active worker.
+        A worker serves one after the other, and those that answer may be fewer than those that ask.
         """
         nbytes, workers, place = setting.model.whole.nbytes, self.options.workers, setting.place
-        active, passive = (workers + 1) // 2, workers // 2
-        asked = [(rank, partner) for rank in range(0, workers, 2) for partner in self._partners(rank, range(workers))]
+        asked = [(asker, answerer) for asker, others in enumerate(self.asked_by) for answerer in others]
+        askers, answerers = (len({pair[end] for pair in asked}) for end in (0, 1))
         route = setting.worst_between(pair for a, b in asked for pair in ((a, b), (b, a)))
         own = [setting.update_kernel(), setting.math_kernel(_copy)]
         compute = setting.gradient_seconds() + sum(place.seconds(kernel) for kernel in own)
         served = 2 * (route.alpha + nbytes * route.beta) + place.seconds(setting.math_kernel(move_half, 2))
         exchange = served + place.seconds(setting.math_kernel(subtract, 2))
-        sent = 2 * active / workers
+        sent = 2 * askers / workers
         return ClosedForm(
-            max(compute, exchange, served * active / passive),
+            max(compute, exchange, served * askers / answerers),
             sent * nbytes,
             sent,
             float("nan"),
