@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CASES", "USUAL", "Case", "downpour", "ring"]
+__all__ = ["CASES", "LOG_NORMAL", "USUAL", "Case", "document", "downpour", "ring", "star"]
 
 COMPUTE_SECONDS = 0.1
 PARAMETERS = 25_000_000
@@ -20,6 +20,7 @@ BANDWIDTH = 1.25e9
 LATENCY = 25e-6
 _FLOPS = 1e21
 _TOLERANCE = 1e-9
+LOG_NORMAL = {"kind": "lognormal", "sigma": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +41,27 @@ class Case:
             )
 
 
-def _document(name: str, hosts: int, steps: int, scheme: dict[str, Any], noise: dict[str, Any]) -> dict[str, Any]:
+def document(name: str, topology: dict[str, Any], steps: int, scheme: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A scenario of this model; `noise` and `fidelity` may be given."""
     layer = {"parameters": PARAMETERS, "forward_flops": COMPUTE_SECONDS * _FLOPS, "input_flops": 0, "weight_flops": 0}
     return {
         "name": name,
         "workload": {"model": {"kind": "layers", "layers": [layer]}, "batch_size": 1},
         "cluster": {
-            "topology": {"kind": "star", "hosts": hosts},
+            "topology": topology,
             "device": {"flops": f"{_FLOPS} FLOP/s", "memory": "1 TB", "memory_bandwidth": "1e24 B/s"},
             "link": {"bandwidth": f"{BANDWIDTH} B/s", "latency": f"{LATENCY} s"},
-            "noise": noise,
+            "noise": more.get("noise", {"kind": "none"}),
         },
         "scheme": scheme,
         "optimizer": {"kind": "sgd", "lr": 0.1},
-        "run": {"steps": steps, "trace": "aggregate"},
+        "run": {"steps": steps, "trace": "aggregate", "fidelity": more.get("fidelity", "message")},
     }
+
+
+def star(hosts: int) -> dict[str, Any]:
+    """A switch with so many hosts, as scenarios have it."""
+    return {"kind": "star", "hosts": hosts}
 
 
 def ring(workers: int, steps: int) -> Case:
@@ -69,7 +76,7 @@ def ring(workers: int, steps: int) -> Case:
     piece = 4 * math.ceil(PARAMETERS / workers)
     seconds = 2 * (workers - 1) * (2 * LATENCY + piece / BANDWIDTH)
     total = steps * (COMPUTE_SECONDS + seconds)
-    return Case(name, _document(name, workers, steps, scheme, {"kind": "none"}), total, total)
+    return Case(name, document(name, star(workers), steps, scheme), total, total)
 
 
 def downpour(workers: int, steps: int) -> Case:
@@ -80,9 +87,9 @@ def downpour(workers: int, steps: int) -> Case:
     """
     name = f"downpour {workers}"
     scheme = {"kind": "downpour", "servers": 1, "service": "concurrent", "workers": workers}
-    document = _document(name, workers + 1, steps, scheme, {"kind": "lognormal", "sigma": 0.2})
+    scenario = document(name, star(workers + 1), steps, scheme, noise=LOG_NORMAL)
     carried = steps * workers * 4 * PARAMETERS / BANDWIDTH
-    return Case(name, document, carried, 2 * carried + steps * (4 * COMPUTE_SECONDS + 4 * LATENCY))
+    return Case(name, scenario, carried, 2 * carried + steps * (4 * COMPUTE_SECONDS + 4 * LATENCY))
 
 
 CASES: dict[str, Callable[[], Case]] = {

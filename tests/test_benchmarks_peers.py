@@ -7,15 +7,15 @@ import stat
 import pytest
 
 import parasim
+from benchmarks.once import once, operations
 from benchmarks.peers import __main__ as command
 from benchmarks.peers.cases import CASES, Case
 from benchmarks.peers.job import compute_seconds, job
 from benchmarks.peers.measure import Measured, Measurement, measure
-from benchmarks.peers.once import once, operations
 from benchmarks.peers.placement import shuffled
-from benchmarks.peers.process import run_process
 from benchmarks.peers.published import PUBLISHED, Goal, Published
 from benchmarks.peers.table import against, seconds_of, side_by_side
+from benchmarks.process import run_process
 
 RING_SECONDS = {"r256": 2.848750, "r1024": 0.362143341}
 
@@ -108,7 +108,7 @@ def test_the_order_of_hosts_is_a_permutation_that_never_changes():
     ("name", "overrides", "message"),
     [
         ("r256", ["scheme={kind: adpsgd}"], "rings .allreduce."),
-        ("ps256", ["scheme.n_push=2"], "a push and a fetch per step"),
+        ("ps256", ["scheme.n_push=2"], "downpour with service: concurrent, n_fetch: 1, n_push: 1"),
         ("r256", ["scheme.workers=8", "cluster.topology={kind: torus, dimensions: [2, 4]}"], "stars, and fat trees"),
         ("d256", ["cluster.noise={kind: lognormal, sigma: 0.1}"], "noise on forward passes only"),
     ],
@@ -123,7 +123,7 @@ def small(name, *overrides, **more):
 
 
 def test_operations_are_messages_and_steps():
-    found = once(small("r256", "scheme.workers=8", "run.steps=3"))
+    found = once(CASES["r256"].file, ["scheme.workers=8", "run.steps=3"])
     assert found["operations"] == 8 * 3 * (2 * 7 + 1)
     assert found["makespan"] == pytest.approx(3 * (0.1 + 14 * (50e-6 + 4 * 24_999_936 / 8 / 1.2499968e9)), rel=1e-9)
     shards = small("ps256", "scheme.workers=4", "scheme.servers=2", "run.steps=3")

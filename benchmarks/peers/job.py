@@ -17,6 +17,8 @@ __all__ = ["compute_seconds", "job"]
 
 _NOTHING = 1e-12
 """Seconds: shorter computes are left out."""
+_PLAIN = {"service": "concurrent", "n_fetch": 1, "n_push": 1, "warm_start": 0, "zealous": 1}
+"""Options of the Downpour that the peer knows."""
 
 
 def job(scenario: Scenario) -> str:
@@ -76,11 +78,11 @@ def _mode(scenario: Scenario) -> tuple[str, tuple[Part, ...]]:
     options = scheme.options
     if scheme.name == "allreduce" and options.algorithm == "ring":
         return ("overlap", model.buckets(options.bucket_bytes)) if options.overlap else ("ring", (model.whole,))
-    if scheme.name == "downpour" and options.service == "concurrent" and options.n_fetch == options.n_push == 1:
+    if scheme.name == "downpour" and all(getattr(options, name) == value for name, value in _PLAIN.items()):
         return "server", (model.whole,)
     raise ValueError(
-        f"{scenario.name}: the peer has rings (allreduce) and servers (downpour, concurrent, a push and a fetch per "
-        f"step) only, got {scheme.name}"
+        f"{scenario.name}: the peer has rings (allreduce) and servers (downpour with "
+        f"{', '.join(f'{name}: {value}' for name, value in _PLAIN.items())}) only, got {scheme.name}"
     )
 
 

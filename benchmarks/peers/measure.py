@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.peers.cases import Case
 from benchmarks.peers.job import job
-from benchmarks.peers.process import Ran, run_process
+from benchmarks.process import Ran, run_process
 
 __all__ = ["EQUAL", "SETTINGS", "Measured", "Measurement", "measure"]
 
@@ -71,7 +71,7 @@ def measure(name: str, case: Case, repeat: int, limit: float, simgrid: Path | No
     peer: list[Ran] = []
     scenario = [str(case.file), *case.overrides]
     commands = [
-        (inside, [sys.executable, "-m", "benchmarks.peers.once", *scenario]),
+        (inside, [sys.executable, "-m", "benchmarks.once", *scenario]),
         (whole, [sys.executable, "-m", "parasim", "run", *scenario, "--json"]),
     ]
     with tempfile.NamedTemporaryFile("w", suffix=".job") as described:

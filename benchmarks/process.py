@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["Ran", "run_process"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One case on parasim, in this process: ``python -m benchmarks.peers.once FILE [key=value ...]`` prints JSON.
+"""One scenario, simulated in this process: ``python -m benchmarks.once FILE [key=value ...]`` prints JSON.
 
 The clock runs from the loaded scenario to the result: programs, trace of aggregates, figures. The first run imports
 what is imported late and compiles what is compiled when first needed; it stands apart (`first_seconds`) where a second
@@ -11,10 +11,9 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from benchmarks.peers.cases import Case
 
 __all__ = ["once", "operations"]
 
@@ -23,11 +22,11 @@ _SHORT = 5.0
 """CPU seconds of a first run that is followed by others."""
 
 
-def once(case: Case) -> dict[str, Any]:
+def once(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Makespan, events, operations; CPU seconds of `parasim.simulate`: of the first run, and median of later ones."""
     import parasim
 
-    simulate, scenario = parasim.simulate, case.load()
+    simulate, scenario = parasim.simulate, parasim.load(file, list(overrides))
     taken = []
     while True:
         begun = time.process_time()
@@ -53,4 +52,4 @@ def operations(summary: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(once(Case(Path(sys.argv[1]), tuple(sys.argv[2:])))))
+    print(json.dumps(once(Path(sys.argv[1]), sys.argv[2:])))
