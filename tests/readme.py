@@ -19,6 +19,7 @@ from pathlib import Path
 
 from parasim.cli import main
 from parasim.report.devices import devices_markdown
+from parasim.report.schemes import scheme_entry
 from parasim.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]
@@ -86,17 +87,15 @@ def content(path: str) -> str:
 
 def schemes() -> str:
     """A row per scheme; KeyError if it is not said what is checked of one."""
-    lines = ["| scheme | paper | family | staleness | checked in CI |", "|---|---|---|---|---|"]
+    lines = ["| scheme | paper | family | staleness | time of a step | checked in CI |", "|---|---|---|---|---|---|"]
     for name, scheme in SCHEMES.items():
+        entry = scheme_entry(scheme)
         path = Path(inspect.getfile(scheme)).relative_to(ROOT).as_posix()
-        also = f" ({', '.join(scheme.aliases)})" if scheme.aliases else ""
-        family = ", ".join(
-            word
-            for word in (scheme.taxonomy.concurrency, scheme.taxonomy.consistency, scheme.taxonomy.distribution)
-            if word != "none"
-        )
-        cells = (f"[`{name}`]({path}){also}", scheme.citation, family, scheme.staleness, CHECKED[name])
-        lines.append(f"| {' | '.join(cells)} |")
+        also = f" ({', '.join(entry['aliases'])})" if entry["aliases"] else ""
+        family = ", ".join(word for word in entry["family"].values() if word != "none")
+        seconds = entry["closed_form"]["formula"] if entry["closed_form"] else "-"
+        cells = (f"[`{name}`]({path}){also}", entry["citation"], family, entry["staleness"], seconds, CHECKED[name])
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 
 

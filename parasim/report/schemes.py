@@ -1,8 +1,9 @@
-"""The list of schemes: what each is, where it comes from, how stale its gradients get, and its options."""
+"""The list of schemes: what each is, where it comes from, how stale gradients get, the time of a step, its options."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -25,6 +26,7 @@ def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
         "family": dataclasses.asdict(scheme.taxonomy),
         "citation": scheme.citation,
         "staleness": scheme.staleness,
+        "closed_form": _closed_form(scheme),
         "options": [_option(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
     }
 
@@ -32,6 +34,18 @@ def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
 def schemes_list(schemes: Sequence[type[Scheme]]) -> str:
     """All schemes as text."""
     return "\n\n".join(_paragraph(scheme_entry(scheme)) for scheme in schemes)
+
+
+def _closed_form(scheme: type[Scheme]) -> dict[str, str] | None:
+    """What its closed form of a step's time says, in words: the formula, and what it assumes; None if there is none.
+
+    Code marks (double back-quotes) are taken out.
+    """
+    if scheme.closed_form is Scheme.closed_form:
+        return None
+    text = (inspect.getdoc(scheme.closed_form) or "").replace("``", "")
+    formula, _, assumes = text.partition("\n\n")
+    return {"formula": " ".join(formula.split()), "assumes": " ".join(assumes.split())}
 
 
 def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
@@ -47,7 +61,9 @@ def _paragraph(entry: Mapping[str, Any]) -> str:
     aliases = f" (also: {', '.join(entry['aliases'])})" if entry["aliases"] else ""
     family = "; ".join(f"{axis}: {value}" for axis, value in entry["family"].items())
     lines = [f"{entry['name']}{aliases}", *_wrapped("", entry["summary"])]
-    for heading, text in (("family", family), ("paper", entry["citation"]), ("staleness", entry["staleness"])):
+    form = entry["closed_form"]
+    headed = {"family": family, "paper": entry["citation"], "staleness": entry["staleness"]}
+    for heading, text in (headed | ({"step": form["formula"]} if form else {})).items():
         lines += _wrapped(f"{heading:<9} ", text)
     for option in entry["options"]:
         values = f" [{', '.join(map(str, option['values']))}]" if "values" in option else ""

@@ -1,0 +1,83 @@
+"""`parasim schemes`: every scheme says what it is, and the README's table is made of that."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from parasim import SCHEMES, ScenarioError
+from parasim.cli import main
+from parasim.report.schemes import scheme_entry, schemes_list
+from parasim.schemes import find
+from tests.golden import ROOT
+
+EACH = pytest.mark.parametrize("name", SCHEMES)
+AXES = {  # SCHEMES 14
+    "concurrency": {"none", "data parallel", "model parallel", "pipeline parallel", "hybrid"},
+    "consistency": {"synchronous", "stale-synchronous", "asynchronous", "independent"},
+    "distribution": {"none", "centralised", "decentralised", "shared memory", "hybrid"},
+}
+
+
+def listed(capsys):
+    assert main(["schemes", "--json"]) == 0
+    return {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+
+
+def test_all_are_listed_with_all_they_say(capsys):
+    entries = listed(capsys)
+    assert set(entries) == set(SCHEMES)
+    for name, entry in entries.items():
+        assert entry == json.loads(json.dumps(scheme_entry(SCHEMES[name])))
+
+
+@EACH
+def test_what_a_scheme_says_is_complete(name):
+    entry = scheme_entry(SCHEMES[name])
+    assert re.search(r"\(\d{4}(?:, \d{4})*\)", entry["citation"])
+    assert entry["summary"]
+    assert entry["staleness"]
+    for axis, words in AXES.items():
+        assert entry["family"][axis] in words, axis
+    assert entry["closed_form"] is None or entry["closed_form"]["formula"].endswith((".", ":"))
+
+
+@EACH
+def test_options_have_a_line_of_words_and_the_default_that_they_take(name):
+    scheme = SCHEMES[name]
+    entries = {option["name"]: option for option in scheme_entry(scheme)["options"]}
+    assert list(entries) == [field.name for field in dataclasses.fields(scheme.Options)]
+    made = scheme.Options()
+    for option in entries.values():
+        assert option["doc"]
+        assert option["default"] == getattr(made, option["name"])
+        assert option["default"] in option.get("values", [option["default"]])
+
+
+@EACH
+def test_names_of_the_literature_are_found(name):
+    scheme = SCHEMES[name]
+    assert all(find(word) is scheme for word in (name, *scheme.aliases))
+
+
+def test_names_are_told_apart_and_unknown_ones_refused():
+    names = [word for scheme in SCHEMES.values() for word in (scheme.name, *scheme.aliases)]
+    assert len(set(names)) == len(names)
+    with pytest.raises(ScenarioError, match=r"no scheme 'dpsdg' \(did you mean 'dpsgd'\?\)"):
+        find("dpsdg")
+
+
+def test_the_text_has_every_heading():
+    text = schemes_list([SCHEMES["dpsgd"]])
+    for heading in ("dpsgd (also: d_psgd, d-psgd)", "family", "paper", "staleness", "step      max(T_c", "graph:"):
+        assert heading in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_every_row_of_the_readme_has_six_cells():
+    table = re.search(r"<!-- schemes -->\n(.*?)<!-- /schemes -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    rows = table[1].strip().splitlines()
+    assert len(rows) == 2 + len(SCHEMES)
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)\|", row)) == 7, row
