@@ -8,6 +8,7 @@ once, and one update per c gradients, the mean staleness of N workers is (N - 1)
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -77,10 +78,13 @@ class StalenessTable:
 def staleness_of(trace: Foldable) -> StalenessTable:
     """Distributions of staleness over a run, from its "applied" rows."""
     found = [entry for actor in trace.fold().actors for entry in actor.staleness.items()]
-    workers = sorted({worker for (worker, _), _ in found})
-    layers = sorted({layer for (_, layer), _ in found})
+    by_worker: defaultdict[int, list[Histogram]] = defaultdict(list)
+    by_layer: defaultdict[str, list[Histogram]] = defaultdict(list)
+    for (worker, layer), histogram in found:
+        by_worker[worker].append(histogram)
+        by_layer[layer].append(histogram)
     return StalenessTable(
         overall=Staleness.of(histogram for _, histogram in found),
-        per_worker={name: Staleness.of(h for (worker, _), h in found if worker == name) for name in workers},
-        per_layer={name: Staleness.of(h for (_, layer), h in found if layer == name) for name in layers},
+        per_worker={name: Staleness.of(histograms) for name, histograms in sorted(by_worker.items())},
+        per_layer={name: Staleness.of(histograms) for name, histograms in sorted(by_layer.items())},
     )

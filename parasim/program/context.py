@@ -16,13 +16,14 @@ from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
 from parasim.program.tensors import Shape, Tensor, Tensors
+from parasim.program.values import value
 
 __all__ = ["Activation", "Batch", "Context", "Replica"]
 
 _NOTHING: Mapping[str, float] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Batch:
     """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`."""
 

@@ -16,10 +16,11 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from parasim.program.shared import Snapshot
+from parasim.program.values import value
 
 if TYPE_CHECKING:
     from parasim.program.buffers import Buffer
@@ -84,7 +85,7 @@ class Op(Generic[T]):
         return reply
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Piece:
     """Equal steps of a kernel, one after the other: `count` of them, each of `flops` FLOP and `nbytes` bytes.
 
@@ -100,7 +101,7 @@ class Piece:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Kernel:
     """What a compute costs, in words a device model understands.
 
@@ -122,7 +123,7 @@ class Kernel:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Message:
     """What a `Recv` replies: `source` (global rank), `header`, and the payload or None."""
 
@@ -151,7 +152,7 @@ class Handle:
         return f"Handle({self.task}, {state})"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Compute(Op[T]):
     """Occupy the actor's device for `kernel`; run `work()` if values are carried and reply with its result.
 
@@ -167,7 +168,7 @@ class Compute(Op[T]):
     otherwise: Callable[[], T] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Send(Op[None]):
     """Send `buffer` (None: the header alone) to rank `peer`. Rendezvous at every size: done when the peer has it all.
 
@@ -182,7 +183,7 @@ class Send(Op[None]):
     lent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Recv(Op[Message]):
     """Receive one message of this tag from rank `source`, or from whoever comes first (`ANY`).
 
@@ -195,7 +196,7 @@ class Recv(Op[Message]):
     into: Buffer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Exchange(Op[tuple[Message, ...]]):
     """Start all sends and receives now; done when all are. Replies with the messages in the order of `receives`."""
 
@@ -203,7 +204,7 @@ class Exchange(Op[tuple[Message, ...]]):
     receives: tuple[Recv, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Post(Op[Handle]):
     """Run a program (or a single operation) on a lane of this actor, beside the main program; replies at once.
 
@@ -217,28 +218,28 @@ class Post(Op[Handle]):
     daemon: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Wait(Op[tuple[Any, ...]]):
     """Wait for all of them; replies with their results, None for a cancelled one."""
 
     handles: Sequence[Handle]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WaitAny(Op[Handle]):
     """Wait for the first of them to be done, and reply with it. If several are done: the first in the list."""
 
     handles: Sequence[Handle]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Poll(Op[bool]):
     """Is it done yet?"""
 
     handle: Handle
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Probe(Op[bool]):
     """Has a message of this tag from `source` (or anyone) been announced that no receive has taken?"""
 
@@ -246,7 +247,7 @@ class Probe(Op[bool]):
     tag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cancel(Op[None]):
     """Stop a posted program at the next kernel boundary; replies at once (`Wait` tells when it has stopped).
 
@@ -257,7 +258,7 @@ class Cancel(Op[None]):
     handle: Handle
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Collective(Op[Any]):
     """Every member of `group` yields it, on lanes of one name, in one order.
 
@@ -289,7 +290,7 @@ class Collective(Op[Any]):
     chunks: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Read(Op[Snapshot]):
     """Copy a part of a shared vector (None: all parts, one after the other, so the whole may be torn)."""
 
@@ -297,7 +298,7 @@ class Read(Op[Snapshot]):
     part: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Update(Op[int]):
     """Add `delta` to a part of a shared vector (None: all parts, one after the other); replies with the new version.
 
@@ -310,7 +311,7 @@ class Update(Op[int]):
     atomic: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Locked(Op[T]):
     """Run `program` while holding the lock of `shared`; replies with its result."""
 
@@ -318,7 +319,7 @@ class Locked(Op[T]):
     program: Program[T]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decide(Op[Any]):
     """The one door through which values reach control flow: reply `work()`, a scalar, recorded for replay.
 
@@ -330,14 +331,14 @@ class Decide(Op[Any]):
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sleep(Op[None]):
     """Do nothing for `seconds` (think time)."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Event:
     """A note.
 
@@ -358,7 +359,7 @@ class Event:
     nbytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Log(Op[None]):
     """Write a note into the trace, at no cost."""
 

@@ -66,7 +66,8 @@ class Guard:
     def changing(self, buffer: Buffer) -> Pending | None:
         """The running compute that changes this buffer, if there is one."""
         for pending in self.running:
-            if _overlap(pending.op.touches, (buffer,)):
+            touches = pending.op.touches
+            if touches and _overlap(touches, (buffer,)):
                 return pending
         return None
 
@@ -74,8 +75,9 @@ class Guard:
         op = pending.op
         if not op.touches and not op.reads:
             return False
+        changes = bool(op.touches)
         for others in (self.running, ahead):
             for other in others:
-                if _conflict(op, other.op):
+                if (changes or other.op.touches) and _conflict(op, other.op):  # many may only read
                     return True
         return False

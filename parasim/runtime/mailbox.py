@@ -18,13 +18,12 @@ __all__ = ["Mailbox"]
 class _Queue:
     """Announced and not taken, and posted and not served, of one tag."""
 
-    __slots__ = ("announced", "by_source", "count", "named", "posted")
+    __slots__ = ("announced", "by_source", "count", "posted")
 
     def __init__(self) -> None:
         self.announced: dict[int, Envelope] = {}  # arrival number -> envelope, in order
         self.by_source: dict[int, deque[int]] = {}
-        self.posted: deque[Receipt] = deque()
-        self.named = 0
+        self.posted: dict[int, deque[Receipt]] = {}  # by source, or ANY: never both at once
         self.count = 0
 
 
@@ -46,10 +45,14 @@ class Mailbox:
     def offer(self, envelope: Envelope) -> Receipt | None:
         """Announce a message: the receipt that takes it now, or None if it waits."""
         queue = self._queues.get(envelope.tag) or self._queue(envelope.tag)
-        for position, receipt in enumerate(queue.posted):
-            if receipt.source in (ANY, envelope.source):
-                del queue.posted[position]
-                queue.named -= receipt.source != ANY
+        posted = queue.posted
+        if posted:
+            source = envelope.source if envelope.source in posted else ANY
+            waiting = posted.get(source)
+            if waiting is not None:
+                receipt = waiting.popleft()
+                if not waiting:
+                    del posted[source]
                 return receipt
         queue.announced[queue.count] = envelope
         queue.by_source.setdefault(envelope.source, deque()).append(queue.count)
@@ -69,14 +72,17 @@ class Mailbox:
             envelope = self._take(queue, receipt.source)
             if envelope is not None:
                 return envelope
-        named = receipt.source != ANY
-        if queue.posted and queue.named != (len(queue.posted) if named else 0):
+        posted, source = queue.posted, receipt.source
+        if posted and (source == ANY) != (ANY in posted):
             raise ProgramError(
                 f"rank {self.rank}: a receive from ANY and one from a named source are pending on tag {receipt.tag!r} "
                 "at once; use another tag for one of them"
             )
-        queue.posted.append(receipt)
-        queue.named += named
+        waiting = posted.get(source)
+        if waiting is None:
+            posted[source] = deque((receipt,))
+        else:
+            waiting.append(receipt)
         return None
 
     def _take(self, queue: _Queue, source: int) -> Envelope | None:
@@ -107,11 +113,13 @@ class Mailbox:
 
     def withdraw(self, receipt: Receipt) -> bool:
         """Take back a receive that nothing matched; False if it was matched."""
-        queue = self._queue(receipt.tag)
-        if receipt not in queue.posted:
+        posted = self._queue(receipt.tag).posted
+        waiting = posted.get(receipt.source)
+        if waiting is None or receipt not in waiting:
             return False
-        queue.posted.remove(receipt)
-        queue.named -= receipt.source != ANY
+        waiting.remove(receipt)
+        if not waiting:
+            del posted[receipt.source]
         return True
 
     def unclaimed(self) -> list[Envelope]:
