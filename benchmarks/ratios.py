@@ -1,0 +1,177 @@
+"""Fast paths against plain simulation: the same makespan from fewer events in less time. Ratios, never seconds.
+
+``python -m benchmarks.ratios`` prints them; ``pytest -n 0 benchmarks`` fails where one has become worse than `CASES`
+allows, and tests/test_benchmarks_ratios.py checks makespans and counts of small versions. Plain is
+``run: {fast_paths: none}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.cases import LOG_NORMAL, document, star
+from benchmarks.once import operations
+from benchmarks.peers.placement import shuffled
+
+__all__ = ["CASES", "Compared", "Ratios", "compare", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """A family of scenario documents by the number of workers, and what its ratios may be at `workers`.
+
+    Attributes
+    ----------
+    events
+        Most SimPy events per operation (a message or a step of a worker) with fast paths.
+    times
+        Least CPU time of plain simulation over that of fast paths: well below what was measured.
+    small
+        Workers of the version that tests run.
+    """
+
+    make: Callable[[int], dict[str, Any]]
+    workers: int
+    events: float
+    times: float
+    small: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One scenario both ways: simulated seconds, SimPy events, CPU seconds; and operations, which are the same."""
+
+    operations: int
+    fast_makespan: float
+    plain_makespan: float
+    fast_events: int
+    plain_events: int
+    fast_seconds: float
+    plain_seconds: float
+
+    @property
+    def events_per_operation(self) -> float:
+        """With fast paths."""
+        return self.fast_events / self.operations
+
+    @property
+    def times(self) -> float:
+        """How many times as fast as plain simulation."""
+        return self.plain_seconds / self.fast_seconds
+
+
+def compare(text: dict[str, Any], repeat: int = 1) -> Compared:
+    """Simulate a scenario both ways in turn, `repeat` times after a first time that imports and compiles."""
+    import parasim
+    from parasim.scenario import from_document
+
+    ways = {way: from_document({**text, "run": {**text["run"], "fast_paths": way}}) for way in ("all", "none")}
+    summaries = {way: parasim.simulate(scenario).summary for way, scenario in ways.items()}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repeat):
+        for way, scenario in ways.items():
+            begun = time.process_time()
+            parasim.simulate(scenario)
+            seconds[way].append(time.process_time() - begun)
+    fast, plain = summaries["all"], summaries["none"]
+    return Compared(
+        operations(plain),
+        fast["seconds"],
+        plain["seconds"],
+        fast["events"],
+        plain["events"],
+        statistics.median(seconds["all"]),
+        statistics.median(seconds["none"]),
+    )
+
+
+def _ring(workers: int, **more: Any) -> dict[str, Any]:
+    scheme = {"kind": "allreduce", "algorithm": "ring", "overlap": False, "workers": workers}
+    return document(f"ring of {workers}", more.pop("topology", star(workers)), 5, scheme, **more)
+
+
+def _noisy_ring(workers: int) -> dict[str, Any]:
+    return _ring(workers, noise=LOG_NORMAL)
+
+
+def _layers(workers: int) -> dict[str, Any]:
+    """Six layers, each reduced while the backward pass goes on."""
+    text = _ring(workers)
+    text["scheme"] |= {"overlap": True, "bucket_bytes": 1}
+    layer = {"parameters": 4_000_000, "forward_flops": 5e18, "repeat": 6}
+    text["workload"]["model"]["layers"] = [layer]
+    return text
+
+
+def _hierarchy(workers: int) -> dict[str, Any]:
+    """Nodes of four workers, one flow per collective."""
+    nodes = workers // 4
+    topology = {"kind": "hierarchical", "nodes": nodes, "per_node": 4, "inside_bandwidth": "100 GB/s"}
+    text = _ring(workers, topology=topology, noise=LOG_NORMAL, fidelity="coupled")
+    text["scheme"] |= {"algorithm": "hierarchical", "rows": nodes}
+    return text
+
+
+def _fat_ring(workers: int) -> dict[str, Any]:
+    """Two levels of switches with half of the cables upwards; ranks in a random order."""
+    leaves = workers // 4
+    topology = {"kind": "fat_tree", "children": [4, leaves], "parents": [1, 2]}
+    text = _ring(workers, topology=topology)
+    text["scheme"]["placement"] = {"worker": shuffled(workers)}
+    text["run"]["steps"] = 1
+    return text
+
+
+def _server(workers: int) -> dict[str, Any]:
+    scheme = {"kind": "downpour", "servers": 1, "service": "concurrent", "workers": workers}
+    return document(f"server of {workers}", star(workers + 1), 5, scheme, noise=LOG_NORMAL)
+
+
+def _shards(workers: int) -> dict[str, Any]:
+    scheme = {"kind": "downpour", "servers": 4, "service": "concurrent", "workers": workers}
+    return document(f"shards of {workers}", star(workers + 4), 2, scheme, noise=LOG_NORMAL)
+
+
+CASES: dict[str, Ratios] = {
+    "ring": Ratios(_ring, 64, 1.1, 0.5),
+    "ring, noisy": Ratios(_noisy_ring, 64, 1.1, 0.5),
+    "layers": Ratios(_layers, 32, 1.1, 0.5, small=8),
+    "hierarchy, coupled": Ratios(_hierarchy, 64, 0.4, 0.5),
+    "ring in a fat tree": Ratios(_fat_ring, 64, 2.1, 0.5),
+    "server": Ratios(_server, 128, 3.0, 0.5),
+    "shards": Ratios(_shards, 32, 3.0, 0.5),
+}
+"""By name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare all, or those named, and print a line each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ratios", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)} (default: all)")
+    parser.add_argument("--repeat", type=int, default=3, help="runs each way; the median counts (default: 3)")
+    parser.add_argument("--small", action="store_true", help="the versions that tests run")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.cases if name not in CASES]
+    if unknown:
+        parser.error(f"no case {unknown[0]!r}; choose from {', '.join(CASES)}")
+    for name in given.cases or CASES:
+        case = CASES[name]
+        workers = case.small if given.small else case.workers
+        found = compare(case.make(workers), given.repeat)
+        print(
+            f"{name:<20} {workers:>5} workers {found.operations:>9,} operations  {found.fast_events:>7,} events"
+            f" ({found.events_per_operation:.3f} per operation, plain {found.plain_events / found.operations:.3f})"
+            f"  {found.times:6.2f} times as fast",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
