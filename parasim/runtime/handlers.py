@@ -223,9 +223,8 @@ def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
 
 
 def _wait_row(actor: Actor, pending: Pending) -> None:
-    lanes = ",".join(dict.fromkeys(handle.lane for handle in pending.op.handles))
-    end = max(pending.t_post, pending.task.since)
-    actor.rows.write(pending, "wait", lanes, t_start=end, t_end=end)
+    lanes = tuple(dict.fromkeys([handle.lane for handle in pending.op.handles]))
+    actor.rows.waited(pending, lanes, max(pending.t_post, pending.task.since))
 
 
 def _poll(actor: Actor, task: Task, op: Poll) -> bool:

@@ -1,11 +1,11 @@
 """The rows of one actor, from its operations.
 
-Where only sums are kept, computes and messages, of which there are most, are added up without making their rows.
+Where only sums are kept, computes, messages, waits and notes, of which there are most, are added up without their rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -34,13 +34,14 @@ class Writer:
         Seconds on the run's clock.
     """
 
-    __slots__ = ("_now", "_sink", "_totals", "_who")
+    __slots__ = ("_now", "_sink", "_sums", "_totals", "_who")
 
     def __init__(self, who: tuple[int, str, int], sink: Sink, now: Callable[[], float]) -> None:
         self._who = who
         self._sink = sink
         self._now = now
-        self._totals = sink.totals(*who) if isinstance(sink, Aggregates) else None
+        self._sums = sink if isinstance(sink, Aggregates) else None
+        self._totals = None if self._sums is None else self._sums.totals(*who)
 
     def computed(self, pending: Pending, t_start: float, t_end: float) -> None:
         """A compute; none if it belongs to what stands for a native collective."""
@@ -108,6 +109,13 @@ class Writer:
             group=op.group.name, buffer=op.buffer.name, outcome="coupled",
         )  # fmt: skip
 
+    def waited(self, pending: Pending, lanes: Sequence[str], end: float) -> None:
+        """A wait for lanes."""
+        if self._totals is not None:
+            self._totals.waited(pending.task.lane, lanes, pending.t_post, end)
+        else:
+            self.write(pending, "wait", ",".join(lanes), t_start=end, t_end=end)
+
     def write(
         self, pending: Pending, op: str, label: str, *, t_start: float, t_end: float | None = None, **values: Any
     ) -> None:
@@ -126,6 +134,14 @@ class Writer:
         now = task.since
         held = event.nbytes if event.kind == "hold" else -event.nbytes if event.kind == "release" else 0
         label = event.label if event.kind == "note" else event.kind
+        if self._totals is not None:
+            self._totals.noted(
+                task.lane, label, event.label, event.layer, event.peer, event.step,
+                (event.version_read, event.version_applied), event.value, held, now,
+            )  # fmt: skip
+            if self._sums is not None and label == "loss" and event.value is not None:
+                self._sums.loss(event.step, event.value, now)
+            return
         self._sink.add(
             Row._make((
                 *self._who, task.lane, task.id, "log", label, event.layer, event.peer, "", "", "",

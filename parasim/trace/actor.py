@@ -133,6 +133,26 @@ class ActorTotals:
         if lane == MAIN:
             self.times.passed(end)
 
+    def waited(self, lane: str, lanes: Sequence[str], start: float, end: float) -> None:
+        """A wait for lanes."""
+        self.times.wait(lane, lanes, start, end)
+        self._ended(lane, end)
+
+    def noted(
+        self, lane: str, label: str, part: str, layer: str, peer: int, step: int, versions: tuple[int, int],
+        value: float | None, held: int, end: float,
+    ) -> None:  # fmt: skip
+        """A note at no cost; `versions` are those read and applied, `held` is the change of held memory of a `part`."""
+        if label == "step":
+            self.steps += 1
+        elif label == "applied":
+            self._applied(peer, layer, *versions)
+        elif label == "loss" and value is not None:
+            self._loss(step, value)
+        if held:
+            self._hold(part, held)
+        self._ended(lane, end)
+
     # one method per op ---------------------------------------------------------------------------------------------
     def compute(self, row: Row) -> None:
         """A compute."""
@@ -155,8 +175,7 @@ class ActorTotals:
 
     def wait(self, row: Row) -> None:
         """A wait for lanes."""
-        self.times.wait(row)
-        self._ended(row.lane, row.t_end)
+        self.waited(row.lane, row.label.split(","), row.t_post, row.t_end)
 
     def collective(self, row: Row) -> None:
         """A collective; an expanded or coupled one has rows for its messages."""
@@ -175,30 +194,24 @@ class ActorTotals:
 
     def log(self, row: Row) -> None:
         """A note at no cost."""
-        label = row.label
-        if label == "step":
-            self.steps += 1
-        elif label == "applied":
-            self._applied(row)
-        elif label == "loss" and row.value is not None:
-            self._loss(row.step, row.value)
-        if row.held_bytes:
-            self._hold(row.buffer, row.held_bytes)
-        self._ended(row.lane, row.t_end)
+        self.noted(
+            row.lane, row.label, row.buffer, row.layer, row.peer, row.step, (row.version_read, row.version_applied),
+            row.value, row.held_bytes, row.t_end,
+        )  # fmt: skip
 
     def nothing(self, row: Row) -> None:
         """A row that adds to no figure but the end."""
         self._ended(row.lane, row.t_end)
 
     # notes ---------------------------------------------------------------------------------------------------------
-    def _applied(self, row: Row) -> None:
+    def _applied(self, peer: int, layer: str, version_read: int, version_applied: int) -> None:
         """A gradient was applied."""
-        histogram = self.staleness.setdefault((row.rank if row.peer < 0 else row.peer, row.layer), {})
-        staleness = row.version_applied - row.version_read
+        histogram = self.staleness.setdefault((self.rank if peer < 0 else peer, layer), {})
+        staleness = version_applied - version_read
         histogram[staleness] = histogram.get(staleness, 0) + 1
-        latest, count = self._updates.get(row.layer, (-1, 0))
-        if row.version_applied != latest:
-            self._updates[row.layer] = (row.version_applied, count + 1)
+        latest, count = self._updates.get(layer, (-1, 0))
+        if version_applied != latest:
+            self._updates[layer] = (version_applied, count + 1)
             self.updates = max(self.updates, count + 1)
 
     def _loss(self, step: int, value: float) -> None:
@@ -213,8 +226,9 @@ class ActorTotals:
         """Memory was taken or given back."""
         self._held += nbytes
         held = self._held_of[part] = self._held_of.get(part, 0) + nbytes
-        self.peak_bytes = max(self.peak_bytes, self._held)
-        self.peak_bytes_of[part] = max(self.peak_bytes_of.get(part, 0), held)
+        if nbytes > 0:
+            self.peak_bytes = max(self.peak_bytes, self._held)
+            self.peak_bytes_of[part] = max(self.peak_bytes_of.get(part, 0), held)
 
 
 def _with(mean: tuple[int, float, int] | None, step: int, value: float) -> tuple[int, float, int]:

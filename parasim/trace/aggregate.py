@@ -79,10 +79,14 @@ class Aggregates:
             raise ProgramError(f"row of rank {row.rank} has op {row.op!r}; a trace knows {', '.join(HANDLERS)}")
         handler(self.totals(row.rank, row.role, row.index), row)
         if row.op == "log" and row.label == "loss" and row.value is not None:
-            self.losses.setdefault(row.step, LossAtStep()).add(row.value, row.t_end)
+            self.loss(row.step, row.value, row.t_end)
+
+    def loss(self, step: int, value: float, seconds: float) -> None:
+        """Take a loss that an actor noted, whose sums have it already."""
+        self.losses.setdefault(step, LossAtStep()).add(value, seconds)
 
     def totals(self, rank: int, role: str, index: int) -> ActorTotals:
-        """The sums of one actor; it may add to them itself what would be the rows of its computes and messages."""
+        """The sums of one actor; it may add to them itself what would be its rows."""
         actor = self._actors.get(rank)
         if actor is None:
             actor = self._actors[rank] = ActorTotals(rank, role, index)

@@ -16,10 +16,9 @@ its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from parasim.trace.intervals import Union, covered
-from parasim.trace.rows import Row
 
 __all__ = ["COMPUTE", "MAIN", "TRANSFER", "LaneTimes"]
 
@@ -34,7 +33,7 @@ class _Wait:
 
     __slots__ = ("end", "lanes", "spans", "start")
 
-    def __init__(self, start: float, end: float, lanes: tuple[str, ...], spans: list[_Span]) -> None:
+    def __init__(self, start: float, end: float, lanes: Sequence[str], spans: list[_Span]) -> None:
         self.start = start
         self.end = end
         self.lanes = lanes
@@ -114,14 +113,12 @@ class LaneTimes:
         """When the lane computes."""
         return self._main[COMPUTE] if lane == MAIN else self._beside_computes.setdefault(lane, Union())
 
-    def wait(self, row: Row) -> None:
-        """A wait for lanes."""
-        start, end = row.t_post, row.t_end
-        lanes = tuple(row.label.split(","))
+    def wait(self, waiting: str, lanes: Sequence[str], start: float, end: float) -> None:
+        """The lane `waiting` has waited for others."""
         spans = [span for lane in lanes for span in _clipped(self._recent.get(lane, ()), start, end)]
-        if row.lane != MAIN:
+        if waiting != MAIN:
             for span in spans:
-                self._beside(row.lane, span)
+                self._beside(waiting, span)
         elif end > start:
             self._last_wait = end
             self._waits.append(_Wait(start, end, lanes, spans))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from parasim.trace.actor import HANDLERS, ActorTotals
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
@@ -70,9 +70,9 @@ class _Recorder(LaneTimes):
         if lane == MAIN:
             self._own.append((start, end, kind))
 
-    def wait(self, row: Row) -> None:
+    def wait(self, waiting: str, lanes: Sequence[str], start: float, end: float) -> None:
         newest = self._waits[-1] if self._waits else None
-        super().wait(row)
+        super().wait(waiting, lanes, start, end)
         if self._waits and self._waits[-1] is not newest:
             self._all_waits.append(self._waits[-1].spans)  # the list goes on growing while the wait is open
 
