@@ -12,6 +12,7 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers.cases import CASES, Case
 from benchmarks.peers.job import compute_seconds, job
 from benchmarks.peers.measure import Measured, Measurement, measure
+from benchmarks.peers.page import write
 from benchmarks.peers.placement import shuffled
 from benchmarks.peers.published import PUBLISHED, Goal, Published
 from benchmarks.peers.table import against, seconds_of, side_by_side
@@ -179,6 +180,25 @@ def test_tables_compare_with_what_ran_beside_else_with_what_is_published(monkeyp
     by_case = {result.case: result for result in results}
     assert seconds_of("SimGrid 4.1", results[0], by_case) == (4.0, "this run")
     assert seconds_of("LogGOPSim", results[0], by_case) == (3.0, "published")
+
+
+def test_the_readme_s_table_is_written_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
+    ours, theirs = Measured(2.84875, 0.5, 1.0, 2**20), Measured(2.84875, 4.0, 4.1, 2**21)
+    write(page, [Measurement("r256", 1000, 7, ours, theirs), Measurement("r1024", None, None, None, None)], 3)
+    first, _, _, head, _, line, unmeasured, *end = page.read_text().split("<!-- speed -->\n")[1].splitlines()
+    assert first.startswith("CPU seconds, medians of 3")
+    assert len(head.split("|")) == len(line.split("|")) == len(unmeasured.split("|"))
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:5] == ["[R(256,10)](benchmarks/peers/r256.yaml)", "2.84875 s", "0.5", "4", "8"]
+    assert cells[5:10] == ["1", "4.1", "1", "2", "2,000"]
+    assert cells[10].startswith("LogGOPSim 0.75, ")
+    assert "not measured" in unmeasured
+    assert end == ["<!-- /speed -->", "after"]
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="no place for the table"):
+        write(page, [], 3)
 
 
 @pytest.mark.parametrize("arguments", [["rings"], ["r256", "--repeat", "0"], ["r256", "--simgrid", "/no/such/program"]])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.peers.cases import CASES
 from benchmarks.peers.measure import measure
+from benchmarks.peers.page import write
 from benchmarks.peers.published import PUBLISHED
 from benchmarks.peers.table import against, side_by_side
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--simgrid", type=Path, default=os.environ.get("PARASIM_SIMGRID"), help="the compiled simgrid.cpp"
     )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page (README.md), too")
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of the tables")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.cases if name not in CASES]
@@ -45,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         results.append(measure(name, CASES[name], given.repeat, given.limit, given.simgrid))
         if not given.json:
-            print(f"{name} is measured", file=sys.stderr)
+            print(f"{name} is measured", file=sys.stderr, flush=True)
+    if given.write is not None:
+        write(given.write, results, given.repeat)
     if given.json:
         published = {name: PUBLISHED[name].seconds for name in names if name in PUBLISHED}
         print(json.dumps([{**one.as_dict(), "published": published.get(one.case)} for one in results], indent=1))
