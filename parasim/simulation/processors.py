@@ -47,6 +47,7 @@ class Processor:
         self._env = env
         self._alarm = Alarm(env, self._ring)
         self._jobs: EqualShares[Job] = EqualShares(cores, 1.0, contention[:cores])
+        self._alone: Job | None = None  # the only one there is, if it has met no other: it needs no shares
         self._started = 0
 
     @property
@@ -58,7 +59,7 @@ class Processor:
     @property
     def running(self) -> int:
         """Number of jobs that run now."""
-        return len(self._jobs)
+        return len(self._jobs) + (self._alone is not None)
 
     def start(self, seconds: float, done: Callable[[], None]) -> Job:
         """Run a job that takes `seconds` when alone; `done` is called at its end, never before this returns.
@@ -75,12 +76,29 @@ class Processor:
         now = self._env.now
         job = Job(self._started, seconds, now, done)
         self._started += 1
-        self._jobs.add(now, seconds, job)
-        self._alarm.at(self._jobs.end)
+        jobs, alone = self._jobs, self._alone
+        if alone is None and not jobs:
+            self._alone = job
+            self._alarm.at(now + seconds)
+            return job
+        if alone is not None:
+            self._alone = None
+            jobs.add(alone.started, alone.seconds, alone)
+        jobs.add(now, seconds, job)
+        self._alarm.at(jobs.end)
         return job
 
     def _ring(self) -> None:
         now = self._env.now
+        alone = self._alone
+        if alone is not None:
+            end = alone.started + alone.seconds
+            if end <= due(now):
+                self._alone = None
+                alone.done()
+            else:
+                self._alarm.at(end)
+            return
         ended = self._jobs.take(now, due(now))
         if self._jobs:
             self._alarm.at(self._jobs.end)
