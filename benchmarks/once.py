@@ -18,7 +18,7 @@ from typing import Any
 __all__ = ["once", "operations"]
 
 _AGAIN = 3
-_SHORT = 5.0
+_SHORT = 10.0
 """CPU seconds of a first run that is followed by others."""
 
 

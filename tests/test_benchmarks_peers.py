@@ -135,7 +135,7 @@ def test_operations_are_messages_and_steps():
 def peer(tmp_path):
     """A program that stands in for SimGrid: it checks that it got a job, and answers always the same."""
     program = tmp_path / "peer"
-    answer = {"makespan": 2.5, "seconds": 2.0, "cpu_seconds": 1.5, "messages": 1, "computes": 1}
+    answer = {"makespan": 2.5, "seconds": 2.0, "cpu_seconds": 1.5, "operations": 28}
     program.write_text(f"#!/bin/sh\ngrep -q '^mode ring$' \"$1\" || exit 3\necho '{json.dumps(answer)}'\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return program
@@ -151,6 +151,8 @@ def test_the_command_measures_both(monkeypatch, capsys, peer):
     assert (result["simgrid"]["makespan"], result["simgrid"]["seconds"]) == (2.5, 1.5)
     assert result["difference"] == pytest.approx(seconds / 2.5 - 1)
     assert result["operations"] == 4 * 7
+    with pytest.raises(RuntimeError, match=r"r256: 56 operations of parasim, 28 of SimGrid"):
+        measure("r256", small("r256", "scheme.workers=4", "run.steps=2"), 1, 60, peer)
 
 
 def test_a_case_may_be_parasim_s_alone(peer):

@@ -88,12 +88,17 @@ def measure(name: str, case: Case, repeat: int, limit: float, simgrid: Path | No
                 else:
                     runs.append(ran)
     found = [json.loads(ran.output) for ran in inside]
+    answers = [json.loads(ran.output) for ran in peer]
+    if len({one["operations"] for one in [*found, *answers]}) > 1:
+        raise RuntimeError(
+            f"{name}: {found[0]['operations']} operations of parasim, {answers[0]['operations']} of SimGrid"
+        )
     return Measurement(
         name,
         found[0]["operations"] if found else None,
         found[0]["events"] if found else None,
         _measured(found, whole) if found and whole else None,
-        _measured([json.loads(ran.output) for ran in peer], peer) if peer else None,
+        _measured(answers, peer) if peer else None,
     )
 
 
