@@ -34,6 +34,11 @@ CHECKED = {
     "dpsgd": "mixing all equals all-reduce bit for bit; the mean model; closed form to 1e-9; real = simulated",
     "sgp": "full mixing equals all-reduce bit for bit; sums of x and w; closed form to 1e-9; real = simulated",
     "osgp": "sums of x and w; messages at most `overlap` late; closed form to 1e-9; real runs replayed",
+    "backup_workers": "no backups equal sequential bit for bit; N gradients an update; closed form to 1e-9; replayed",
+    "k_sync": "K = N equals sequential bit for bit; closed form to 1e-9; real runs replayed",
+    "k_batch_sync": "K gradients of one version in every update; real runs replayed",
+    "k_async": "K = N equals sequential bit for bit; mean staleness; real runs replayed",
+    "k_batch_async": "K = 1, one worker equals sequential bit for bit; mean staleness; real runs replayed",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

@@ -19,6 +19,11 @@ CASES = {  # scheme: hosts, options
     "dpsgd": (4, {}),
     "sgp": (4, {}),
     "osgp": (4, {"overlap": 2}),
+    "backup_workers": (5, {}),
+    "k_sync": (5, {"k": 2}),
+    "k_batch_sync": (4, {"k": 4}),
+    "k_async": (5, {"k": 2}),
+    "k_batch_async": (5, {"k": 3}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

@@ -8,9 +8,12 @@ from parasim.errors import ScenarioError
 from parasim.program.scheme import Scheme
 from parasim.schemes.adpsgd import AdPsgd
 from parasim.schemes.allreduce import AllReduce
+from parasim.schemes.backup_workers import BackupWorkers
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.k_async import KAsync, KBatchAsync
+from parasim.schemes.k_sync import KBatchSync, KSync
 from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.sequential import Sequential
@@ -29,6 +32,11 @@ SCHEMES: dict[str, type[Scheme]] = {
         Sgp,
         OverlapSgp,
         ParameterServer,
+        BackupWorkers,
+        KBatchSync,
+        KSync,
+        KAsync,
+        KBatchAsync,
         GPipe,
     )
 }

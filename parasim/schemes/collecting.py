@@ -1,12 +1,33 @@
-"""What servers share that apply the mean of several gradients: they collect them, then make one update."""
+"""What servers share that apply the mean of several gradients: they collect them, then make one update.
+
+`Collecting` is the base of schemes with one such server. It serves every worker on a lane of its own, so it never
+waits for one of them. The rule of a scheme says which gradients are collected, and who is answered when.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from parasim.program import Buffer, Context, Event, Log, Message, Program, Replica, Setting, Tensor, Tensors
+from parasim.program import (
+    Buffer,
+    Closed,
+    Context,
+    Event,
+    Log,
+    Message,
+    Post,
+    Program,
+    Recv,
+    Replica,
+    Role,
+    Scheme,
+    Send,
+    Setting,
+    Tensor,
+    Tensors,
+)
 
-__all__ = ["Collected", "apply_mean", "collect", "collect_seconds"]
+__all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
 
 
 @dataclass(slots=True)
@@ -15,6 +36,8 @@ class Collected:
 
     total: Buffer | None = None
     origins: list[tuple[int, int]] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
+    """Workers that wait for the update."""
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -30,21 +53,86 @@ def collect(me: Context, collected: Collected, message: Message, read: int) -> P
         yield from me.math(add, (collected.total,), (message.buffer,))
 
 
-def apply_mean(me: Context, replica: Replica, collected: Collected) -> Program[None]:
-    """One update with the mean of what was collected; every gradient's staleness is logged."""
+def apply_mean(me: Context, replica: Replica, collected: Collected, copy: bool = False) -> Program[tuple[int, Buffer]]:
+    """One update with the mean of what was collected; every gradient's staleness is logged.
+
+    Replies with the new version and its parameters (with `copy`: a copy, which later updates leave alone).
+    """
     assert collected.total is not None
-    yield from me.optimize(replica, collected.total, scale=1 / len(collected))
+    updated = yield from me.optimize(replica, collected.total, scale=1 / len(collected), copy=copy)
     version = replica.version
     replica.version += 1
     for peer, read in collected.origins:
         yield from Log(Event("applied", peer=peer, version_read=read, version_applied=version))
+    return version + 1, updated or replica.parameters
 
 
-def collect_seconds(setting: Setting, server: int, count: int, fraction: float = 1.0) -> float:
+@dataclass(slots=True)
+class Serving:
+    """A server at work: its parameters, the version that it collects for, what it collects, what it is applying."""
+
+    replica: Replica
+    version: int = 0
+    collected: Collected = field(default_factory=Collected)
+    applying: Collected | None = None
+    working: int = 0
+    """Workers that have not pushed their last gradient."""
+
+    def close(self) -> Collected:
+        """End the collection for one version; the next gradients are for the next."""
+        self.applying, self.collected = self.collected, Collected()
+        self.version += 1
+        return self.applying
+
+
+class Collecting(Scheme):
+    """Workers, and one server that ends with them."""
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers and the server."""
+        return (Role("worker", self.options.workers, self.worker), Role("server", 1, self.server, daemon=True))
+
+    @classmethod
+    def extra_actors(cls, options: object) -> int:
+        """The server."""
+        return 1
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Compute gradients and push them."""
+        raise NotImplementedError
+
+    def arrived(self, me: Context, serving: Serving, message: Message) -> Program[None]:
+        """The scheme's rule: what becomes of a gradient."""
+        raise NotImplementedError
+
+    def server(self, me: Context) -> Program[Buffer]:
+        """Send the initial parameters to all; then serve each on a lane of its own."""
+        workers = me.ranks("worker")
+        serving = Serving(me.replica(), working=len(workers))
+        yield from self.publish(workers, 0, serving.replica.parameters)
+        for worker in workers:
+            yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)
+        return serving.replica.parameters
+
+    def _serve(self, me: Context, serving: Serving, worker: int) -> Program[None]:
+        try:
+            while True:
+                message = yield from Recv(worker, "gradient")
+                yield from self.arrived(me, serving, message)
+        except Closed:
+            return
+
+    def publish(self, workers: list[int] | tuple[int, ...], version: int, parameters: Buffer | None) -> Program[None]:
+        """Send parameters (None: the version alone) to these workers, each on a lane of its own; wait for none."""
+        for worker in workers:
+            yield from Post(Send(worker, parameters, "weights", {"version": version}), f"to {worker}")
+
+
+def collect_seconds(setting: Setting, server: int, count: int, fraction: float = 1.0, copy: bool = False) -> float:
     """Seconds of `count` gradients collected and applied by a server that holds this fraction of the parameters."""
     place = setting.place
     adding = place.seconds(setting.math_kernel(add, 2, fraction), server)
-    return (count - 1) * adding + place.seconds(setting.update_kernel(fraction, scale=1 / count), server)
+    return (count - 1) * adding + place.seconds(setting.update_kernel(fraction, copy, scale=1 / count), server)
 
 
 def add(xp: Tensors, total: Tensor, gradient: Tensor) -> None:

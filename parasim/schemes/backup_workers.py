@@ -1,0 +1,126 @@
+"""Synchronous SGD with backup workers (Chen, Pan, Monga, Bengio, Jozefowicz 2016; SCHEMES S4.1).
+
+Of N + e workers the server takes the first N gradients of a version, updates with their mean, and answers those that
+wait. Gradients that come later are dropped on arrival; their worker, which was not interrupted, goes on at the newest
+version. So nobody waits for the e slowest. One server: which gradients come first is for one to say.
+
+A step is an update here; one that a worker missed counts as done when it hears of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parasim.program import (
+    Buffer,
+    ClosedForm,
+    Context,
+    Message,
+    Model,
+    Options,
+    Program,
+    Recv,
+    Send,
+    Setting,
+    Taxonomy,
+    option,
+)
+from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
+
+__all__ = ["BackupWorkers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupWorkersOptions(Options):
+    """Options of backup workers; `workers` counts them too."""
+
+    backups: int = option(1, "workers whose gradients an update does without (the paper: 4 of 100)", ge=0)
+
+
+class BackupWorkers(Collecting):
+    """Data parallel, synchronous, centralised; late gradients are dropped."""
+
+    name = "backup_workers"
+    aliases = ("backup", "sync_backup")
+    citation = "Chen, Pan, Monga, Bengio, Jozefowicz (2016)"
+    taxonomy = Taxonomy("data parallel", "synchronous", "centralised")
+    staleness = "0 of every gradient that is applied"
+    Options = BackupWorkersOptions
+
+    @property
+    def required(self) -> int:
+        """N: gradients of an update."""
+        return int(self.options.workers - self.options.backups)
+
+    def pipelines(self) -> int:
+        """An update takes the mini-batches of N workers."""
+        return self.required
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Pull, compute, push; what comes back says which version is the newest."""
+        parameters, gradient = me.initial(), me.buffer("gradient")
+        (server,) = me.ranks("server")
+        yield from Recv(server, "weights", parameters)
+        version = 0
+        while version < me.num_steps:
+            yield from me.gradient(parameters, me.batch(version), gradient)
+            yield from Send(server, gradient, "gradient", {"version": version}, lent=True)
+            message = yield from Recv(server, "weights")
+            if message.buffer is not None:
+                parameters = message.buffer
+            newest = int(message.header["version"])
+            for step in range(version, newest):
+                yield from me.step_done(step)
+            version = newest
+        return parameters
+
+    def arrived(self, me: Context, serving: Serving, message: Message) -> Program[None]:
+        """The first N gradients of the version are collected, later ones dropped."""
+        version = int(message.header["version"])
+        if version < serving.version:
+            if serving.applying is not None:  # the newest parameters are being made
+                serving.applying.waiting.append(message.source)
+            else:
+                yield from self._answer(me, serving, [message.source])
+            return
+        serving.collected.waiting.append(message.source)
+        last = len(serving.collected) + 1 == self.required
+        collected = serving.close() if last else serving.collected
+        yield from collect(me, collected, message, version)
+        if last:
+            yield from apply_mean(me, serving.replica, collected)
+            serving.applying = None
+            yield from self._answer(me, serving, collected.waiting)
+
+    def _answer(self, me: Context, serving: Serving, workers: list[int]) -> Program[None]:
+        """Send the newest parameters; after the last update its number alone."""
+        over = serving.version == me.num_steps
+        yield from self.publish(workers, serving.version, None if over else serving.replica.parameters)
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """Some worker must be required."""
+        workers, backups = self.options.workers, self.options.backups
+        if backups >= workers:
+            raise ValueError(f"{backups} of {workers} workers are backups: leave one or more that are required")
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """The N-th of N + e workers, then as the synchronous server with one shard (SCHEMES S4.1.5).
+
+        Exact where all take equally long. Else late gradients use the server's link at other times, and their workers
+        begin the next version late: with noise the N-th order statistic is less than what is met.
+        """
+        workers, required, place, whole = self.options.workers, self.required, setting.place, setting.model.whole
+        pairs = [(worker, workers) for worker in range(workers)]
+        push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
+        kernels = setting.gradient_kernels()
+        seconds = place.fastest(kernels, required) + collect_seconds(setting, workers, required)
+        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes
+        alike = place.fastest(kernels, 1) == place.fastest(kernels, workers)
+        return ClosedForm(
+            seconds,
+            whole.nbytes,
+            1.0,
+            0.0,
+            "exact" if alike else "estimate",
+            note="" if alike else "late workers push and begin at other times; of a missed version they push nothing",
+        )
