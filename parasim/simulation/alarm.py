@@ -37,7 +37,9 @@ class Alarm:
         if times and times[-1] <= time:
             return
         times.append(time)
-        Timeout(self._env, max(0.0, time - self._env.now)).callbacks.append(self._fire)
+        env = self._env
+        delay = time - env.now
+        Timeout(env, delay if delay > 0.0 else 0.0).callbacks.append(self._fire)
 
     def _fire(self, _: Event) -> None:
         self._times.pop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from math import inf
 
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Component, Flow, Hub
@@ -57,12 +58,12 @@ class Components:
         return bool(self._touched)
 
     @property
-    def first(self) -> float | None:
-        """When the next flow ends if nothing changes, in seconds; None if there is none."""
+    def first(self) -> float:
+        """When the next flow ends if nothing changes, in seconds; infinite if there is none."""
         ends = self._ends
         while ends and ends[0][0] != ends[0][2].first:
             heappop(ends)
-        return ends[0][0] if ends else None
+        return ends[0][0] if ends else inf
 
     def enter(self, flow: Flow, now: float) -> None:
         """Let a flow in that is on its links already, as are all others that arrive with it."""

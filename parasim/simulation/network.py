@@ -323,10 +323,12 @@ class Network:
             self._components.resume(flow, left, now)
 
     def _set_alarm(self) -> None:
+        """Ring at the next end or arrival."""
         first = self._components.first
-        if first is not None:
+        if self._crowd is not None and self._crowd.first < first:
+            first = self._crowd.first
+        arrivals = self._arrivals
+        if arrivals and arrivals[0][0] < first:
+            first = arrivals[0][0]
+        if first < inf:
             self._alarm.at(first)
-        if self._crowd is not None and self._crowd.first < inf:
-            self._alarm.at(self._crowd.first)
-        if self._arrivals:
-            self._alarm.at(self._arrivals[0][0])
