@@ -39,6 +39,13 @@ CHECKED = {
     "k_batch_sync": "K gradients of one version in every update; real runs replayed",
     "k_async": "K = N equals sequential bit for bit; mean staleness; real runs replayed",
     "k_batch_async": "K = 1, one worker equals sequential bit for bit; mean staleness; real runs replayed",
+    "local_sgd": "every step equals all-reduce bit for bit; closed form to 1e-9; real = simulated",
+    "bmuf": "no momentum equals local SGD bit for bit; closed form to 1e-9; real = simulated",
+    "one_shot": "equals local SGD that averages at the end bit for bit; closed form to 1e-9; real = simulated",
+    "pipe_sgd": "equals SGD with a delay of one bit for bit; closed form to 1e-9; real = simulated",
+    "accumulation": "equals sequential bit for bit; closed form to 1e-9; real = simulated",
+    "easgd": "stability region; exchanges conserve; closed form to 1e-9; real = simulated, or replayed",
+    "eamsgd": "its equations; exchanges conserve; closed form to 1e-9; real = simulated",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

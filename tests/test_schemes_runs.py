@@ -24,6 +24,13 @@ CASES = {  # scheme: hosts, options
     "k_batch_sync": (4, {"k": 4}),
     "k_async": (5, {"k": 2}),
     "k_batch_async": (5, {"k": 3}),
+    "local_sgd": (4, {}),
+    "bmuf": (4, {"period": 2}),
+    "one_shot": (4, {}),
+    "pipe_sgd": (4, {}),
+    "accumulation": (4, {}),
+    "easgd": (4, {}),
+    "eamsgd": (4, {"order": "synchronous", "period": 1}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

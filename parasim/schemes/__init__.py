@@ -6,16 +6,22 @@ import difflib
 
 from parasim.errors import ScenarioError
 from parasim.program.scheme import Scheme
+from parasim.schemes.accumulation import Accumulation
 from parasim.schemes.adpsgd import AdPsgd
 from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.backup_workers import BackupWorkers
+from parasim.schemes.bmuf import Bmuf
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
+from parasim.schemes.easgd import Eamsgd, Easgd
 from parasim.schemes.gpipe import GPipe
 from parasim.schemes.k_async import KAsync, KBatchAsync
 from parasim.schemes.k_sync import KBatchSync, KSync
+from parasim.schemes.local_sgd import LocalSgd
+from parasim.schemes.one_shot import OneShot
 from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
+from parasim.schemes.pipe_sgd import PipeSgd
 from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
 
@@ -37,6 +43,13 @@ SCHEMES: dict[str, type[Scheme]] = {
         KSync,
         KAsync,
         KBatchAsync,
+        LocalSgd,
+        Bmuf,
+        OneShot,
+        PipeSgd,
+        Accumulation,
+        Eamsgd,
+        Easgd,
         GPipe,
     )
 }

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from parasim.program import Buffer, Collective, Context, Options, Program, Route, Setting, Tensor, Tensors, option
+from parasim.program import (
+    Buffer,
+    Collective,
+    Context,
+    Kernel,
+    Options,
+    Program,
+    Route,
+    Setting,
+    Tensor,
+    Tensors,
+    option,
+)
 from parasim.program.collectives.torus import most_square
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
-__all__ = ["SummingOptions", "average", "average_cost", "check_rows", "sum_all", "sum_cost"]
+__all__ = ["SummingOptions", "average", "average_cost", "check_rows", "cost_is_exact", "sum_all", "sum_cost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +89,16 @@ def average_cost(options: SummingOptions, setting: Setting) -> tuple[Cost, float
     """What :func:`average` of a vector as large as the parameters costs: the sum, and the seconds of scaling it."""
     scaling = setting.place.seconds(setting.math_kernel(scale, factor=1 / options.workers))
     return sum_cost(options, setting, setting.model.whole.nbytes), scaling
+
+
+def cost_is_exact(options: SummingOptions, setting: Setting, cost: Cost) -> bool:
+    """Must the simulator meet the cost of a vector as large as the parameters to rounding?
+
+    The form must be exact, all pieces that it is cut into equally long, and additions free to start.
+    """
+    pieces = math.lcm(options.workers, 1 << (options.workers.bit_length() - 1))
+    free = setting.place.seconds(Kernel("reduce", "reduce")) == 0
+    return cost.exact and free and setting.model.whole.parameters % pieces == 0
 
 
 def scale(xp: Tensors, x: Tensor, factor: float) -> None:

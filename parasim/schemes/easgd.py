@@ -1,0 +1,251 @@
+"""EASGD and EAMSGD: elastic averaging (Zhang, Choromanska, LeCun 2015; SCHEMES S8).
+
+Every worker i trains a model x_i of its own; every `period` steps it and the centre c, on the server, move towards each
+other by ``d = alpha (x_i - c)``, with alpha the moving rate over N. The gradient of the step is that of x_i before
+the move. EAMSGD has Nesterov's momentum: ``v = delta v - lr g(x + delta v)``, ``x += v``.
+
+Asynchronous: a worker fetches the centre and pushes d, whenever it comes. Round-robin: the same, in turn. Synchronous:
+all send x_i, and get the centre as it was; it moves by the sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from parasim.program import (
+    Buffer,
+    Closed,
+    ClosedForm,
+    Context,
+    Exchange,
+    Kernel,
+    Options,
+    Post,
+    Program,
+    Recv,
+    Replica,
+    Role,
+    Scheme,
+    Send,
+    Setting,
+    Taxonomy,
+    Tensor,
+    Tensors,
+    option,
+)
+
+__all__ = ["Eamsgd", "Easgd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EasgdOptions(Options):
+    """Options of EASGD."""
+
+    order: Literal["asynchronous", "round_robin", "synchronous"] = option(
+        "asynchronous", "who exchanges when: whoever comes, all in turn, or all at once"
+    )
+    period: int = option(4, "exchange with the centre every so many steps (the paper: 1, 4, 16, 64)", ge=1)
+    moving_rate: float = option(0.9, "beta; a worker and the centre move by alpha = beta / N of their distance", ge=0)
+    momentum: float = option(0.0, "delta, Nesterov's momentum of a worker (0.99 in the paper's EAMSGD)", ge=0, lt=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EamsgdOptions(EasgdOptions):
+    """Options of EAMSGD."""
+
+    momentum: float = option(0.99, "delta, Nesterov's momentum of a worker", ge=0, lt=1)
+
+
+class Easgd(Scheme):
+    """Data parallel, elastically coupled to a centre; synchronous or asynchronous, centralised."""
+
+    name = "easgd"
+    aliases: ClassVar[tuple[str, ...]] = ("elastic_averaging", "aeasgd")
+    citation = "Zhang, Choromanska, LeCun (2015)"
+    taxonomy = Taxonomy("data parallel", "asynchronous or synchronous", "centralised")
+    staleness = "0 with respect to the worker's own model; the centre it fetches misses exchanges under way"
+    Options = EasgdOptions
+
+    @property
+    def alpha(self) -> float:
+        """The part of the distance that both move by."""
+        return float(self.options.moving_rate / self.options.workers)
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers and the server; asynchronous, it ends with them."""
+        servers = {"asynchronous": self.serve, "round_robin": self.take_turns, "synchronous": self.serve_together}
+        order = self.options.order
+        server = Role("server", 1, servers[order], daemon=order == "asynchronous")
+        return (Role("worker", self.options.workers, self.worker), server)
+
+    @classmethod
+    def extra_actors(cls, options: EasgdOptions) -> int:
+        """The server."""
+        return 1
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Now and then the elastic move; in every step the gradient, taken before it."""
+        delta = self.options.momentum
+        replica = me.replica() if not delta else Replica(me.initial(), ())
+        velocity = self._velocity(me) if delta else replica
+        gradient = me.buffer("gradient")
+        for step in me.steps():
+            moved = None
+            if step % self.options.period == 0:
+                moved = yield from self._exchange(me, replica.parameters)
+            at = replica.parameters
+            if delta:
+                at = yield from me.math(look_ahead, (), (at, velocity.parameters), delta=delta)
+            yield from me.gradient(at, me.batch(step), gradient)
+            if moved is not None:
+                yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
+            if delta:
+                yield from me.math(shrink, (velocity.parameters,), factor=delta)
+            yield from me.update(velocity, gradient, read=velocity.version)
+            if delta:
+                yield from me.math(move, (replica.parameters,), (velocity.parameters,), way=1.0)
+            yield from me.step_done(step)
+        return replica.parameters
+
+    def _velocity(self, me: Context) -> Replica:
+        """What the optimiser's steps change in EAMSGD: v, from zero."""
+        return Replica(me.buffer("velocity"), tuple(me.buffer(slot) for slot in me.optimizer.slots))
+
+    def _exchange(self, me: Context, parameters: Buffer) -> Program[Buffer]:
+        """Meet the centre; replies with d, which the worker is still to move by."""
+        (server,) = me.ranks("server")
+        if self.options.order == "synchronous":
+            yield from Send(server, parameters, "model", lent=True)
+        elif self.options.order == "asynchronous":
+            yield from Send(server, None, "ask")
+        message = yield from Recv(server, "centre")
+        assert message.buffer is not None
+        moved: Buffer = yield from me.math(elastic, (), (parameters, message.buffer), alpha=self.alpha)
+        if self.options.order != "synchronous":
+            yield from Send(server, moved, "move", lent=True)
+        return moved
+
+    def serve(self, me: Context) -> Program[Buffer]:
+        """The centre, for whoever comes: a lane for each worker."""
+        centre = me.initial("centre")
+        for worker in me.ranks("worker"):
+            yield from Post(self._serve(me, centre, worker), f"worker {worker}", daemon=True)
+        return centre
+
+    def _serve(self, me: Context, centre: Buffer, worker: int) -> Program[None]:
+        try:
+            while True:
+                yield from Recv(worker, "ask")
+                copy = yield from me.copy(centre)
+                yield from Send(worker, copy, "centre", lent=True)
+                message = yield from Recv(worker, "move")
+                assert message.buffer is not None
+                yield from me.math(move, (centre,), (message.buffer,), way=1.0)
+        except Closed:
+            return
+
+    def take_turns(self, me: Context) -> Program[Buffer]:
+        """The centre, for all in turn."""
+        centre = me.initial("centre")
+        for _ in range(0, me.num_steps, self.options.period):
+            for worker in me.ranks("worker"):
+                yield from Send(worker, centre, "centre", lent=True)
+                message = yield from Recv(worker, "move")
+                assert message.buffer is not None
+                yield from me.math(move, (centre,), (message.buffer,), way=1.0)
+        return centre
+
+    def serve_together(self, me: Context) -> Program[Buffer]:
+        """The centre, for all at once: ``c = (1 - N alpha) c + alpha sum x_i``, added in the order of the workers."""
+        centre, workers = me.initial("centre"), me.ranks("worker")
+        for _ in range(0, me.num_steps, self.options.period):
+            messages = yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))
+            yield from Exchange(tuple(Send(worker, centre, "centre", lent=True) for worker in workers))
+            yield from me.math(shrink, (centre,), factor=1 - len(workers) * self.alpha)
+            for message in messages:
+                assert message.buffer is not None
+                yield from me.math(move, (centre,), (message.buffer,), way=self.alpha)
+        return centre
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``T_c + T_update + (2 alpha + 2 P beta + elastic moves) / period`` (SCHEMES S8.5).
+
+        Synchronous: all at once, so N times the bytes on the server's link; exact if the server has moved the centre by
+        the time of the next exchange. Round-robin: N exchanges one after the other if that takes longer; exact.
+        Asynchronous: exact for one worker, at least what the server's link takes for more.
+        """
+        options, place, nbytes = self.options, setting.place, setting.model.whole.nbytes
+        workers, alpha = options.workers, self.alpha
+        pairs = [(worker, workers) for worker in range(workers)]
+        back = [(server, worker) for worker, server in pairs]
+        together = options.order == "synchronous"
+        push, pull = (place.together(p) if together else setting.worst_between(p) for p in (pairs, back))
+        messages = push.alpha + pull.alpha + (push.beta + pull.beta) * nbytes
+        meet = place.seconds(setting.math_kernel(elastic, 2, alpha=alpha))
+        own = place.seconds(setting.math_kernel(move, 2, way=-1.0))
+        step = place.longest(self._step_kernels(setting) * options.period)
+        at_server = place.seconds(setting.math_kernel(move, 2, way=alpha if together else 1.0), workers)
+        cycle = step + messages + meet + own
+        exact = workers == 1 or options.order != "asynchronous"
+        if together:
+            shrinking = place.seconds(setting.math_kernel(shrink, factor=1 - workers * alpha), workers)
+            exact = shrinking + workers * at_server <= step
+        elif options.order == "round_robin":
+            cycle = max(cycle, workers * (messages + meet + at_server))
+        else:
+            cycle += place.seconds(setting.math_kernel(copied), workers)
+            cycle = max(cycle, workers * nbytes * max(push.beta, pull.beta))
+        return ClosedForm(
+            cycle / options.period,
+            nbytes / options.period,
+            1 / options.period,
+            0.0,
+            "exact" if exact and not place.noisy else "lower bound",
+            note="" if exact else "workers wait for each other at the server",
+        )
+
+    def _step_kernels(self, setting: Setting) -> list[Kernel]:
+        """What a worker computes in a step without exchange."""
+        kernels = [*setting.gradient_kernels(), setting.update_kernel()]
+        delta = self.options.momentum
+        if delta:
+            kernels.append(setting.math_kernel(look_ahead, 2, delta=delta))
+            kernels.append(setting.math_kernel(shrink, factor=delta))
+            kernels.append(setting.math_kernel(move, 2, way=1.0))
+        return kernels
+
+
+class Eamsgd(Easgd):
+    """EASGD with Nesterov's momentum in the workers."""
+
+    name = "eamsgd"
+    aliases = ("elastic_averaging_momentum",)
+    Options = EamsgdOptions
+
+
+def elastic(xp: Tensors, x: Tensor, centre: Tensor, alpha: float) -> Tensor:
+    """Reply ``alpha (x - centre)``."""
+    moved = xp.add(x, centre, -1.0)
+    xp.scale_(moved, alpha)
+    return moved
+
+
+def move(xp: Tensors, x: Tensor, by: Tensor, way: float) -> None:
+    """``x += way by``."""
+    xp.add_(x, by, way)
+
+
+def shrink(xp: Tensors, x: Tensor, factor: float) -> None:
+    """``x *= factor``."""
+    xp.scale_(x, factor)
+
+
+def look_ahead(xp: Tensors, x: Tensor, velocity: Tensor, delta: float) -> Tensor:
+    """Reply ``x + delta velocity``."""
+    return xp.add(x, velocity, delta)
+
+
+def copied(xp: Tensors, x: Tensor) -> Tensor:
+    """A copy."""
+    return xp.copy(x)

@@ -1,0 +1,70 @@
+"""One-shot averaging: SimuParallelSGD (Zinkevich, Weimer, Smola, Li 2010; SCHEMES S5).
+
+Every worker trains a model of its own on its share of the data, from a common start, and never hears of the others; at
+the end it sends the model to the server, which takes the mean. Each worker pushes P bytes in the whole run.
+"""
+
+from __future__ import annotations
+
+from parasim.program import (
+    Buffer,
+    ClosedForm,
+    Context,
+    Exchange,
+    Options,
+    Program,
+    Recv,
+    Role,
+    Scheme,
+    Send,
+    Setting,
+    Taxonomy,
+)
+from parasim.schemes.collecting import Collected, collect
+from parasim.schemes.local_sgd import local_seconds
+from parasim.schemes.summing import scale
+
+__all__ = ["OneShot"]
+
+
+class OneShot(Scheme):
+    """Data parallel, independent until the models are averaged once."""
+
+    name = "one_shot"
+    aliases = ("zinkevich", "one_shot_averaging", "simuparallelsgd")
+    citation = "Zinkevich, Weimer, Smola, Li (2010)"
+    taxonomy = Taxonomy("data parallel", "independent", "centralised")
+    staleness = "0 with respect to the worker's own model; models drift apart for the whole run"
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers, and the server that averages."""
+        return (Role("worker", self.options.workers, self.worker), Role("server", 1, self.server))
+
+    @classmethod
+    def extra_actors(cls, options: Options) -> int:
+        """The server."""
+        return 1
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Sequential SGD; then send the model."""
+        replica, gradient = me.replica(), me.buffer("gradient")
+        for step in me.steps():
+            yield from me.gradient(replica.parameters, me.batch(step), gradient)
+            yield from me.update(replica, gradient, read=replica.version)
+            yield from me.step_done(step)
+        yield from Send(me.ranks("server")[0], replica.parameters, "model", lent=True)
+        return replica.parameters
+
+    def server(self, me: Context) -> Program[Buffer]:
+        """The mean of all models, added in the order of the workers."""
+        workers = me.ranks("worker")
+        collected = Collected()
+        for message in (yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))):
+            yield from collect(me, collected, message, 0)
+        assert collected.total is not None
+        yield from me.math(scale, (collected.total,), factor=1 / len(workers))
+        return collected.total
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``T_c + T_update`` (SCHEMES S5.5); the model that is sent once is far from any step."""
+        return ClosedForm(local_seconds(setting, 1), 0.0, 0.0, 0.0, "exact", note="P bytes are sent once, at the end")
