@@ -362,12 +362,14 @@ class Runtime:
         """Never: every message is real."""
         return False
 
+    def interrupt(self, actor: Actor, pending: Pending) -> None:
+        """Nothing to do: a native collective goes on to its end."""
+
     def native(self, actor: Actor, pending: Pending, op: Collective) -> None:
         """Take part in a thread."""
         op.group.index(actor.rank)
         stream = self.stream(op.group, pending.task.lane)
-        stream.begun += 1
-        stream.waiting = True
+        stream.begun, stream.waiting = stream.begun + 1, True
 
         def reduced(start: float, end: float, reply: Any) -> None:
             self._watch.event()

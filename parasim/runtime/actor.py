@@ -25,6 +25,7 @@ from parasim.runtime.mailbox import Mailbox
 from parasim.runtime.port import Port
 from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Lane, Part, Pending, Receipt, Task
 from parasim.runtime.writer import Writer
+from parasim.trace.actor import Sums
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
@@ -321,6 +322,11 @@ class Actor:
             return
         self.rows.coupled(pending, part, t_start, t_end)
         self.make_ready(pending.task, result)
+
+    def summed(self, pending: Pending, sums: Sums, end: float, result: Any) -> None:
+        """A collective ended whose messages were not simulated one by one."""
+        self.rows.summed(pending, sums, end)
+        self.make_ready(pending.task, result, since=end)
 
     def granted(self, pending: Pending) -> None:
         """The lock of a `Locked` is held: run its program on the same task."""

@@ -1,12 +1,16 @@
-"""The error of a run in which nothing can happen any more."""
+"""The errors of a run in which nothing can happen any more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from parasim.errors import DeadlockError
+from parasim.errors import DeadlockError, ProgramError
 
-__all__ = ["Blocked", "deadlock_error"]
+if TYPE_CHECKING:
+    from parasim.runtime.actor import Actor
+
+__all__ = ["Blocked", "check_replay", "deadlock_error"]
 
 Blocked = tuple[int, str, str, str, str, float]
 """Rank, role with index, program, lane, pending operation, since when (seconds)."""
@@ -25,3 +29,14 @@ def deadlock_error(rows: Sequence[Blocked], now: float) -> DeadlockError:
     count = len({row[0] for row in rows})
     who = "1 rank waits" if count == 1 else f"{count} ranks wait"
     return DeadlockError(f"deadlock at {now:.6g} s: {who} for what will never happen\n" + "\n".join(lines))
+
+
+def check_replay(actors: Sequence[Actor]) -> None:
+    """Nothing can happen any more: raise `ProgramError` if a record waits for somebody who is not ready."""
+    for actor in actors:
+        if actor.ready and actor.script is not None:
+            waiting = ", ".join(task.id for task, _, _ in actor.ready)
+            raise ProgramError(
+                f"the replay departs from the record at rank {actor.rank}: it is the turn of "
+                f"{actor.script.next_resume()}, ready are {waiting}; replay the same scenario with the same seed"
+            )

@@ -256,6 +256,10 @@ def interrupt(actor: Actor, pending: Pending) -> bool:
         name = "sleep" if isinstance(op, Sleep) else "wait"
         start = pending.t_post if isinstance(op, Sleep) else actor.port.now()
         actor.rows.write(pending, name, "", t_start=start, outcome="cancelled")
+    elif isinstance(op, Collective):
+        actor.port.interrupt(actor, pending)
+        following = pending.task.pending
+        return following is not None and following is not pending and interrupt(actor, following)
     else:
         return False
     pending.over = True

@@ -42,6 +42,9 @@ class Port(Protocol):
     def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
         """Do a named collective as a whole, then call `actor.coupled`; False if it is to be expanded into messages."""
 
+    def interrupt(self, actor: Actor, pending: Pending) -> None:
+        """The program that waits for this collective is to be stopped: what it waits for may be one of its messages."""
+
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Call `actor.granted` when the actor holds the lock of `op.shared`."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from parasim.program.ops import Collective, Event, Exchange
 from parasim.runtime.tasks import Part, Pending, Task
+from parasim.trace.actor import Sums
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.rows import Row, Sink
 
@@ -107,6 +108,20 @@ class Writer:
         self.write(
             pending, "collective", op.kind, t_start=t_start, t_end=t_end, nbytes=op.buffer.nbytes,
             group=op.group.name, buffer=op.buffer.name, outcome="coupled",
+        )  # fmt: skip
+
+    def summed(self, pending: Pending, sums: Sums, end: float) -> None:
+        """The messages and computes of an expanded collective that ends then, where only sums are kept."""
+        assert self._totals is not None
+        self._totals.summed(pending.task.lane, sums, end)
+        self.expanded(pending, end)
+
+    def expanded(self, pending: Pending, end: float) -> None:
+        """A collective that was expanded into its program."""
+        op = pending.op
+        self.write(
+            pending, "collective", op.kind, t_start=pending.t_post, t_end=end, outcome="expanded",
+            group=op.group.name, buffer=op.buffer.name, nbytes=op.buffer.nbytes,
         )  # fmt: skip
 
     def waited(self, pending: Pending, lanes: Sequence[str], end: float) -> None:

@@ -25,24 +25,26 @@ from parasim.program.context import Context
 from parasim.program.ops import Collective, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
-from parasim.runtime.deadlock import deadlock_error
+from parasim.runtime.deadlock import check_replay, deadlock_error
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.coupled.conductor import Conductor
 from parasim.simulation.coupled.coupling import Coupling, Fidelity
 from parasim.simulation.garbage import YOUNG, collecting
-from parasim.simulation.handling import Handlers, handles
-from parasim.simulation.memory import SimulatedVector
+from parasim.simulation.handling import Handlers, handlers_of, handles
+from parasim.simulation.memory import Memory
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
-from parasim.simulation.pace import modelled, steady
+from parasim.simulation.pace import modelled
 from parasim.simulation.processors import Processor
 from parasim.simulation.stragglers import Straggler
+from parasim.trace.aggregate import Aggregates
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
 if TYPE_CHECKING:
     from parasim.simulation.coupled.plan import Setting
+    from parasim.simulation.fast.collectives import Collectives
 
 __all__ = ["Engine"]
 
@@ -106,7 +108,10 @@ class Engine:
     ) -> None:
         self.env = simpy.Environment()
         self.events = 0
-        self._fast_paths = fast_paths
+        sums = isinstance(sink, Aggregates) and contexts[0].tensors is None and not (recorders or scripts)
+        self._without_messages = fast_paths and fidelity == "message" and sums and not handles(cluster.hosts)
+        self._fast: Collectives | None = None
+        self._deliveries = 0
         self._cluster = cluster
         self._placement = placement
         self._overhead = overhead
@@ -118,19 +123,13 @@ class Engine:
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)
             on = self._processors if shared is None else [shared] * len(cluster.hosts)
-            handled = partial(Handlers, placement=placement, processors=on, network=self._network)
-            noise_of = partial(handled, law=handling_noise or NoNoise(), draws=[me.draws for me in contexts])
-            self._handlers = noise_of([host.handling for host in cluster.hosts])
-            self._native = noise_of([host.native for host in cluster.hosts])
+            law, draws = handling_noise or NoNoise(), [me.draws for me in contexts]
+            self._handlers, self._native = handlers_of(cluster.hosts, placement, on, self._network, law, draws)
         self._paced = handling_cores is not None
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
             for host, me in zip(placement, contexts, strict=True)
-        ]
-        self._seconds = [
-            partial(steady, cluster.hosts[host].device, faster.get(context.rank, 1.0))
-            for host, context in zip(placement, contexts, strict=True)
         ]
         self._coupling = None
         if fidelity != "message":
@@ -146,8 +145,7 @@ class Engine:
         self._awake: deque[Actor] = deque()
         self._asleep = [True] * len(cast)
         self._stepping = False
-        self._vectors: dict[str, SimulatedVector] = {}
-        self._locks: dict[str, deque[tuple[Actor, Pending]]] = {}
+        self._memory = Memory(contexts[0])
         self._cast = cast
         self.actors = [
             Actor(
@@ -159,7 +157,6 @@ class Engine:
             )
             for context in contexts
         ]
-        self._contexts = contexts
         self._mains: list[Task] = []
 
     def run(self) -> None:
@@ -217,13 +214,9 @@ class Engine:
 
     def _close(self) -> None:
         """The queue is empty: a deadlock, or the end of everything that is no daemon."""
-        for actor in self.actors:
-            if actor.ready and actor.script is not None:
-                waiting = ", ".join(task.id for task, _, _ in actor.ready)
-                raise ProgramError(
-                    f"the replay departs from the record at rank {actor.rank}: it is the turn of "
-                    f"{actor.script.next_resume()}, ready are {waiting}; replay the same scenario with the same seed"
-                )
+        if self._fast is not None and self._fast.part_all():
+            return
+        check_replay(self.actors)
         if any(actor.unfinished for actor in self.actors) or sum(actor.close() for actor in self.actors) == 0:
             raise deadlock_error([row for actor in self.actors for row in actor.table()], self.env.now)
 
@@ -263,7 +256,7 @@ class Engine:
             end = start + self._paces[actor.rank](pending.op.kernel, start)
             ended = partial(self._computed, actor, pending, start, end)
             self.env.timeout(max(0.0, end - now)).callbacks.append(lambda _: ended())
-        else:
+        elif self._fast is None or self._fast.compute(actor, pending):
             processor = self._processors[self._placement[actor.rank]]
             seconds = self._paces[actor.rank](pending.op.kernel, now)
             processor.start(seconds, partial(self._computed, actor, pending, now))
@@ -319,7 +312,8 @@ class Engine:
                 self._deliver(actor, envelope, receipt, self.now())
         elif envelope.has_buffer:
             source, destination = self._placement[envelope.source], self._placement[envelope.destination]
-            self._network.start(source, destination, envelope.nbytes, delivered)
+            done = delivered if self._fast is None else self._fast.watch(envelope, delivered)
+            self._network.start(source, destination, envelope.nbytes, done)
         elif self._overhead[0]:
             start = self.now()
             self.env.timeout(2 * self._overhead[0]).callbacks.append(lambda _: delivered(start))
@@ -327,6 +321,7 @@ class Engine:
             self._deliver(actor, envelope, receipt, self.now())
 
     def _delivered(self, actor: Actor, envelope: Envelope, receipt: Receipt, start: float) -> None:
+        self._deliveries += envelope.has_buffer
         self._deliver(actor, envelope, receipt, start)
         self._settle()
 
@@ -377,8 +372,25 @@ class Engine:
             self._native.operate(actor.rank, partial(self._finish, actor.expand_native, pending, DEFAULTS[op.kind]))
 
     def whole(self, actor: Actor, pending: Pending, op: Collective) -> bool:
-        """As its fidelity is."""
-        return self._coupling is not None and self._coupling.take(actor, pending, op)
+        """As one flow, or without its messages, if it can be."""
+        if self._fast is None and self._without_messages:
+            self._fast = self._begin_fast()
+        takes = self._coupling or self._fast
+        return takes is not None and takes.take(actor, pending, op)
+
+    def interrupt(self, actor: Actor, pending: Pending) -> None:
+        """A collective without messages goes on with them."""
+        if self._fast is not None:
+            self._fast.interrupt(actor, pending)
+
+    def _begin_fast(self) -> Collectives:
+        from parasim.simulation.fast.collectives import Collectives, Run
+
+        run = Run(
+            self.env, self._cluster, self._network, self._processors, self.actors, self._placement, self._paces,
+            self._overhead, self._computed, self._delivered, lambda: self._deliveries, self._go_on,
+        )  # fmt: skip
+        return Collectives(run)
 
     def _go_on(self) -> None:
         """Step who has something to do, unless someone is stepped already."""
@@ -388,30 +400,21 @@ class Engine:
     def _setting_of(self, ranks: tuple[int, ...]) -> Setting:
         from parasim.simulation.coupled.plan import Setting
 
-        seconds = [self._seconds[rank] for rank in ranks]
+        paces = [self._paces[rank] for rank in ranks]
         hosts = tuple([self._placement[rank] for rank in ranks])
-        return Setting(self._cluster, hosts, lambda member, kernel: seconds[member](kernel), *self._overhead)
+        return Setting(self._cluster, hosts, lambda member, kernel: paces[member].steady(kernel), *self._overhead)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""
-        queue = self._locks.setdefault(op.shared.name, deque())
-        queue.append((actor, pending))
-        if len(queue) == 1:
-            actor.granted(pending)
+        self._memory.acquire(op.shared, partial(actor.granted, pending))
 
     def release(self, actor: Actor, shared: Shared) -> None:
         """Grant it to the next in line."""
-        queue = self._locks[shared.name]
-        queue.popleft()
-        if queue:
-            following, pending = queue[0]
-            following.granted(pending)
+        self._memory.release(shared)
 
     def vector(self, shared: Shared) -> SharedVector:
         """The memory of a shared vector, made when first asked for."""
-        if shared.name not in self._vectors:
-            self._vectors[shared.name] = SimulatedVector(shared, self._contexts[0])
-        return self._vectors[shared.name]
+        return self._memory.vector(shared)
 
     def finished(self, actor: Actor, task: Task) -> None:
         """Nothing to do: the end is found when the queue is empty."""

@@ -20,7 +20,7 @@ from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw
 from parasim.simulation.processors import Processor
 
-__all__ = ["Handlers", "Loop", "handles"]
+__all__ = ["Handlers", "Loop", "handlers_of", "handles"]
 
 _NOTHING = Handling()
 _KERNEL = Kernel("handling", "handling")
@@ -180,3 +180,19 @@ class _Transfer:
 
 def _nothing() -> None:
     pass
+
+
+def handlers_of(
+    hosts: Sequence[Host],
+    placement: Sequence[int],
+    processors: Sequence[Processor],
+    network: Network,
+    law: NoiseLaw,
+    draws: Sequence[Draws],
+) -> tuple[Handlers, Handlers]:
+    """Those of the programs' messages, and those of the messages inside native collectives."""
+    handled = [
+        Handlers(costs, placement, processors, network, law, draws)
+        for costs in ([host.handling for host in hosts], [host.native for host in hosts])
+    ]
+    return handled[0], handled[1]

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from parasim.program.context import Context
 from parasim.program.shared import Shared
 
-__all__ = ["SimulatedVector"]
+__all__ = ["Memory", "SimulatedVector"]
+
+
+class Memory:
+    """All shared vectors of a run, made when first asked for, with a lock each; `context` is that of any actor."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._vectors: dict[str, SimulatedVector] = {}
+        self._queues: dict[str, deque[Callable[[], None]]] = {}
+
+    def vector(self, shared: Shared) -> SimulatedVector:
+        """The values behind a shared vector."""
+        if shared.name not in self._vectors:
+            self._vectors[shared.name] = SimulatedVector(shared, self._context)
+        return self._vectors[shared.name]
+
+    def acquire(self, shared: Shared, granted: Callable[[], None]) -> None:
+        """Wait for its lock, first-in first-out; `granted` is called at once if it is free."""
+        queue = self._queues.setdefault(shared.name, deque())
+        queue.append(granted)
+        if len(queue) == 1:
+            granted()
+
+    def release(self, shared: Shared) -> None:
+        """Grant the lock to the next in line."""
+        queue = self._queues[shared.name]
+        queue.popleft()
+        if queue:
+            queue[0]()
 
 
 class SimulatedVector:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 
-__all__ = ["HANDLERS", "ActorTotals", "Histogram"]
+__all__ = ["HANDLERS", "ActorTotals", "Histogram", "Sums"]
 
 Histogram = dict[int, int]
 """How often each whole number was seen."""
+
+
+class Sums(NamedTuple):
+    """What the messages and computes of a collective add up to, of one actor.
+
+    Attributes
+    ----------
+    transfers, computes
+        Disjoint (start, end) in order, in seconds: when messages of its move, and when it computes.
+    sent, received
+        Payload bytes, and messages.
+    flops
+        FLOP of the computes, and their number.
+    """
+
+    transfers: Sequence[tuple[float, float]]
+    computes: Sequence[tuple[float, float]]
+    sent: tuple[int, int]
+    received: tuple[int, int]
+    flops: tuple[float, int]
 
 
 class ActorTotals:
@@ -124,6 +145,19 @@ class ActorTotals:
             self.messages_received += messages
             self.bytes_received += nbytes
         self.times.work(lane, start, end, TRANSFER)
+        self._ended(lane, end)
+
+    def summed(self, lane: str, sums: Sums, end: float) -> None:
+        """All messages and computes of a collective that ends then."""
+        self.bytes_sent += sums.sent[0]
+        self.messages_sent += sums.sent[1]
+        self.bytes_received += sums.received[0]
+        self.messages_received += sums.received[1]
+        self.flops += sums.flops[0]
+        for kind, spans in ((TRANSFER, sums.transfers), (COMPUTE, sums.computes)):
+            for start, stop in spans:
+                self.times.work(lane, start, stop, kind)
+        self.num_rows += sums.sent[1] + sums.received[1] + sums.flops[1] - 1
         self._ended(lane, end)
 
     def _ended(self, lane: str, end: float) -> None:
