@@ -1,35 +1,110 @@
-"""What all asynchronous schemes with servers have in common: laws, traffic, and both runtimes."""
+"""What all asynchronous schemes with servers have in common: laws, traffic, closed forms, and both runtimes."""
 
 import pytest
+import torch
 
 import parasim
+from parasim import closed_form
+from parasim.learning.build import pin_threads
 from parasim.schemes import SCHEMES
 from parasim.schemes.asynchronous import Asynchronous
 from tests.schemes_real import same_payload, same_when_replayed
-from tests.schemes_setup import run
+from tests.schemes_setup import make, run, steady, updates_of, weights
+from tests.test_schemes_downpour import NOISES, window
 
-CASES = {  # name: scheme, options, vectors pushed and fetched per step, and the most a run may apply at once
+CASES = {  # scheme, options, vectors as long as the parameters that a worker pushes and fetches per step
     "downpour": ("downpour", {}, 1, 1),
     "downpour, warm start": ("downpour", {"warm_start": 2}, 1, 1),
     "downpour, every other step": ("downpour", {"n_push": 2, "n_fetch": 2}, 1 / 2, 1 / 2),
+    "ssp": ("ssp", {"slack": 50, "cache": False}, 1, 1),
+    "ssp, a barrier": ("ssp", {"slack": 0}, 1, 1),
+    "softsync": ("softsync", {"n": 1}, 1, 1),
+    "dcasgd, constant": ("dcasgd", {"adaptive": False, "strength": 0.04}, 1, 1),
+    "dcasgd, adaptive": ("dcasgd", {}, 1, 1),
+    "compute_groups": ("compute_groups", {"groups": 3}, 1, 1),
+    "dynsgd": ("dynsgd", {"local_steps": 2}, 1 / 2, 1 / 2),
+    "agn": ("agn", {"local_steps": 2}, 1 / 2, 1 / 2),
+    "adag, message": ("adag", {"local_steps": 2, "scaled_by": "message"}, 1, 1 / 2),
+    "adag, server": ("adag", {"local_steps": 2, "scaled_by": "server"}, 1 / 2, 1 / 2),
+    "adag, worker": ("adag", {"local_steps": 2, "scaled_by": "worker", "normalise": True}, 1 / 2, 1),
 }
-REAL = {**{name: case[:2] for name, case in CASES.items()}, "downpour, zealous": ("downpour", {"zealous": 3})}
+ALONE = {  # what equals sequential SGD with one worker
+    "ssp": ("ssp", {"slack": 0}),
+    "softsync": ("softsync", {}),
+    "dcasgd, constant": ("dcasgd", {"adaptive": False, "strength": 0.04}),
+    "dcasgd, adaptive": ("dcasgd", {}),
+    "compute_groups": ("compute_groups", {}),
+    "dynsgd": ("dynsgd", {"local_steps": 1}),
+    "agn": ("agn", {"local_steps": 1}),
+    "adag, message": ("adag", {"local_steps": 1, "scaled_by": "message"}),
+    "adag, server": ("adag", {"local_steps": 1, "scaled_by": "server"}),
+    "adag, worker": ("adag", {"local_steps": 1, "scaled_by": "worker"}),
+}
+REAL = {
+    **{name: case[:2] for name, case in CASES.items() if name != "compute_groups"},
+    "downpour, zealous": ("downpour", {"zealous": 3}),
+    "ssp, cached": ("ssp", {"slack": 1}),
+    "softsync": ("softsync", {"n": 1, "workers": 3, "servers": 1}),
+    "compute_groups": ("compute_groups", {"groups": 1, "workers": 2, "servers": 2}),
+    "compute_groups, two": ("compute_groups", {"groups": 2, "workers": 2, "servers": 1}),
+}
 SERVICES = pytest.mark.parametrize("service", ["serial", "concurrent"])
-EACH = pytest.mark.parametrize("name", CASES)
-RULES = ({"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adagrad", "lr": 0.05}, {"kind": "sgd", "lr": 0.125})
-GEOMETRY = {"steps": 8, "bandwidth": 1e7}
+RULES = ({"kind": "sgd", "lr": 0.125}, {"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adagrad", "lr": 0.05})
 
 
 def test_every_relative_is_here():
     relatives = {name for name, scheme in SCHEMES.items() if issubclass(scheme, Asynchronous)}
     assert {kind for kind, *_ in CASES.values()} == relatives
+    assert {kind for kind, *_ in ALONE.values()} == relatives - {"downpour"}  # of it: tests/test_schemes_equality.py
+
+
+# one worker ----------------------------------------------------------------------------------------------------------
+@SERVICES
+@pytest.mark.parametrize("name", ALONE)
+def test_one_worker_equals_sequential_in_every_bit(name, service):
+    """SCHEMES 17: S10 to S13 and S17 with N = 1 (and lambda = 1) are S1."""
+    pin_threads()
+    kind, options = ALONE[name]
+    for rule in RULES:
+        work = {"data": {"kind": "digits"}, "learn": True, "batch": 32, "steps": 5, "optimizer": rule}
+        result = run(kind, 3, workers=1, servers=2, service=service, **options, **work)
+        assert torch.equal(weights(result, range(1, 3)), weights(run("sequential", 1, **work), range(1)))
+        assert result.summary["staleness"]["histogram"] == {0: 10}
+
+
+# closed forms --------------------------------------------------------------------------------------------------------
+@SERVICES
+@pytest.mark.parametrize("name", [*CASES, "ssp, cached"])
+def test_one_worker_meets_its_closed_form(name, service):
+    """To 1e-9, traffic too; a barrier of serial service is called an estimate, as it is one for several workers."""
+    kind, options, *_ = {**CASES, "ssp, cached": ("ssp", {"slack": 2})}[name]
+    options = {**options, "workers": 1, "servers": 2, "service": service, "launch": 1e-6}
+    if kind == "compute_groups":
+        options["groups"] = 1
+    form, met = closed_form(make(kind, 3, **options)), steady(kind, 3, steps=6, **options)
+    assert form.exact or (kind, service) == ("ssp", "serial")
+    assert met[0] == pytest.approx(form.seconds_per_step, rel=1e-9)
+    assert met[1:] == pytest.approx((form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step))
+
+
+@SERVICES
+@pytest.mark.parametrize("name", CASES)
+def test_several_workers_are_bound_by_their_closed_form(name, service):
+    kind, options, *_ = CASES[name]
+    options = {**options, "workers": 3, "servers": 2, "service": service, "bandwidth": 1e7}
+    form, met = closed_form(make(kind, 5, **options)), steady(kind, 5, steps=12, **options)
+    if form.exact:
+        assert met[0] == pytest.approx(form.seconds_per_step, rel=1e-9)
+    elif form.meaning == "lower bound":
+        assert form.seconds_per_step * (1 - 1e-9) <= met[0] <= (form.at_most or float("inf")) * (1 + 1e-9)
+    assert met[1:] == pytest.approx((form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step))
 
 
 # traffic -------------------------------------------------------------------------------------------------------------
 @SERVICES
-@EACH
+@pytest.mark.parametrize("name", CASES)
 def test_payload_is_that_of_the_table_of_schemes(name, service):
-    """SCHEMES 12: 4 L n^2 bytes up and as many down per step (n_push = n_fetch = 1), in S messages each."""
+    """SCHEMES 12: 4 L n^2 bytes up and as many down per push and fetch, in S messages each; S12.5 of ADAG's."""
     kind, options, pushed, fetched = CASES[name]
     met = [run(kind, 6, workers=3, servers=2, service=service, steps=n, **options).summary for n in (6, 12)]
     for direction, vectors in (("sent", pushed), ("received", fetched)):
@@ -38,15 +113,31 @@ def test_payload_is_that_of_the_table_of_schemes(name, service):
             assert (long - short) / 6 == pytest.approx(vectors * unit)
 
 
+# staleness -----------------------------------------------------------------------------------------------------------
+@SERVICES
+@pytest.mark.parametrize("speeds", [{}, {0: 0.1, 2: 2.5}], ids=["equal", "unequal"])
+@pytest.mark.parametrize("name", [*[name for name in ALONE if name != "ssp"], "ssp, unbounded"])
+def test_mean_staleness_is_one_less_than_the_workers(name, speeds, service):
+    """The law of SCHEMES 4, for one update per gradient: N - 1, whatever the speeds."""
+    kind, options = {**ALONE, "ssp, unbounded": ("ssp", {"slack": 1000, "cache": False})}[name]
+    workers, steps = 4, 12
+    more = {"compute_groups": {"groups": workers}, "softsync": {"n": workers}}.get(kind, {})
+    options = {**options, **more, "workers": workers, "service": service, "steps": steps, "noise": NOISES[1]}
+    result = run(kind, workers + 1, speeds=speeds, **options)
+    total, updates = window(updates_of(result, workers), workers, steps)
+    assert abs(total - (workers - 1) * updates) <= workers**2
+
+
 # both runtimes -------------------------------------------------------------------------------------------------------
 @pytest.mark.real
-@SERVICES
 @pytest.mark.parametrize("name", REAL)
-def test_real_runs_have_the_simulated_payload_and_are_replayed_exactly(name, service, pool, tmp_path):
+def test_real_runs_have_the_simulated_payload_and_are_replayed_exactly(name, pool, tmp_path):
     from tests.schemes_real import learning
 
     kind, options = REAL[name]
-    case = learning(kind, workers=2, servers=2, service=service, optimizer={"kind": "sgd", "lr": 0.1}, **options)
+    service = ["serial", "concurrent"][len(name) % 2]
+    options = {"workers": 2, "servers": 2, "service": service, "optimizer": {"kind": "sgd", "lr": 0.1}, **options}
+    case = learning(kind, **options)
     real = same_when_replayed(case, pool, tmp_path / "record.json")
-    if options.get("zealous", 1) == 1:
+    if name not in ("downpour, zealous", "ssp, cached"):  # how often these push or fetch depends on who is how far
         same_payload(real, parasim.simulate(case))

@@ -215,13 +215,13 @@ def test_zealous_workers_learn_alike_from_accumulated_gradients(monkeypatch):
     """One worker whose every push is put off once computes as with n_push = n_fetch = 2."""
     pin_threads()
 
-    def always(self, me, held):
+    def always(self, me, late):
         yield from ()
-        return held == 0
+        return late == 0
 
     data = {"data": {"kind": "digits"}, "learn": True, "batch": 8, "steps": 6}
     planned = run("downpour", 2, workers=1, n_push=2, n_fetch=2, **data)
-    monkeypatch.setattr(Downpour, "holds_back", always)
+    monkeypatch.setattr(Downpour, "puts_off", always)
     put_off = run("downpour", 2, workers=1, zealous=2, **data)
     assert torch.equal(weights(put_off, range(1, 2)), weights(planned, range(1, 2)))
 

@@ -7,12 +7,17 @@ import difflib
 from parasim.errors import ScenarioError
 from parasim.program.scheme import Scheme
 from parasim.schemes.accumulation import Accumulation
+from parasim.schemes.adag import Adag
 from parasim.schemes.adpsgd import AdPsgd
+from parasim.schemes.agn import Agn
 from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.backup_workers import BackupWorkers
 from parasim.schemes.bmuf import Bmuf
+from parasim.schemes.compute_groups import ComputeGroups
+from parasim.schemes.dcasgd import DcAsgd
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
+from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
 from parasim.schemes.gpipe import GPipe
 from parasim.schemes.k_async import KAsync, KBatchAsync
@@ -24,6 +29,8 @@ from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.pipe_sgd import PipeSgd
 from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
+from parasim.schemes.softsync import Softsync
+from parasim.schemes.ssp import Ssp
 
 __all__ = ["SCHEMES", "find"]
 
@@ -33,6 +40,13 @@ SCHEMES: dict[str, type[Scheme]] = {
         Sequential,
         AllReduce,
         Downpour,
+        Ssp,
+        Softsync,
+        DcAsgd,
+        ComputeGroups,
+        DynSgd,
+        Agn,
+        Adag,
         AdPsgd,
         DPsgd,
         Sgp,

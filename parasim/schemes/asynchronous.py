@@ -41,10 +41,11 @@ from parasim.program import (
     bounds,
     option,
 )
+from parasim.program.ops import Header
 from parasim.theory.queueing import mean_value_analysis
 from parasim.theory.staleness import asynchronous_mean
 
-__all__ = ["Asynchronous", "Cycle", "ServerOptions", "Shard", "add", "clear"]
+__all__ = ["Asynchronous", "Cycle", "Held", "ServerOptions", "Shard", "add", "clear", "copied"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,19 @@ class Shard:
     replica: Replica
     sent: dict[int, Buffer] = field(default_factory=dict)
     busy: int = 0
+
+
+@dataclass(slots=True)
+class Held:
+    """What a worker holds: headers of the servers' latest answers, and a copy of what it fetched, if it remembers."""
+
+    remembers: bool = False
+    replies: Sequence[Header] = ()
+    fetched: Buffer | None = None
+
+    def version(self, shard: int) -> int:
+        """Version of a shard that was fetched last; 0 before the first fetch."""
+        return int(self.replies[shard]["version"]) if self.replies else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +115,9 @@ class Asynchronous(Scheme):
 
     Options = ServerOptions
     keeps_copies = False
-    """Does a server need to know what each worker fetched last?"""
+    """Does a server keep what each worker fetched last?"""
+    remembers = False
+    """Does a worker keep what it fetched last?"""
 
     def roles(self) -> tuple[Role, ...]:
         """Workers, and servers that end with them."""
@@ -139,25 +155,26 @@ class Asynchronous(Scheme):
         replica = me.replica() if self.goes_on else Replica(me.initial(), ())  # without updates of its own: no state
         gradient = me.buffer("gradient")
         pushed = me.buffer("accumulated") if self.accumulates else gradient
+        held = Held(self.remembers)
         yield from self.begin(me)
-        versions = yield from self.talk(me, replica.parameters, None, [])
-        held = 0
+        yield from self.talk(me, replica.parameters, held)
+        late = 0
         for step in me.steps():
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
             if self.accumulates:
                 yield from me.accumulate(pushed, gradient)
             last = step + 1 == me.num_steps
-            push = (step + 1) % self.n_push == 0 or held > 0 or last  # no gradient is left behind
-            fetch = ((step + 1) % self.n_fetch == 0 or held > 0) and not last
-            held = held + 1 if push and not last and (yield from self.holds_back(me, held)) else 0
-            if self.goes_on and (held or not fetch):
+            push = (step + 1) % self.n_push == 0 or late > 0 or last  # no gradient is left behind
+            fetch = ((step + 1) % self.n_fetch == 0 or late > 0) and not last
+            late = late + 1 if push and not last and (yield from self.puts_off(me, late)) else 0
+            if self.goes_on and (late or not fetch):
                 yield from me.optimize(replica, gradient)
-            if push and not held:
-                versions = yield from self.commit(me, replica.parameters, pushed, versions, fetch)
+            if push and not late:
+                yield from self.commit(me, replica.parameters, held, pushed, fetch)
                 if self.accumulates:
                     yield from me.clear(pushed)
-            elif fetch and not held:
-                versions = yield from self.talk(me, replica.parameters, None, versions)
+            elif fetch and not late:
+                yield from self.talk(me, replica.parameters, held)
             yield from self.step_done(me, step)
         return replica.parameters
 
@@ -169,50 +186,53 @@ class Asynchronous(Scheme):
         """What a worker does at the end of a step: it says so."""
         yield from me.step_done(step)
 
-    def holds_back(self, me: Context, held: int) -> Program[bool]:
-        """Does a worker put off a push that is due, after it put it off `held` times? Never."""
+    def puts_off(self, me: Context, late: int) -> Program[bool]:
+        """Does a worker put off a push that is due, and was put off `late` times? Never."""
         yield from ()
         return False
 
-    def commit(
-        self, me: Context, parameters: Buffer, pushed: Buffer, versions: list[int], fetch: bool
-    ) -> Program[list[int]]:
-        """Push what was accumulated, and fetch with it; replies with the versions held afterwards."""
-        return (yield from self.talk(me, parameters, pushed, versions, fetch))
+    def commit(self, me: Context, parameters: Buffer, held: Held, pushed: Buffer, fetch: bool) -> Program[None]:
+        """Push what was accumulated, and fetch with it."""
+        yield from self.talk(me, parameters, held, pushed, fetch)
 
     def talk(
         self,
         me: Context,
         parameters: Buffer,
-        push: Buffer | None,
-        versions: Sequence[int],
+        held: Held,
+        push: Buffer | None = None,
         fetch: bool = True,
         beside: Buffer | None = None,
         **more: int,
-    ) -> Program[list[int]]:
-        """One request to every server, on a lane each: push, fetch into `parameters`, or both.
+    ) -> Program[None]:
+        """One request to every server, on a lane each: push, fetch into `parameters`, or both; notes what is held.
 
-        Replies with the versions of the shards held afterwards. `beside` is a second vector for the servers, `more`
-        what else the request says.
+        `beside` is a second vector for the servers, `more` what else the request says.
         """
         handles = []
         cuts = bounds(parameters.elements, self.options.servers)
         for shard, server in enumerate(me.ranks("server")):
             sent = [vector.part(cuts[shard], cuts[shard + 1]) for vector in (push, beside) if vector is not None]
             into = parameters.part(cuts[shard], cuts[shard + 1])
-            header = {"fetch": fetch, "read": versions[shard] if versions else 0, **more}
+            header = {"fetch": fetch, "read": held.version(shard), **more}
             handles.append((yield from Post(self._request(server, sent, into, header), lane=f"shard {shard}")))
-        return list((yield from Wait(handles)))
+        replies = yield from Wait(handles)
+        if fetch:
+            held.replies = replies
+            if held.remembers:
+                if held.fetched is None:
+                    me.hold("fetched", parameters.nbytes)
+                held.fetched = yield from me.copy(parameters)
 
-    def _request(self, server: int, sent: list[Buffer], into: Buffer, header: dict[str, int]) -> Program[int]:
-        """What is said to one server; replies with the version held afterwards."""
+    def _request(self, server: int, sent: list[Buffer], into: Buffer, header: Header) -> Program[Header]:
+        """What is said to one server; replies with what the answer's header says."""
         yield from Send(server, sent[0] if sent else None, "request", header)
         for vector in sent[1:]:
             yield from Send(server, vector, "beside")
         if not header["fetch"]:
-            return header["read"]
+            return header
         reply = yield from Recv(server, "reply", into)
-        return int(reply.header["version"])
+        return reply.header
 
     # servers -------------------------------------------------------------------------------------------------------
     def server(self, me: Context) -> Program[Buffer]:
@@ -252,34 +272,41 @@ class Asynchronous(Scheme):
 
     def handle(self, me: Context, shard: Shard, message: Message) -> Program[None]:
         """Apply what was pushed, at once; answer a fetch with the parameters right afterwards."""
-        parameters = None
+        fetch, parameters = bool(message.header["fetch"]), None
         if message.buffer is not None:
-            parameters = yield from self.apply(me, shard, message, message.buffer)
-        if message.header["fetch"]:
+            parameters = yield from self.apply(me, shard, message, message.buffer, copy=fetch and self.copies)
+        if fetch:
             yield from self.reply(me, shard, message.source, parameters)
 
-    def apply(self, me: Context, shard: Shard, message: Message, gradient: Buffer) -> Program[Buffer | None]:
-        """The optimiser's update; replies with a copy of the parameters right afterwards, if one is to be sent."""
+    def apply(
+        self, me: Context, shard: Shard, message: Message, gradient: Buffer, *, copy: bool
+    ) -> Program[Buffer | None]:
+        """The optimiser's update; with `copy` it replies a copy of the parameters right afterwards."""
         read = int(message.header["read"])
-        copy = self.copies(message)
         return (yield from me.update(shard.replica, gradient, read=read, peer=message.source, copy=copy))
 
-    def copies(self, message: Message) -> bool:
-        """Must what answers this message be a copy? Others change the parameters while it travels, or it is kept."""
-        return bool(message.header["fetch"]) and (self.keeps_copies or self.options.service == "concurrent")
+    @property
+    def copies(self) -> bool:
+        """Must what is sent be a copy? Others change the parameters while it travels, or it is kept."""
+        return self.keeps_copies or self.options.service == "concurrent"
 
     def reply(self, me: Context, shard: Shard, worker: int, parameters: Buffer | None) -> Program[None]:
-        """Send the parameters (of concurrent service: a copy of them) with their version."""
-        version = shard.replica.version if parameters is not None else shard.replica.begun
+        """Send the parameters with their version: a copy just made, or as they are now."""
+        version = shard.replica.version
         if parameters is None:
-            parameters = shard.replica.parameters
-            if self.keeps_copies or self.options.service == "concurrent":
-                parameters = yield from me.copy(parameters)
+            parameters, version = yield from self.snapshot(me, shard)
         if self.keeps_copies:
             if worker not in shard.sent:
                 me.hold("sent", parameters.nbytes)
             shard.sent[worker] = parameters
         yield from Send(worker, parameters, "reply", {"version": version}, lent=True)
+
+    def snapshot(self, me: Context, shard: Shard) -> Program[tuple[Buffer, int]]:
+        """The parameters, or a copy where one is needed, and their version: all updates that have begun are in it."""
+        parameters, version = shard.replica.parameters, shard.replica.begun
+        if self.copies:
+            parameters = yield from me.copy(parameters)
+        return parameters, version
 
     # theory --------------------------------------------------------------------------------------------------------
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
@@ -347,8 +374,7 @@ class Asynchronous(Scheme):
 
     def update_kernel(self, setting: Setting) -> Kernel:
         """What a server computes for a push that comes with a fetch."""
-        copy = self.keeps_copies or self.options.service == "concurrent"
-        return setting.update_kernel(1 / self.options.servers, copy=copy)
+        return setting.update_kernel(1 / self.options.servers, copy=self.copies)
 
     def server_seconds(self, setting: Setting, kernel: Kernel) -> float:
         """Time of a kernel on a server."""
@@ -376,3 +402,8 @@ def add(xp: Tensors, into: Tensor, x: Tensor) -> None:
 def clear(xp: Tensors, x: Tensor) -> None:
     """X = 0."""
     xp.fill_(x, 0.0)
+
+
+def copied(xp: Tensors, x: Tensor) -> Tensor:
+    """A copy."""
+    return xp.copy(x)

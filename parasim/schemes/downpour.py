@@ -90,9 +90,9 @@ class Downpour(Asynchronous):
         if me.index == 0 and step + 1 == min(self.options.warm_start, me.num_steps):
             yield from Exchange(tuple(Send(worker, None, "begin") for worker in me.ranks("worker")[1:]))
 
-    def holds_back(self, me: Context, held: int) -> Program[bool]:
+    def puts_off(self, me: Context, late: int) -> Program[bool]:
         """A zealous worker asks all servers; it puts its push off if one is busy."""
-        if held + 1 >= self.options.zealous:
+        if late + 1 >= self.options.zealous:
             return False
         servers = me.ranks("server")
         asked = Exchange(tuple(Send(s, None, "busy?") for s in servers), tuple(Recv(s, "busy") for s in servers))
