@@ -1,10 +1,15 @@
 """Flows on integer arrays: as the solver on lists, flow by flow, and as the rational reference, message by message."""
 
+from operator import attrgetter
+
 import pytest
 import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parasim
+from parasim.metrics.result import Result
+from parasim.scenario import from_document
 from parasim.simulation import crowd, network
 from parasim.simulation.alarm import due
 from parasim.simulation.crowd import Crowd, compiled
@@ -64,6 +69,9 @@ def test_more_flows_and_longer_routes_than_there_was_room_for() -> None:
     states = sorted(flows.states(), key=lambda state: state[0].number)
     assert [flow.links for flow, _, _ in states] == routes
     assert [rate for _, rate, _ in states] == pytest.approx(max_min(capacities, routes), rel=1e-11)
+
+
+WHICH = attrgetter("rank", "program", "op", "label", "step", "message", "peer", "buffer", "version_applied")
 
 
 @pytest.fixture
@@ -130,6 +138,43 @@ def test_a_flow_of_several_messages_sends_a_crowd_home() -> None:
     other.flow((up,), (2.0,), 50.0, 50.0, 0.25, also_done)
     plain.run()
     assert ends == pytest.approx(expected, rel=1e-12)
+
+
+SHARDED = {
+    "name": "shards on a fat tree",
+    "workload": {"model": {"kind": "mlp", "width": 64, "depth": 4}, "batch_size": 8},
+    "cluster": {
+        "topology": {"kind": "fat_tree", "children": [2, 2, 4], "parents": [1, 1, 2]},
+        "device": {"flops": "10 GFLOP/s", "memory": "1 GiB", "memory_bandwidth": "10 GB/s"},
+        "link": {"bandwidth": "1 Gbit/s", "latency": "10 us"},
+        "noise": {"kind": "lognormal", "sigma": 0.3},
+    },
+    "scheme": {
+        "kind": "downpour", "servers": 4, "workers": 12,
+        "placement": {"server": [0, 5, 6, 15], "worker": [3, 9, 12, 1, 14, 7, 2, 11, 4, 8, 13, 10]},
+    },
+    "optimizer": {"kind": "sgd", "lr": 0.1},
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_scheme_takes_the_same_time_with_crowds_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(network, "compiled", lambda: asked.append(None) or functions)
+
+    def simulated(fast_paths: str) -> Result:
+        return parasim.simulate(from_document({**SHARDED, "run": {"steps": 4, "fast_paths": fast_paths}}))
+
+    plain = simulated("none")
+    assert not asked
+    fast, again = simulated("all"), simulated("all")
+    assert asked
+    assert fast.trace.digest() == again.trace.digest()
+    assert fast.summary["staleness"] == plain.summary["staleness"]
+    assert len(fast.trace) == len(plain.trace)
+    for one, other in zip(sorted(fast.trace, key=WHICH), sorted(plain.trace, key=WHICH), strict=True):
+        assert WHICH(one) == WHICH(other)
+        assert one.t_end == pytest.approx(other.t_end, rel=1e-9)
 
 
 @pytest.mark.usefixtures("soon")

@@ -150,6 +150,16 @@ def test_flows_that_join_and_leave_a_hub_need_no_solving() -> None:
     assert run.ends == pytest.approx(reference(switched(8, bandwidth=64.0), messages), rel=1e-12)
 
 
+def test_pushes_through_the_link_of_a_server_cost_about_two_events_each_however_many_there_are() -> None:
+    for clients in (8, 64):
+        messages = [
+            (0.37 * number + step * clients, number, clients, 90.0) for number in range(clients) for step in range(5)
+        ]
+        run = Run(switched(clients + 1), messages)
+        assert run.events <= 2.1 * len(messages)
+        assert run.network.solves <= 5
+
+
 def test_a_hub_dissolves_when_a_flow_has_two_shared_links_and_forms_again() -> None:
     # To host 3: 300 B from 0, 1 and 2 at 0.5. At 1.5 host 0 also sends 25 B to host 1:
     # its uplink carries 100/3 to host 3 and 200/3 to host 1, whose message ends at 1.5 + 0.375. Then as before.

@@ -152,7 +152,7 @@ class Actor:
                 if notes:
                     self._drain(task)
                 frame = stack.pop()
-                reply, error = fold(self, task, frame, stop.value), None
+                reply, error = stop.value if frame.op is None else fold(self, task, frame, stop.value), None
                 if not stack:
                     self._finish(task, reply)
                     return

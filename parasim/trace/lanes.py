@@ -41,8 +41,11 @@ class _Wait:
 
     def split(self) -> tuple[float, float]:
         """Seconds of it that are compute, and transfer."""
-        transfer = covered((start, end) for start, end, kind in self.spans if kind == TRANSFER)
-        busy = covered((start, end) for start, end, _ in self.spans)
+        transfers = [(start, end) for start, end, kind in self.spans if kind == TRANSFER]
+        transfer = covered(transfers)
+        if len(transfers) == len(self.spans):
+            return 0.0, transfer
+        busy = covered([(start, end) for start, end, _ in self.spans])
         return max(0.0, busy - transfer), transfer
 
 
