@@ -38,6 +38,8 @@ CASES = {  # scheme: hosts, options
     "accumulation": (4, {}),
     "easgd": (4, {}),
     "eamsgd": (4, {"order": "synchronous", "period": 1}),
+    "hogwild": (1, {"workers": 3, "parts": 2, "batch": 2, "access": "plain"}),
+    "hogbatch": (1, {"workers": 3, "parts": 4, "access": "locked"}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

@@ -13,9 +13,22 @@ from parasim.program.learner import Optimizer
 from parasim.program.model import Part
 from parasim.program.ops import Kernel, Piece
 from parasim.program.passes import backward_pieces, forward_pieces, pass_signature
+from parasim.program.shared import Shared
 from parasim.program.tensors import CountingTensors, Shape, Tensor, Tensors
 
-__all__ = ["Counted", "backward_kernel", "counted", "forward_kernel", "shape_of", "update_function"]
+__all__ = [
+    "Counted",
+    "backward_kernel",
+    "counted",
+    "forward_kernel",
+    "read_kernel",
+    "shape_of",
+    "update_function",
+    "write_kernels",
+]
+
+_LINE = 64
+"""Bytes of a cache line."""
 
 
 def forward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -> Kernel:
@@ -54,6 +67,27 @@ def backward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -
             size=samples,
         )
     return _of(found, step, micro)
+
+
+def read_kernel(shared: Shared, part: int) -> Kernel:
+    """Copying a part of a shared vector into private memory."""
+    return _access(shared, part, "read", 2)
+
+
+def write_kernels(shared: Shared, part: int, atomic: bool, stolen: bool = False) -> tuple[Kernel, ...]:
+    """Adding to a part of a shared vector: at once, or reading and adding, then writing back.
+
+    `stolen`: another core wrote the part last, so that the write fetches its cache lines from there (SCHEMES S14.5).
+    """
+    lines = -(-shared.nbytes(part) // _LINE) if stolen else 0
+    if atomic:
+        return (_access(shared, part, "add", 3, 1, lines),)
+    return _access(shared, part, "add", 2, 1), _access(shared, part, "write", 1, 0, lines)
+
+
+def _access(shared: Shared, part: int, label: str, passes: int, flops: int = 0, lines: int = 0) -> Kernel:
+    nbytes = shared.nbytes(part)
+    return Kernel(label, "shared", flops * nbytes / shared.itemsize, passes * nbytes, shared.name, lines=lines)
 
 
 def _of(k: Kernel, step: int, micro: int) -> Kernel:

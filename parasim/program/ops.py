@@ -106,9 +106,10 @@ class Kernel:
     """What a compute costs, in words a device model understands.
 
     `kind` picks the efficiency curve ("forward", "backward", "elementwise", "reduce", ...), `flops` and `nbytes` (moved
-    through memory) the roofline. `layer`, `step` and `micro` say what it belongs to; they key its noise. A calibrated
-    device sums over `pieces` (none: the kernel is one piece of its kind), unless the whole was measured: `signature`
-    names it, at `size` (samples of a pass, elements of a vector).
+    through memory) the roofline; `lines` are cache lines of shared memory that another core wrote last. `layer`, `step`
+    and `micro` say what it belongs to; they key its noise. A calibrated device sums over `pieces` (none: the kernel is
+    one piece of its kind), unless the whole was measured: `signature` names it, at `size` (samples of a pass, elements
+    of a vector).
     """
 
     label: str
@@ -121,6 +122,7 @@ class Kernel:
     pieces: tuple[Piece, ...] = ()
     signature: str = ""
     size: int = 0
+    lines: int = 0
 
 
 @value(frozen=True, slots=True)

@@ -27,6 +27,11 @@ class Shared:
         cuts = bounds(self.elements, self.parts)
         return cuts[part], cuts[part + 1]
 
+    def nbytes(self, part: int) -> int:
+        """Bytes of a part."""
+        start, stop = self.bounds(part)
+        return (stop - start) * self.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -297,7 +297,8 @@ def _read(actor: Actor, task: Task, op: Read) -> Any:
 
 
 def _update(actor: Actor, task: Task, op: Update) -> Any:
-    return _nested(actor, task, update_program(actor.port.vector(op.shared), op, actor.context.tensors), op)
+    program = update_program(actor.port.vector(op.shared), op, actor.context.tensors, actor.rank)
+    return _nested(actor, task, program, op)
 
 
 def _locked(actor: Actor, task: Task, op: Locked[Any]) -> Any:

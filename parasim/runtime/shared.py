@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from parasim.program.buffers import Buffer
-from parasim.program.ops import Compute, Kernel, Program, Read, Update
+from parasim.program.kernels import read_kernel, write_kernels
+from parasim.program.ops import Compute, Program, Read, Update
 from parasim.program.shared import Shared, Snapshot
 from parasim.program.tensors import Tensors
 
@@ -25,6 +26,9 @@ class SharedVector(Protocol):
 
     def version(self, part: int) -> int:
         """Updates written to a part so far."""
+
+    def claim(self, part: int, rank: int) -> bool:
+        """A rank is about to write a part: did another write it last? False where the hardware itself makes it slow."""
 
     def load(self, start: int, stop: int) -> Any:
         """A private copy of elements ``[start, stop)``."""
@@ -48,10 +52,6 @@ def _parts(shared: Shared, part: int | None) -> range:
     return range(shared.parts) if part is None else range(part, part + 1)
 
 
-def _kernel(shared: Shared, label: str, elements: int, passes: int, flops: int = 0) -> Kernel:
-    return Kernel(label, "shared", flops * elements, passes * elements * shared.itemsize, shared.name)
-
-
 def read_program(vector: SharedVector, op: Read, tensors: Tensors | None) -> Program[Snapshot]:
     """Copy part by part; torn if a part changed between the first part's copy and the last's."""
     shared = op.shared
@@ -66,14 +66,14 @@ def read_program(vector: SharedVector, op: Read, tensors: Tensors | None) -> Pro
             seen.append((part, vector.version(part)))
             pieces.append(vector.load(start, stop))
 
-        yield Compute(_kernel(shared, "read", stop - start, 2), work, otherwise=work)
+        yield Compute(read_kernel(shared, part), work, otherwise=work)
     torn = any(vector.version(part) != version for part, version in seen[:-1])
     values = None if tensors is None else tensors.concatenate(pieces)
     buffer = Buffer(shared.name, elements, shared.itemsize, values)
     return Snapshot(buffer, min(version for _, version in seen), torn)
 
 
-def update_program(vector: SharedVector, op: Update, tensors: Tensors | None) -> Program[Written]:
+def update_program(vector: SharedVector, op: Update, tensors: Tensors | None, rank: int) -> Program[Written]:
     """Add part by part: atomically in one compute, else read and add in one and write back in another."""
     shared = op.shared
     first = shared.bounds(op.part)[0] if op.part is not None else 0
@@ -81,12 +81,13 @@ def update_program(vector: SharedVector, op: Update, tensors: Tensors | None) ->
     for part in _parts(shared, op.part):
         start, stop = shared.bounds(part)
         delta = op.delta.part(start - first, stop - first)
+        kernels = write_kernels(shared, part, op.atomic, vector.claim(part, rank))
         if op.atomic:
 
             def add(part: int = part, start: int = start, delta: Buffer = delta) -> int:
                 return vector.add(part, start, delta.values)
 
-            version = yield Compute(_kernel(shared, "add", stop - start, 3, 1), add, otherwise=add)
+            version = yield Compute(kernels[0], add, otherwise=add)
             continue
 
         def fetch(part: int = part, start: int = start, stop: int = stop, delta: Buffer = delta) -> tuple[int, Any]:
@@ -94,11 +95,11 @@ def update_program(vector: SharedVector, op: Update, tensors: Tensors | None) ->
             values = vector.load(start, stop)
             return before, None if tensors is None else tensors.add(values, delta.values)
 
-        before, values = yield Compute(_kernel(shared, "add", stop - start, 2, 1), fetch, otherwise=fetch)
+        before, values = yield Compute(kernels[0], fetch, otherwise=fetch)
 
         def write(part: int = part, start: int = start, values: Any = values) -> int:
             return vector.store(part, start, values)
 
-        version = yield Compute(_kernel(shared, "write", stop - start, 1), write, otherwise=write)
+        version = yield Compute(kernels[1], write, otherwise=write)
         lost += version - before - 1
     return Written(version, lost)

@@ -20,6 +20,8 @@ from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.hogbatch import HogBatch
+from parasim.schemes.hogwild import Hogwild
 from parasim.schemes.k_async import KAsync, KBatchAsync
 from parasim.schemes.k_sync import KBatchSync, KSync
 from parasim.schemes.local_sgd import LocalSgd
@@ -51,6 +53,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         DPsgd,
         Sgp,
         OverlapSgp,
+        Hogwild,
+        HogBatch,
         ParameterServer,
         BackupWorkers,
         KBatchSync,

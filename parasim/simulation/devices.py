@@ -21,11 +21,11 @@ def kernel_seconds(device: Device, kernel: Kernel) -> float:
     Returns
     -------
     float
-        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch``; of a calibrated device, what the device's curves
-        (parasim/cluster/curves.py) say instead of the maximum.
+        Seconds: ``max(flops / F, nbytes / B) / efficiency + launch + lines * coherence``; of a calibrated device, what
+        the device's curves (parasim/cluster/curves.py) say instead of the maximum.
     """
     if device.curves is None:
         ideal = max(kernel.flops / device.flops, kernel.nbytes / device.memory_bandwidth)
     else:
         ideal = device.curves.seconds(kernel, device.flops, device.memory_bandwidth)
-    return ideal / device.efficiency + device.launch
+    return ideal / device.efficiency + device.launch + kernel.lines * device.coherence

@@ -48,6 +48,7 @@ class SimulatedVector:
         self.shared = shared
         self._tensors = context.tensors
         self._versions = [0] * shared.parts
+        self._writers = [-1] * shared.parts
         self._values: Any = None
         if self._tensors is not None:
             self._values = context.shared_values(shared)
@@ -55,6 +56,11 @@ class SimulatedVector:
     def version(self, part: int) -> int:
         """Updates written to a part so far."""
         return self._versions[part]
+
+    def claim(self, part: int, rank: int) -> bool:
+        """A rank is about to write a part: did another write it last?"""
+        last, self._writers[part] = self._writers[part], rank
+        return last not in (-1, rank)
 
     def load(self, start: int, stop: int) -> Any:
         """A private copy of elements ``[start, stop)``."""
