@@ -28,26 +28,44 @@ def _overlap(these: Iterable[Buffer], those: Iterable[Buffer]) -> bool:
 
 
 class Guard:
-    """The computes of one actor that run, and those that must wait for them, in the order of their yields."""
+    """The computes of one actor that run, and those that must wait for them, in the order of their yields.
 
-    __slots__ = ("running", "waiting")
+    Attributes
+    ----------
+    running, waiting
+        The computes, to be looked at only.
+    """
+
+    __slots__ = ("_changing", "running", "waiting")
 
     def __init__(self) -> None:
-        self.running: list[Pending] = []
+        self.running: dict[Pending, None] = {}
         self.waiting: list[Pending] = []
+        self._changing: dict[Pending, None] = {}  # those that run and change something: many may only read
 
     def enter(self, pending: Pending) -> bool:
         """May it start now? If not it waits."""
         if self._blocked(pending, self.waiting):
             self.waiting.append(pending)
             return False
-        self.running.append(pending)
+        self.run(pending)
         return True
+
+    def run(self, pending: Pending) -> None:
+        """It runs, whatever else does."""
+        self.running[pending] = None
+        if pending.op.touches:
+            self._changing[pending] = None
+
+    def stop(self, pending: Pending) -> None:
+        """It does not run any more; those that wait go on waiting."""
+        del self.running[pending]
+        self._changing.pop(pending, None)
 
     def leave(self, pending: Pending) -> list[Pending]:
         """It ended (or never started); replies with those that may start now."""
         if pending in self.running:
-            self.running.remove(pending)
+            self.stop(pending)
         else:
             self.waiting.remove(pending)
         if not self.waiting:
@@ -58,16 +76,15 @@ class Guard:
             if self._blocked(candidate, still):
                 still.append(candidate)
             else:
-                self.running.append(candidate)
+                self.run(candidate)
                 started.append(candidate)
         self.waiting = still
         return started
 
     def changing(self, buffer: Buffer) -> Pending | None:
         """The running compute that changes this buffer, if there is one."""
-        for pending in self.running:
-            touches = pending.op.touches
-            if touches and _overlap(touches, (buffer,)):
+        for pending in self._changing:
+            if _overlap(pending.op.touches, (buffer,)):
                 return pending
         return None
 
@@ -75,9 +92,8 @@ class Guard:
         op = pending.op
         if not op.touches and not op.reads:
             return False
-        changes = bool(op.touches)
-        for others in (self.running, ahead):
+        for others in (self.running if op.touches else self._changing, ahead):
             for other in others:
-                if (changes or other.op.touches) and _conflict(op, other.op):  # many may only read
+                if _conflict(op, other.op):
                     return True
         return False

@@ -249,7 +249,7 @@ class Collectives:
         """A compute is about to start; False if it has to wait, as it uses what a reduction changes now."""
         for gathering in list(self._inside.get(actor.rank, ())):
             if _uses(pending, _buffer(gathering, actor)):
-                actor.guard.running.remove(pending)
+                actor.guard.stop(pending)
                 self._dissolve(gathering)
                 if not actor.guard.enter(pending):
                     return False

@@ -211,7 +211,7 @@ class _Course:
 
     def _compute(self, actor: Actor, pending: Pending, end: float) -> None:
         """A reduction has the rest of its seconds to do."""
-        actor.guard.running.append(pending)
+        actor.guard.run(pending)
         self._run.compute(actor, pending, pending.t_post, max(0.0, self._begun + end - self._run.now))
 
 
