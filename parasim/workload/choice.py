@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -42,7 +43,7 @@ def read_options(what: str, cls: type, options: Mapping[str, Any]) -> Any:
     if not isinstance(options, Mapping):
         raise ScenarioError(f"{what}: {options!r} is no mapping; give names and values")
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for name, value in options.items():
         if name not in fields:
             raise ScenarioError(_unknown(f"option of {what}", name, fields))
@@ -51,6 +52,12 @@ def read_options(what: str, cls: type, options: Mapping[str, Any]) -> Any:
         if name not in options and default_of(field) is dataclasses.MISSING:
             raise ScenarioError(f"{what}: {name} is missing ({field.metadata['doc']})")
     return cls(**options)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of the fields; an optimiser is made for each of thousands of workers."""
+    return get_type_hints(cls)
 
 
 def _check(where: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> None:

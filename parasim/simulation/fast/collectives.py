@@ -180,8 +180,8 @@ class Collectives:
         """The last member has come: find when each is through, and let it go on then."""
         arrivals = gathering.arrivals
         begun = gathering.begun = float(arrivals.min())
-        gathering.outcome = play(_timetable(gathering), arrivals - begun)
         env = self._run.env
+        gathering.outcome = play(_timetable(gathering), arrivals - begun, due(env.now) - env.now)
         for seconds, members in gathering.outcome.leaving():
             end = Timeout(env, max(0.0, begun + seconds - env.now))
             end.callbacks.append(partial(self._leave_together, gathering, members))

@@ -62,15 +62,25 @@ def pass_through(timetable: Timetable, arrivals: NDArray[Any]) -> Iterator[Passa
         for number, seconds in enumerate(block.seconds):
             begun = np.maximum(reached[senders], reached[receivers])
             ended = begun + seconds
-            through = reached.copy()
-            if block.once:
-                through[senders] = ended
-                through[receivers] = np.maximum(through[receivers], ended)
+            if block.ways is not None:
+                outgoing, incoming = block.ways
+                through = np.maximum(ended[outgoing], ended[incoming])
             else:
-                np.maximum.at(through, senders, ended)
-                np.maximum.at(through, receivers, ended)
+                through = _through(block, reached, ended)
             yield Passage(block, number, reached, begun, ended, through)
             reached = through if block.adding is None else through + block.adding[number]
+
+
+def _through(block: TimedBlock, reached: NDArray[Any], ended: NDArray[Any]) -> NDArray[Any]:
+    """When each member's messages were through; some have none, or several."""
+    through = reached.copy()
+    if block.once:
+        through[block.senders] = ended
+        through[block.receivers] = np.maximum(through[block.receivers], ended)
+    else:
+        np.maximum.at(through, block.senders, ended)
+        np.maximum.at(through, block.receivers, ended)
+    return through
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,10 +108,10 @@ class Outcome:
             yield float(ends[together[0]]), order[together].tolist()
 
 
-def play(timetable: Timetable, arrivals: NDArray[Any]) -> Outcome:
-    """Take all members through all rounds; nothing to do if they come as they came last time."""
+def play(timetable: Timetable, arrivals: NDArray[Any], rounding: float = 0.0) -> Outcome:
+    """Take all members through all rounds; nothing to do if they come as they came last time, to a rounding of now."""
     last = timetable.last
-    if last is not None and np.array_equal(last[0], arrivals):
+    if last is not None and bool((np.abs(last[0] - arrivals) <= rounding).all()):
         return last[1]
     outcome = _play(timetable, arrivals)
     timetable.last = arrivals, outcome
@@ -141,7 +151,9 @@ class _Spans:
         """A round's messages."""
         block, begun = passage.block, passage.begun
         senders, receivers = block.senders, block.receivers
-        if (begun <= self._end[senders]).all() and (begun <= self._end[receivers]).all():
+        if block.ways is not None and self._goes_on(*block.ways, passage):
+            self._end = passage.through.copy()
+        elif (begun <= self._end[senders]).all() and (begun <= self._end[receivers]).all():
             np.maximum.at(self._end, senders, passage.ended)
             np.maximum.at(self._end, receivers, passage.ended)
         elif block.once:
@@ -151,6 +163,14 @@ class _Spans:
                 one = slice(message, message + 1)
                 self._add(senders[one], begun[one], passage.ended[one])
                 self._add(receivers[one], begun[one], passage.ended[one])
+
+    def _goes_on(self, outgoing: NDArray[Any], incoming: NDArray[Any], passage: Passage) -> bool:
+        """Do what each member sends and what it receives overlap, and does one begin before its last piece ends?"""
+        begun, ended = passage.begun, passage.ended
+        sends, receives = begun[outgoing], begun[incoming]
+        if not (np.minimum(sends, receives) <= self._end).all():
+            return False
+        return bool((np.maximum(sends, receives) <= np.minimum(ended[outgoing], ended[incoming])).all())
 
     def _add_in_order(self, block: TimedBlock, begun: NDArray[Any], ended: NDArray[Any]) -> None:
         """What each member sends and what it receives, the one that begins first before the other."""

@@ -71,6 +71,8 @@ class TimedBlock(NamedTuple):
         Of each round and member: seconds of its reductions after the messages; None where there are none.
     once
         Does every member send one message at most in a round, and receive one at most?
+    ways
+        If every member sends one and receives one: the numbers of what each sends, and of what each receives.
     """
 
     senders: NDArray[Any]
@@ -80,6 +82,7 @@ class TimedBlock(NamedTuple):
     seconds: NDArray[Any]
     adding: NDArray[Any] | None
     once: bool
+    ways: tuple[NDArray[Any], NDArray[Any]] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +179,14 @@ def make_timetable(op: Collective, place: Place) -> Timetable | None:
     )  # fmt: skip
 
 
+def _sizes(elements: NDArray[Any]) -> list[int]:
+    """The different numbers in an array; most often there are one or two, next to each other."""
+    if not elements.size:
+        return []
+    least, most = int(elements.min()), int(elements.max())
+    return sorted({least, most}) if most - least <= 1 else np.unique(elements).tolist()
+
+
 def _all_need_all(op: Collective) -> bool:
     """Does what each member gets depend on what each other one brings?"""
     assert op.buffer is not None
@@ -206,7 +217,9 @@ class _Clerk:
         self._place = place
         self._itemsize = op.buffer.itemsize
         self._last: tuple[NDArray[Any], NDArray[Any]] | None = None
-        self._routes: tuple[NDArray[Any], NDArray[Any], bool] = (np.zeros(0), np.zeros(0), True)
+        self._routes = np.zeros(0), np.zeros(0)
+        self._once = True
+        self._ways: tuple[NDArray[Any], NDArray[Any]] | None = None
         self._carried: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
         self._alike: dict[tuple[int, float], list[int]] = {}
         for member, pace in enumerate(place.paces):
@@ -229,14 +242,16 @@ class _Clerk:
         for block in blocks_together([self._op] * size):
             self._follow(block)
             nbytes = block.elements * float(self._itemsize)
-            route_latencies, bandwidths, once = self._routes
+            route_latencies, bandwidths = self._routes
             latencies = route_latencies + (place.message_overhead + place.byte_overhead * nbytes)
             adding = self._adding(block)
             self.private = self.private and (bool(block.senders.size) or adding is None)
             if block.senders.size:
                 self._carry(block)
                 seconds = latencies + nbytes / bandwidths
-                yield TimedBlock(block.senders, block.receivers, block.elements, latencies, seconds, adding, once)
+                yield TimedBlock(
+                    block.senders, block.receivers, block.elements, latencies, seconds, adding, self._once, self._ways
+                )
 
     def _follow(self, block: GroupBlock) -> None:
         """Look up the routes of the messages, unless they go where those of the block before went."""
@@ -248,7 +263,9 @@ class _Clerk:
         path, hosts = self._place.cluster.path, self._place.hosts
         paths = [path(hosts[s], hosts[r]) for s, r in zip(senders.tolist(), receivers.tolist(), strict=True)]
         once = len(np.unique(senders)) == len(np.unique(receivers)) == len(senders)
-        self._routes = np.array([p.latency for p in paths]), np.array([p.bandwidth for p in paths]), once
+        everyone = once and len(senders) == self._op.group.size
+        self._routes = np.array([p.latency for p in paths]), np.array([p.bandwidth for p in paths])
+        self._once, self._ways = once, (np.argsort(senders), np.argsort(receivers)) if everyone else None
         counts = [len(found.links) for found in paths]
         links = np.array([link for found in paths for link in found.links], dtype=np.int64)
         self.private = self.private and len(np.unique(links)) == len(links)
@@ -257,11 +274,11 @@ class _Clerk:
 
     def _carry(self, block: GroupBlock) -> None:
         """Count the messages of a block."""
-        rounds = len(block.elements)
+        rounds, size = len(block.elements), self._op.group.size
         each = block.elements.sum(axis=0) * self._itemsize
         for traffic, members in ((self.sent, block.senders), (self.received, block.receivers)):
-            np.add.at(traffic[0], members, each)
-            np.add.at(traffic[1], members, rounds)
+            traffic[0] += np.bincount(members, each, size).astype(np.int64)
+            traffic[1] += rounds * np.bincount(members, minlength=size)
 
     def count(self, block: TimedBlock) -> None:
         """Add up the seconds of a block."""
@@ -277,13 +294,17 @@ class _Clerk:
             return None
         adding = np.zeros((len(block.elements), op.group.size))
         members, elements = block.receivers[adds], block.elements[:, adds]
-        for size in np.unique(elements).tolist():
+        for size in _sizes(elements):
             some = elements == size
             kernel = reduce_kernel(op, size)
-            seconds = np.where(some, self._seconds(kernel)[members], 0.0)
-            np.add.at(adding.T, members, seconds.T)
-            np.add.at(self.adds, members, some.sum(axis=0))
-            np.add.at(self.flops, members, some.sum(axis=0) * kernel.flops)
+            seconds = some * self._seconds(kernel)[members]
+            if self._once:
+                adding[:, members] += seconds
+            else:
+                np.add.at(adding.T, members, seconds.T)
+            times = np.bincount(members, some.sum(axis=0), op.group.size)
+            self.adds += times.astype(np.int64)
+            self.flops += times * kernel.flops
         if scaled:
             for member, size in block.complete:
                 kernel = mean_kernel(op, size)
