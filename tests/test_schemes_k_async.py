@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parasim import simulate
 from parasim.learning.build import pin_threads
 from tests.schemes_real import executed, learning, same_payload, same_when_replayed
 from tests.schemes_setup import make, run, steady, updates_of, weights
@@ -126,8 +127,7 @@ def test_a_recorded_real_run_is_replayed_exactly(kind, k, pool, tmp_path):
 
 
 @pytest.mark.real
-def test_payload_is_equal_in_both_runtimes(pool):
-    case = learning("k_async", workers=2, k=2)
-    from parasim import simulate
-
+@pytest.mark.parametrize(("kind", "k"), [("k_async", 2), ("k_batch_async", 3)])
+def test_payload_is_equal_in_both_runtimes(kind, k, pool):
+    case = learning(kind, workers=2, k=k)
     same_payload(executed(case, pool), simulate(case))

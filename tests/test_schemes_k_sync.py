@@ -72,16 +72,16 @@ def test_time_of_an_update_is_the_order_statistic(k):
     """Of sums of 24 exponential times (24 layers' passes); what is under way when news come ends first: at most one."""
     options = {"workers": 8, "k": k, "model": MANY_LAYERS, "noise": EXPONENTIAL, **FREE}
     form = closed_form(make("k_sync", 9, **options)).seconds_per_step
-    met = run("k_sync", 9, steps=40, trace="aggregate", **options).summary["seconds_per_step"]
+    met = run("k_sync", 9, steps=25, trace="aggregate", **options).summary["seconds_per_step"]
     kernel = 16 * 2e4 / 1e9
-    assert 0.92 * form < met < 1.08 * form + 3 * kernel  # the longest of 8 exponential remainders: H_8 = 2.7
+    assert 0.9 * form < met < 1.1 * form + 3 * kernel  # the longest of 8 exponential remainders: H_8 = 2.7
 
 
 def test_k_batch_sync_takes_k_times_a_gradient_over_n():
     """K / (N lambda) (SCHEMES S4.2), once K is several per worker; the bound says so, cancelled work costs more."""
     options = {"workers": 4, "k": 40, "model": MANY_LAYERS, "noise": EXPONENTIAL, **FREE}
     form = closed_form(make("k_batch_sync", 5, **options)).seconds_per_step
-    met = run("k_batch_sync", 5, steps=20, trace="aggregate", **options).summary["seconds_per_step"]
+    met = run("k_batch_sync", 5, steps=10, trace="aggregate", **options).summary["seconds_per_step"]
     assert form == pytest.approx(40 / 4 * 24 * 16 * 1.5e4 / 1e9, rel=0.1)
     assert form < met < 1.15 * form
 

@@ -136,6 +136,26 @@ def test_one_step_on_a_common_start_is_a_synchronous_step():
     assert torch.equal(weights(one_shot, range(4, 5)), weights(exact("allreduce", 4, steps=1, batch=4), range(1)))
 
 
+def test_variance_of_one_shot_averaging_falls_like_one_over_n_and_bias_does_not():
+    """SCHEMES S5.8: of 16 workers on a noisy quadratic of 64 dimensions, means of 4 vary a quarter as much (15 %)."""
+    pin_threads()
+    work = {
+        "data": {"kind": "quadratic", "dimension": 64, "noise": 1.0, "samples": 4096},
+        "model": {"kind": "quadratic"},
+        "dtype": "float64",
+        "batch": 1,
+        "learn": True,
+        "steps": 12,
+    }
+    result = run("one_shot", 17, workers=16, **work)
+    models = weights(result, range(16)).view(16, 64)
+    fours = models.view(4, 4, 64).mean(1)
+    assert float(fours.var(0).mean() / models.var(0).mean()) == pytest.approx(1 / 4, rel=0.15)
+    noiseless = weights(run("sequential", 1, **{**work, "data": {**work["data"], "noise": 0.0}}), range(1))
+    optimum = optimum_of(make("one_shot", 17, workers=16, **work))
+    assert float((models.mean(0) - optimum).norm()) == pytest.approx(float((noiseless - optimum).norm()), rel=0.05)
+
+
 # BMUF ----------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("block", ["classical", "nesterov"])
 def test_bmuf_without_momentum_is_local_sgd(block):
