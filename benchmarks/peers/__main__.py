@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--repeat must be 1 or more, got {given.repeat}")
     if given.simgrid is not None and not os.access(given.simgrid, os.X_OK):
         parser.error(f"{given.simgrid} is no program: compile benchmarks/peers/simgrid.cpp as README.md there says")
-    names = list(CASES) if given.all else given.cases or usual
+    names = [name for name in CASES if given.all or name in (given.cases or usual)]
     results = []
     for name in names:
         results.append(measure(name, CASES[name], given.repeat, given.limit, given.simgrid))
+        if given.write is not None:
+            write(given.write, results, given.repeat)
         if not given.json:
             print(f"{name} is measured", file=sys.stderr, flush=True)
-    if given.write is not None:
-        write(given.write, results, given.repeat)
     if given.json:
         published = {name: PUBLISHED[name].seconds for name in names if name in PUBLISHED}
         print(json.dumps([{**one.as_dict(), "published": published.get(one.case)} for one in results], indent=1))

@@ -26,6 +26,8 @@ SETTINGS = (
 """SimGrid's plain model: latencies, bandwidths and fair sharing alone."""
 EQUAL = 1e-6
 """Relative difference up to which two makespans are the same (SimGrid rounds times to 1e-9 s)."""
+_ONCE = 60.0
+"""CPU seconds of a run that is not made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class Measurement:
 
 
 def measure(name: str, case: Case, repeat: int, limit: float, simgrid: Path | None) -> Measurement:
-    """Run the case `repeat` times on each program, taking turns; each run at most `limit` seconds."""
+    """Run the case `repeat` times on each program, taking turns; once if that takes over a minute of CPU time.
+
+    A run is stopped after `limit` wall-clock seconds, and its program is not run again.
+    """
     inside: list[Ran] = []
     whole: list[Ran] = []
     peer: list[Ran] = []
@@ -82,11 +87,10 @@ def measure(name: str, case: Case, repeat: int, limit: float, simgrid: Path | No
         for _ in range(repeat):
             for runs, command in list(commands):
                 ran = run_process(command, limit)
-                if ran is None:
-                    commands = [(kept, other) for kept, other in commands if other is not command]
-                    runs.clear()
-                else:
+                if ran is not None:
                     runs.append(ran)
+                if ran is None or ran.cpu_seconds > _ONCE:
+                    commands = [(kept, other) for kept, other in commands if other is not command]
     found = [json.loads(ran.output) for ran in inside]
     answers = [json.loads(ran.output) for ran in peer]
     if len({one["operations"] for one in [*found, *answers]}) > 1:

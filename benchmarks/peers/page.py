@@ -35,8 +35,9 @@ def speed(results: Sequence[Measurement], repeat: int) -> str:
     today = dt.datetime.now(dt.UTC).date()
     rows = [_HEAD, ("---",) * len(_HEAD), *map(_row, results)]
     lines = [
-        f"CPU seconds, medians of {repeat}, on a shared machine with {os.cpu_count()} cores ({_processor()}), {today};",
-        "SimGrid 4.1 ran beside it; published figures are of a quieter machine of that kind.",
+        f"CPU seconds, medians of {repeat} runs (one run where it takes more than a minute), on a shared machine with",
+        f"{os.cpu_count()} cores ({_processor()}), {today}; SimGrid 4.1 ran beside it, published figures",
+        "are of a quieter machine of that kind.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
