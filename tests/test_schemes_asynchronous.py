@@ -8,13 +8,14 @@ from parasim import closed_form
 from parasim.learning.build import pin_threads
 from parasim.schemes import SCHEMES
 from parasim.schemes.asynchronous import Asynchronous
-from tests.schemes_real import same_payload, same_when_replayed
-from tests.schemes_setup import make, run, steady, updates_of, weights
+from tests.schemes_real import executed, learning, same_in_both, same_payload, same_when_replayed
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, steady, updates_of, weights
 from tests.test_schemes_downpour import NOISES, window
 
 CASES = {  # scheme, options, vectors as long as the parameters that a worker pushes and fetches per step
     "downpour": ("downpour", {}, 1, 1),
     "downpour, warm start": ("downpour", {"warm_start": 2}, 1, 1),
+    "downpour, threads": ("downpour", {"threads": True}, 1, 1),
     "downpour, every other step": ("downpour", {"n_push": 2, "n_fetch": 2}, 1 / 2, 1 / 2),
     "ssp": ("ssp", {"slack": 50, "cache": False}, 1, 1),
     "ssp, a barrier": ("ssp", {"slack": 0}, 1, 1),
@@ -41,12 +42,18 @@ ALONE = {  # what equals sequential SGD with one worker
     "adag, worker": ("adag", {"local_steps": 1, "scaled_by": "worker"}),
 }
 REAL = {
-    **{name: case[:2] for name, case in CASES.items() if name != "compute_groups"},
-    "downpour, zealous": ("downpour", {"zealous": 3}),
+    "downpour, warm start": ("downpour", {"warm_start": 2}),
+    "downpour, zealous": ("downpour", {"zealous": 3, "service": "serial"}),
+    "downpour, threads": ("downpour", {"threads": True}),
+    "ssp": ("ssp", {"slack": 50, "cache": False, "service": "serial"}),
     "ssp, cached": ("ssp", {"slack": 1}),
     "softsync": ("softsync", {"n": 1, "workers": 3, "servers": 1}),
-    "compute_groups": ("compute_groups", {"groups": 1, "workers": 2, "servers": 2}),
-    "compute_groups, two": ("compute_groups", {"groups": 2, "workers": 2, "servers": 1}),
+    "dcasgd, adaptive": ("dcasgd", {}),
+    "compute_groups": ("compute_groups", {"groups": 2, "workers": 2, "servers": 1}),
+    "dynsgd": ("dynsgd", {"local_steps": 2}),
+    "agn": ("agn", {"local_steps": 2, "service": "serial"}),
+    "adag, message": ("adag", {"local_steps": 2, "scaled_by": "message", "service": "serial"}),
+    "adag, worker": ("adag", {"local_steps": 2, "scaled_by": "worker", "normalise": True}),
 }
 SERVICES = pytest.mark.parametrize("service", ["serial", "concurrent"])
 RULES = ({"kind": "sgd", "lr": 0.125}, {"kind": "sgd", "lr": 0.1, "momentum": 0.9}, {"kind": "adagrad", "lr": 0.05})
@@ -101,12 +108,11 @@ def test_several_workers_are_bound_by_their_closed_form(name, service):
 
 
 # traffic -------------------------------------------------------------------------------------------------------------
-@SERVICES
 @pytest.mark.parametrize("name", CASES)
-def test_payload_is_that_of_the_table_of_schemes(name, service):
+def test_payload_is_that_of_the_table_of_schemes(name):
     """SCHEMES 12: 4 L n^2 bytes up and as many down per push and fetch, in S messages each; S12.5 of ADAG's."""
     kind, options, pushed, fetched = CASES[name]
-    met = [run(kind, 6, workers=3, servers=2, service=service, steps=n, **options).summary for n in (6, 12)]
+    met = [run(kind, 6, workers=3, servers=2, steps=n, **options).summary for n in (6, 12)]
     for direction, vectors in (("sent", pushed), ("received", fetched)):
         for figure, unit in (("bytes", 4 * 4096), ("messages", 2)):
             short, long = (one[f"{figure}_{direction}_per_worker_per_step"] * one["steps"] for one in met)
@@ -114,8 +120,9 @@ def test_payload_is_that_of_the_table_of_schemes(name, service):
 
 
 # staleness -----------------------------------------------------------------------------------------------------------
-@SERVICES
-@pytest.mark.parametrize("speeds", [{}, {0: 0.1, 2: 2.5}], ids=["equal", "unequal"])
+@pytest.mark.parametrize(
+    ("speeds", "service"), [({}, "serial"), ({0: 0.1, 2: 2.5}, "concurrent")], ids=["equal", "unequal"]
+)
 @pytest.mark.parametrize("name", [*[name for name in ALONE if name != "ssp"], "ssp, unbounded"])
 def test_mean_staleness_is_one_less_than_the_workers(name, speeds, service):
     """The law of SCHEMES 4, for one update per gradient: N - 1, whatever the speeds."""
@@ -132,12 +139,37 @@ def test_mean_staleness_is_one_less_than_the_workers(name, speeds, service):
 @pytest.mark.real
 @pytest.mark.parametrize("name", REAL)
 def test_real_runs_have_the_simulated_payload_and_are_replayed_exactly(name, pool, tmp_path):
-    from tests.schemes_real import learning
-
     kind, options = REAL[name]
-    service = ["serial", "concurrent"][len(name) % 2]
-    options = {"workers": 2, "servers": 2, "service": service, "optimizer": {"kind": "sgd", "lr": 0.1}, **options}
+    options = {"workers": 2, "servers": 2, "optimizer": {"kind": "sgd", "lr": 0.1}, **options}
     case = learning(kind, **options)
     real = same_when_replayed(case, pool, tmp_path / "record.json")
     if name not in ("downpour, zealous", "ssp, cached"):  # how often these push or fetch depends on who is how far
         same_payload(real, parasim.simulate(case))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "name", ["ssp", "softsync", "dcasgd, adaptive", "compute_groups", "dynsgd", "agn", "adag, server"]
+)
+def test_one_real_worker_equals_sequential_in_every_bit(name, pool):
+    """The rows of SCHEMES 17 with N = 1, for real."""
+    kind, options = ALONE[name]
+    rule = RULES[1]
+    real = same_in_both(learning(kind, workers=1, servers=1, steps=3, optimizer=rule, **options), pool)
+    alone = parasim.simulate(learning("sequential", hosts=1, workers=1, steps=3, optimizer=rule))
+    assert real.returns[1].tobytes() == alone.returns[0].tobytes()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("kind", "options"), [("compute_groups", {"groups": 1}), ("ssp", {"slack": 0})], ids=["one group", "slack 0"]
+)
+def test_real_synchronous_limits_equal_sequential_in_every_bit(kind, options, pool):
+    """S17 with g = 1 is S3; S10 with s = 0 is S2 in the sum form: both are S1 at the batch of both workers."""
+    model, steps = EXACT_MODELS["one layer"]
+    work = {"model": model, "data": EXACT_DATA, "dtype": "float64", "learn": True, "steps": steps}
+    rate = {"compute_groups": 0.125, "ssp": 0.0625}[kind]
+    case = make(kind, 3, workers=2, servers=1, batch=8, optimizer={"kind": "sgd", "lr": rate}, **options, **work)
+    real = executed(case, pool)
+    same_payload(real, parasim.simulate(case))
+    assert torch.equal(weights(real, range(2, 3)), weights(run("sequential", 1, batch=16, **work), range(1)))

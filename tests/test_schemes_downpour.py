@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parasim import closed_form
 from parasim.learning.build import pin_threads
 from parasim.program import Context
 from parasim.schemes.downpour import Downpour
@@ -151,6 +152,22 @@ def test_shards_apply_pushes_in_orders_of_their_own():
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
+@pytest.mark.parametrize("service", ["serial", "concurrent"])
+def test_shards_differ_by_the_pushes_under_way_at_most(service):
+    """Each worker has one push under way: between two shards there is never more than one update of each (S9.7)."""
+    workers, servers = 4, 3
+    result = run("downpour", 7, workers=workers, servers=servers, steps=8, noise=NOISES[1], service=service)
+    done = {rank: dict.fromkeys(range(workers), 0) for rank in range(workers, workers + servers)}
+    apart = set()
+    for row in result.trace:
+        if row.label == "applied":
+            done[row.rank][row.peer] += 1
+            for worker in range(workers):
+                counts = [of[worker] for of in done.values()]
+                apart.add(max(counts) - min(counts))
+    assert apart == {0, 1}
+
+
 def test_concurrent_service_is_faster_where_servers_are_the_bottleneck():
     """Serial: one worker at a time, ``N (2 alpha + 2 P beta)`` and updates. Concurrent: all shards' links are full."""
     settings_ = {"workers": 8, "servers": 4, "steps": 12, "bandwidth": 1e7}
@@ -224,6 +241,70 @@ def test_zealous_workers_learn_alike_from_accumulated_gradients(monkeypatch):
     monkeypatch.setattr(Downpour, "puts_off", always)
     put_off = run("downpour", 2, workers=1, zealous=2, **data)
     assert torch.equal(weights(put_off, range(1, 2)), weights(planned, range(1, 2)))
+
+
+# threads -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("service", ["serial", "concurrent"])
+@pytest.mark.parametrize("bandwidth", [1e6, 1e9])
+def test_threads_hide_the_exchange_behind_the_gradient(bandwidth, service):
+    """One worker: the longer of the two, and two copies; exact."""
+    options = {"workers": 1, "servers": 2, "bandwidth": bandwidth, "service": service, "threads": True}
+    form, met = closed_form(make("downpour", 3, **options)), steady("downpour", 3, steps=4, **options)
+    assert form.exact
+    assert met[0] == pytest.approx(form.seconds_per_step, rel=1e-9)
+    assert met[1:] == (form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step)
+    assert met[0] < steady("downpour", 3, steps=4, **{**options, "threads": False})[0]
+
+
+@pytest.mark.parametrize("bandwidth", [1e7, 1e12])
+@pytest.mark.parametrize("speeds", [{}, {0: 0.3, 2: 2.5}], ids=["equal", "unequal"])
+def test_threads_double_the_staleness(speeds, bandwidth):
+    """Between the reading of parameters and a push lie two pushes of every other worker and an own one: 2 N - 1."""
+    workers, steps = 4, 24
+    options = {"workers": workers, "steps": steps, "speeds": speeds, "noise": NOISES[1], "bandwidth": bandwidth}
+    applied = updates_of(run("downpour", 5, threads=True, **options), workers)
+    done = dict.fromkeys(range(workers), 0)
+    for updates, (worker, _, _) in enumerate(applied, 1):  # noqa: B007
+        done[worker] += 1
+        if done[worker] == steps:
+            break
+    total = sum(version - read for _, read, version in applied[:updates])
+    for worker in range(workers):  # the two gradients of each that are begun
+        begun = [read for other, read, _ in applied[updates:] if other == worker][:2]
+        total += sum(max(0, updates - read) for read in begun)
+    assert abs(total - (2 * workers - 1) * updates) <= workers**2
+    form = closed_form(make("downpour", 5, threads=True, **options))
+    assert form.staleness_mean == 2 * workers - 1
+
+
+def test_threads_learn_from_the_parameters_before_the_last_push(monkeypatch):
+    """One worker: w_t+1 = w_t - lr g(w_t-1), where w_-1 is w_0."""
+    pin_threads()
+    seen, found = [], []
+    gradient = Context.gradient
+
+    def spy(self, parameters, *rest):
+        seen.append(parameters.values.clone())
+        computed = yield from gradient(self, parameters, *rest)
+        found.append(computed.values.clone())
+        return computed
+
+    monkeypatch.setattr(Context, "gradient", spy)
+    model, steps = EXACT_MODELS["one layer"]
+    work = {"model": model, "data": EXACT_DATA, "dtype": "float64", "batch": 8, "learn": True, "steps": steps}
+    result = run("downpour", 2, workers=1, threads=True, **work)
+    assert [version - read for _, read, version in updates_of(result, 1)] == [0, 1, 1, 1]
+    expected = initial_weights(make("downpour", 2, workers=1, **work))
+    assert torch.equal(seen[0], expected)
+    for step in range(steps - 1):
+        assert torch.equal(seen[step + 1], expected)
+        expected = expected - 0.125 * found[step]
+    assert torch.equal(weights(result, range(1, 2)), expected - 0.125 * found[-1])
+
+
+def test_threads_push_and_fetch_at_every_step():
+    with pytest.raises(ValueError, match="threads need n_push, n_fetch and zealous 1"):
+        make("downpour", 3, threads=True, n_push=2)
 
 
 # scenarios -----------------------------------------------------------------------------------------------------------

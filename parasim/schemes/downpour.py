@@ -6,19 +6,24 @@ once; shards know nothing of each other. Between fetches a worker goes on with i
 
 With a warm start one worker takes its first steps alone, and then tells the others to begin. A zealous worker asks the
 servers before it pushes; while one is busy it accumulates another mini-batch instead (Louppe and Geurts 2010, in the
-form that Hermans 2017 gives it; that it may do so `zealous` - 1 times is our reading of "at most lambda").
+form that Hermans 2017 gives it; that it may do so `zealous` - 1 times is our reading of "at most lambda"). With
+`threads` a worker pushes and fetches while it computes the next gradient, as the paper's three threads do; here they
+are synchronised once per step, so the parameters in use miss the worker's own last push.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parasim.program import (
     ANY,
+    Buffer,
     Closed,
     ClosedForm,
     Context,
     Exchange,
+    Handle,
+    Model,
     NoClosedForm,
     Post,
     Probe,
@@ -27,9 +32,12 @@ from parasim.program import (
     Send,
     Setting,
     Taxonomy,
+    Tensor,
+    Tensors,
+    Wait,
     option,
 )
-from parasim.schemes.asynchronous import Asynchronous, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Held, ServerOptions, Shard
 
 __all__ = ["Downpour"]
 
@@ -44,6 +52,7 @@ class DownpourOptions(ServerOptions):
     zealous: int = option(
         1, "a push that finds a server busy is put off, until it would be so many steps late (1: it never is)", ge=1
     )
+    threads: bool = option(False, "push and fetch beside the next gradient (with n_push = n_fetch = 1)")
 
 
 class Downpour(Asynchronous):
@@ -54,7 +63,7 @@ class Downpour(Asynchronous):
     citation = "Dean et al. (2012)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
     staleness = (
-        "mean N-1 with n_fetch = n_push = 1, any speeds; "
+        "mean N-1 with n_fetch = n_push = 1, any speeds (2N-1 with threads); "
         "more where n_fetch > n_push: updates since the last fetch, own ones too"
     )
     Options = DownpourOptions
@@ -78,6 +87,32 @@ class Downpour(Asynchronous):
     def goes_on(self) -> bool:
         """A worker takes steps of its own between fetches; a fetch is put off with its push."""
         return self.n_fetch > 1 or self.options.zealous > 1
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """Fetch, compute, accumulate, push: one after the other, or side by side."""
+        return (yield from self._side_by_side(me) if self.options.threads else super().worker(me))
+
+    def _side_by_side(self, me: Context) -> Program[Buffer]:
+        """Compute a gradient while the one before is pushed; then take what was fetched with that."""
+        parameters, gradient, used = me.initial(), me.buffer("gradient"), Held()
+        incoming, pushed, coming = me.buffer("incoming"), me.buffer("pushed"), Held()
+        under_way: list[Handle] = []
+        yield from self.begin(me)
+        yield from self.talk(me, parameters, used)
+        for step in me.steps():
+            yield from me.gradient(parameters, me.batch(step), gradient)
+            computed_at = used.replies
+            if under_way:
+                yield from Wait(under_way)
+                yield from me.math(take, (parameters,), (incoming,))
+                used = coming
+            yield from me.math(take, (pushed,), (gradient,))
+            coming = Held(replies=computed_at)
+            exchange = self.talk(me, incoming, coming, pushed, step + 1 < me.num_steps)
+            under_way = [(yield from Post(exchange, "exchange"))]
+            yield from self.step_done(me, step)
+        yield from Wait(under_way)
+        return parameters
 
     def begin(self, me: Context) -> Program[None]:
         """All but the first worker wait until it is warm."""
@@ -113,8 +148,36 @@ class Downpour(Asynchronous):
         except Closed:
             return
 
+    def check(self, model: Model, batch_size: int) -> None:
+        """Threads are for workers that push and fetch at every step."""
+        options = self.options
+        if options.threads and (options.n_push, options.n_fetch, options.zealous) != (1, 1, 1):
+            raise ValueError("threads need n_push, n_fetch and zealous 1: a push and a fetch at every step")
+
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
-        """That of all asynchronous workers; zealous ones push as servers have time."""
+        """That of all asynchronous workers, or with threads the longer of gradient and exchange, and two copies.
+
+        Zealous ones push as servers have time: there is no form.
+        """
         if self.options.zealous > 1:
             return NoClosedForm("how often zealous workers push depends on how busy the servers are")
-        return super().closed_form(setting)
+        form = super().closed_form(setting)
+        if not self.options.threads or isinstance(form, NoClosedForm):
+            return form
+        gradient, route, nbytes = setting.gradient_seconds(), self.route(setting), setting.model.whole.nbytes
+        apply = self.server_seconds(setting, self.update_kernel(setting))
+        exchange = 2 * (route.alpha + nbytes * route.beta) + apply
+        crowded = form.seconds_per_step if form.seconds_per_step > gradient + exchange else 0.0  # servers are the limit
+        copies = 2 * setting.place.seconds(setting.math_kernel(take, 2))
+        return replace(
+            form,
+            seconds_per_step=max(crowded, max(gradient, exchange) + copies),
+            staleness_mean=2 * self.options.workers - 1,
+            at_most=None,
+            about=None,
+        )
+
+
+def take(xp: Tensors, into: Tensor, x: Tensor) -> None:
+    """Into = x."""
+    xp.copy_(into, x)
