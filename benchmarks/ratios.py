@@ -32,15 +32,16 @@ class Ratios:
         Most SimPy events per operation (a message or a step of a worker) with fast paths.
     times
         Least CPU time of plain simulation over that of fast paths: well below what was measured.
-    small
-        Workers of the version that tests run.
+    small, small_events
+        Workers of the version that tests run, and most events per operation there.
     """
 
     make: Callable[[int], dict[str, Any]]
     workers: int
     events: float
     times: float
-    small: int = 16
+    small: int
+    small_events: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,13 @@ def _shards(workers: int) -> dict[str, Any]:
 
 
 CASES: dict[str, Ratios] = {
-    "ring": Ratios(_ring, 64, 1.1, 0.5),
-    "ring, noisy": Ratios(_noisy_ring, 64, 1.1, 0.5),
-    "layers": Ratios(_layers, 32, 1.1, 0.5, small=8),
-    "hierarchy, coupled": Ratios(_hierarchy, 64, 0.4, 0.5),
-    "ring in a fat tree": Ratios(_fat_ring, 64, 2.1, 0.5),
-    "server": Ratios(_server, 128, 3.0, 0.5),
-    "shards": Ratios(_shards, 32, 3.0, 0.5),
+    "ring": Ratios(_ring, 64, 0.03, 15, 16, 0.11),
+    "ring, noisy": Ratios(_noisy_ring, 64, 0.03, 12, 16, 0.11),
+    "layers": Ratios(_layers, 32, 0.045, 8, 8, 0.18),
+    "hierarchy, coupled": Ratios(_hierarchy, 64, 0.1, 0.5, 16, 0.26),
+    "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
+    "server": Ratios(_server, 128, 2.6, 0.5, 16, 2.6),
+    "shards": Ratios(_shards, 32, 1.6, 0.5, 16, 1.7),
 }
 """By name."""
 

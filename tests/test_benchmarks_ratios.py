@@ -18,14 +18,14 @@ def test_fast_paths_give_the_same_in_no_more_events(name):
     found = compare(case.make(case.small))
     assert found.fast_makespan == pytest.approx(found.plain_makespan, rel=1e-9)
     assert found.fast_events <= found.plain_events
-    assert found.events_per_operation <= case.events
+    assert found.events_per_operation <= case.small_events
 
 
 def test_the_ratios_of_a_ring_are_those_of_its_closed_form(monkeypatch, capsys):
     found = compare(ring(4, 2).document)
     assert found.operations == 4 * 2 * (6 + 1)
     assert found.fast_makespan == pytest.approx(ring(4, 2).least, rel=1e-9)
-    monkeypatch.setattr(ratios, "CASES", {"tiny": ratios.Ratios(lambda n: ring(n, 1).document, 8, 1, 1, small=4)})
+    monkeypatch.setattr(ratios, "CASES", {"tiny": ratios.Ratios(lambda n: ring(n, 1).document, 8, 1, 1, 4, 1)})
     assert ratios.main(["--small", "--repeat", "1"]) == 0
     assert capsys.readouterr().out.split()[:4] == ["tiny", "4", "workers", "28"]
 
