@@ -108,7 +108,7 @@ class Engine:
     ) -> None:
         self.env = simpy.Environment()
         self.events = 0
-        sums = isinstance(sink, Aggregates) and contexts[0].tensors is None and not (recorders or scripts)
+        sums = isinstance(sink, Aggregates) and not (contexts[0].tensors or recorders or scripts or handling_cores)
         self._without_messages = fast_paths and fidelity == "message" and sums and not handles(cluster.hosts)
         self._fast: Collectives | None = None
         self._deliveries = 0

@@ -16,7 +16,7 @@ messages are then (restoring.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from parasim.runtime.tasks import Envelope, Pending
 
 __all__ = ["Collectives", "Gathering", "Member", "Run"]
+
+_NOTHING: Mapping[Gathering, Buffer] = {}
 
 
 class Member(NamedTuple):
@@ -99,7 +101,7 @@ class Collectives:
         self._holds = Holds(len(run.cluster.bandwidths))
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._under_way: dict[Gathering, None] = {}
-        self._inside: dict[int, dict[Gathering, None]] = {}  # of a rank: those that it waits for
+        self._inside: dict[int, dict[Gathering, Buffer]] = {}  # of a rank: those that it waits for, and what it gave
         self._on_host = [0] * len(run.cluster.hosts)  # members that may reduce there
 
     def take(self, actor: Actor, pending: Pending, op: Collective, quiet: bool = False) -> bool:
@@ -170,7 +172,7 @@ class Collectives:
         gathering.members[index] = member
         gathering.arrivals[index] = member.entered
         rank = member.actor.rank
-        self._inside.setdefault(rank, {})[gathering] = None
+        self._inside.setdefault(rank, {})[gathering] = member.pending.op.buffer
         self._on_host[self._run.placement[rank]] += not _timetable(gathering).negligible
         if not gathering.missing:
             self._complete(gathering)
@@ -247,8 +249,8 @@ class Collectives:
 
     def compute(self, actor: Actor, pending: Pending) -> bool:
         """A compute is about to start; False if it has to wait, as it uses what a reduction changes now."""
-        for gathering in list(self._inside.get(actor.rank, ())):
-            if _uses(pending, _buffer(gathering, actor)):
+        for gathering, buffer in list(self._inside.get(actor.rank, _NOTHING).items()):
+            if _uses(pending, buffer):
                 actor.guard.stop(pending)
                 self._dissolve(gathering)
                 if not actor.guard.enter(pending):
@@ -268,13 +270,11 @@ class Collectives:
             and any(self._run.placement[member.actor.rank] == host for member in gathering.members.values())
         ]
 
-    def interrupt(self, actor: Actor, pending: Pending) -> bool:
-        """A program that waits for a collective is cancelled; False if it does not wait here."""
-        for gathering in self._inside.get(actor.rank, ()):
+    def interrupt(self, actor: Actor, pending: Pending) -> None:
+        """A program that waits for a collective is cancelled."""
+        for gathering in list(self._inside.get(actor.rank, _NOTHING)):
             if any(member.pending is pending for member in gathering.members.values()):
                 self._dissolve(gathering)
-                return True
-        return False
 
     def part_all(self) -> bool:
         """Nothing else will happen: let those who wait do what they can; False if nobody waits."""
@@ -284,7 +284,9 @@ class Collectives:
         return bool(waiting)
 
     def _dissolve(self, gathering: Gathering) -> None:
-        """Go on message by message, from now."""
+        """Go on message by message, from now; others that are met so may have done it before."""
+        if gathering not in self._under_way:
+            return
         timetable, arrivals, begun = _timetable(gathering), gathering.arrivals, float(gathering.arrivals.min())
         if gathering.outcome is not None:
             through = gathering.outcome.ends <= due(self._run.now) - begun
@@ -304,12 +306,6 @@ class Collectives:
 def _timetable(gathering: Gathering) -> Timetable:
     assert gathering.timetable is not None
     return gathering.timetable
-
-
-def _buffer(gathering: Gathering, actor: Actor) -> Buffer:
-    """What a member gave to a collective."""
-    buffer: Buffer = next(member.pending.op.buffer for member in gathering.members.values() if member.actor is actor)
-    return buffer
 
 
 def _uses(pending: Pending, buffer: Buffer) -> bool:
