@@ -358,7 +358,7 @@ class Actor:
         elif (frame := task.stack[-1]).quiet and (frame.t_first < 0 or t_start < frame.t_first):
             frame.t_first = t_start
         pending.remaining -= 1
-        pending.end = max(pending.end, t_end)
+        pending.end = t_end if t_end > pending.end else pending.end
         if not pending.remaining:
             self._messages_done(pending)
 

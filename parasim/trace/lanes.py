@@ -94,7 +94,7 @@ class LaneTimes:
 
     def passed(self, end: float) -> None:
         """A row of the main lane has ended."""
-        self._floor = max(self._floor, end)
+        self._floor = end if end > self._floor else self._floor
 
     def work(self, lane: str, start: float, end: float, kind: int) -> None:
         """An operation that is COMPUTE or TRANSFER."""
