@@ -138,9 +138,9 @@ def test_scenario():
     staleness, updates = (golden("schemes_compute_groups", figure) for figure in ("staleness", "updates"))
     assert set(staleness["1 group"]["histogram"]) == {"0"}
     for groups in (2, 4, 8):
-        assert updates[f"{groups} groups"] == 60 * groups
+        assert updates[f"{groups} groups"] == 30 * groups
         assert staleness[f"{groups} groups"]["mean"] == pytest.approx(groups - 1, rel=0.2)
         assert staleness[f"{groups} groups"]["max"] > 2 * groups
     constant = staleness["4 groups, constant times"]["histogram"]
-    assert constant == {"0": 1, "1": 1, "2": 1, "3": 4 * 60 - 3}
-    assert updates["2 groups of 4"] == 2 * 60
+    assert constant == {"0": 1, "1": 1, "2": 1, "3": 4 * 30 - 3}
+    assert updates["2 groups of 4"] == 2 * 30
