@@ -40,6 +40,8 @@ CASES = {  # scheme: hosts, options
     "eamsgd": (4, {"order": "synchronous", "period": 1}),
     "hogwild": (1, {"workers": 3, "parts": 2, "batch": 2, "access": "plain"}),
     "hogbatch": (1, {"workers": 3, "parts": 4, "access": "locked"}),
+    "asysvrg": (1, {"workers": 3, "pass_steps": 2, "reads": "inconsistent", "parts": 2}),
+    "hierarchical_sgd": (4, {"period": 2}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}

@@ -11,6 +11,7 @@ from parasim.schemes.adag import Adag
 from parasim.schemes.adpsgd import AdPsgd
 from parasim.schemes.agn import Agn
 from parasim.schemes.allreduce import AllReduce
+from parasim.schemes.asysvrg import AsySvrg
 from parasim.schemes.backup_workers import BackupWorkers
 from parasim.schemes.bmuf import Bmuf
 from parasim.schemes.compute_groups import ComputeGroups
@@ -20,6 +21,7 @@ from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.hierarchical_sgd import HierarchicalSgd
 from parasim.schemes.hogbatch import HogBatch
 from parasim.schemes.hogwild import Hogwild
 from parasim.schemes.k_async import KAsync, KBatchAsync
@@ -53,8 +55,10 @@ SCHEMES: dict[str, type[Scheme]] = {
         DPsgd,
         Sgp,
         OverlapSgp,
+        HierarchicalSgd,
         Hogwild,
         HogBatch,
+        AsySvrg,
         ParameterServer,
         BackupWorkers,
         KBatchSync,
