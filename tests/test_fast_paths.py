@@ -34,6 +34,7 @@ from parasim.program import (
 )
 from parasim.scenario import from_document
 from parasim.simulation.engine import Engine
+from parasim.simulation.fast import recurrence
 from parasim.simulation.noise import LogNormal
 from parasim.trace.aggregate import Aggregates
 from tests.golden import ROOT, SCENARIOS
@@ -161,6 +162,16 @@ def test_a_collective_alone_takes_one_event_a_member_and_step(kind, memory):
     fast, plain = both(star(workers, memory=memory), crew(program, workers), range(workers))
     assert fast.events <= (2 * workers + 2) * steps
     assert plain.events > 3 * fast.events
+
+
+def test_members_that_come_as_before_are_not_worked_out_again(monkeypatch):
+    worked_out = []
+    play = recurrence._play
+    monkeypatch.setattr(recurrence, "_play", lambda *arguments: worked_out.append(1) or play(*arguments))
+    for steps in (5, 25):
+        program = trainer(steps, 50_003, seconds=1e-3)
+        run(star(7, memory=FAST), crew(program, 7)(), range(7), True)
+    assert len(worked_out) <= 2 * 3  # as many for 25 steps as for 5
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
