@@ -1,4 +1,4 @@
-"""Speed of the simulator: operations per second, SimPy events per operation, seconds and memory of whole runs.
+"""Speed of the simulator without fast paths: operations per second, events per operation, seconds and memory of runs.
 
 Run it with ``python -m benchmarks.engine``. Every case runs in a process of its own: its peak memory is its own.
 """
@@ -74,7 +74,8 @@ def measure(case: Case, repeat: int) -> Measurement:
     import parasim
     from parasim.scenario import from_document
 
-    scenario = from_document(case.document)
+    plain = {**case.document["run"], "fast_paths": "none"}  # every operation is one that a program yielded
+    scenario = from_document({**case.document, "run": plain})
     operations = count_operations(lambda: parasim.simulate(scenario))
     seconds = []
     for _ in range(repeat):

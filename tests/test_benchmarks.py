@@ -9,12 +9,6 @@ from benchmarks.cases import CASES, downpour, ring
 from benchmarks.engine import main, measure
 
 
-def plain(case):
-    """The same without fast paths: every message is simulated."""
-    case.document["run"]["fast_paths"] = "none"
-    return case
-
-
 @pytest.mark.parametrize("workers", [2, 8, 13])
 def test_the_ring_takes_the_time_of_its_closed_form(workers):
     case = ring(workers, 3)
@@ -28,14 +22,14 @@ def test_the_closed_form_is_that_of_the_survey():
 
 def test_operations_of_the_ring_are_counted():
     workers, steps = 8, 3
-    found = measure(plain(ring(workers, steps)), 1)
+    found = measure(ring(workers, steps), 1)
     # forward, backward, post, wait, collective, update, two notes; an exchange a round, a reduction every other round
     assert found.operations == workers * steps * (8 + 3 * (workers - 1))
 
 
 def test_the_ring_needs_few_events_per_operation():
-    assert measure(plain(ring(8, 3)), 1).events_per_operation < 0.6
-    assert measure(plain(ring(32, 1)), 1).events_per_operation < 0.4
+    assert measure(ring(8, 3), 1).events_per_operation < 0.6
+    assert measure(ring(32, 1), 1).events_per_operation < 0.4
 
 
 def test_downpour_needs_few_events_per_operation():
@@ -61,7 +55,7 @@ def test_the_full_cases_are_scenarios():
 
 
 def test_the_command_prints_a_table_and_json(monkeypatch, capsys):
-    monkeypatch.setattr(engine, "CASES", {"tiny": lambda: plain(ring(4, 1))})
+    monkeypatch.setattr(engine, "CASES", {"tiny": lambda: ring(4, 1)})
     monkeypatch.setattr(engine, "USUAL", ("tiny",))
     assert main(["tiny", "--here", "--repeat", "1"]) == 0
     head, line = capsys.readouterr().out.splitlines()

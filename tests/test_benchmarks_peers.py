@@ -189,7 +189,7 @@ def test_the_readme_s_table_is_written_between_its_marks(tmp_path):
     page.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
     ours, theirs = Measured(2.84875, 0.5, 1.0, 2**20), Measured(2.84875, 4.0, 4.1, 2**21)
     write(page, [Measurement("r256", 1000, 7, ours, theirs), Measurement("r1024", None, None, None, None)], 3)
-    first, _, _, _, head, _, line, unmeasured, *end = page.read_text().split("<!-- speed -->\n")[1].splitlines()
+    first, _, _, head, _, line, unmeasured, *end = page.read_text().split("<!-- speed -->\n")[1].splitlines()
     assert first.startswith("CPU seconds, medians of 3 ")
     assert len(head.split("|")) == len(line.split("|")) == len(unmeasured.split("|"))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]

@@ -33,11 +33,11 @@ def write(page: Path, results: Sequence[Measurement], repeat: int) -> None:
 def speed(results: Sequence[Measurement], repeat: int) -> str:
     """What was measured, as a table in Markdown with a line on how and where."""
     today = dt.datetime.now(dt.UTC).date()
+    runs = "one run" if repeat == 1 else f"medians of {repeat} runs (one run where it takes more than a minute)"
     rows = [_HEAD, ("---",) * len(_HEAD), *map(_row, results)]
     lines = [
-        f"CPU seconds, medians of {repeat} runs (one run where it takes more than a minute), on a shared machine with",
-        f"{os.cpu_count()} cores ({_processor()}), {today}; SimGrid 4.1 ran beside it, published figures",
-        "are of a quieter machine of that kind.",
+        f"CPU seconds, {runs}, on a shared machine with {os.cpu_count()} cores ({_processor()}), {today};",
+        "SimGrid 4.1 ran beside it; published figures are of a quieter machine of that kind.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
