@@ -155,9 +155,10 @@ class Downpour(Asynchronous):
             raise ValueError("threads need n_push, n_fetch and zealous 1: a push and a fetch at every step")
 
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
-        """That of all asynchronous workers, or with threads the longer of gradient and exchange, and two copies.
+        """``T_c + (alpha + P beta)(1 / n_push + 1 / n_fetch)`` and updates; with threads the longer part, and copies.
 
-        Zealous ones push as servers have time: there is no form.
+        Servers bound the rate (SCHEMES S9.5), as :meth:`Asynchronous.closed_form` says. Zealous workers push as servers
+        have time: there is no form.
         """
         if self.options.zealous > 1:
             return NoClosedForm("how often zealous workers push depends on how busy the servers are")

@@ -121,7 +121,7 @@ class Ssp(Asynchronous):
                     yield from answer(other, lent=True)
 
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
-        """With slack: that of Downpour with as many fetches (SCHEMES S10.5). Without: a synchronous step.
+        """``T_c + (alpha + P beta)(1 + 1 / (s + 1))`` and updates; slack 0: a synchronous step (SCHEMES S10.5).
 
         Slack 0: ``T_c + 2 alpha + 2 max(1, N/S) P beta``, N updates of a shard and a copy of it; exact for equal shards
         and concurrent service.
