@@ -41,7 +41,7 @@ CASES = {  # scheme: hosts, options
     "hogwild": (1, {"workers": 3, "parts": 2, "batch": 2, "access": "plain"}),
     "hogbatch": (1, {"workers": 3, "parts": 4, "access": "locked"}),
     "asysvrg": (1, {"workers": 3, "pass_steps": 2, "reads": "inconsistent", "parts": 2}),
-    "hierarchical_sgd": (4, {"period": 2}),
+    "hierarchical_sgd": (3, {"workers": 6, "groups": 3, "period": 2}),
     "gpipe": (3, {"recompute": True}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}
