@@ -30,8 +30,10 @@ from typing import Any
 import torch
 
 from calibration.executor.backend import Group
+from parasim.errors import ProgramError
+from parasim.runtime.tasks import Envelope
 
-__all__ = ["LAST", "MESSAGE", "ORDER", "REPORT", "Courier", "LostPeer", "Parcel"]
+__all__ = ["LAST", "MESSAGE", "ORDER", "REPORT", "Courier", "LostPeer", "Parcel", "plain_header"]
 
 PACKET_BYTES = 512
 _PACKET_TAG, _MORE_TAG, _FIRST_WIRE_TAG = 1, 2, 16
@@ -177,3 +179,15 @@ class Courier:
                     self._deliver(content, None)
         except RuntimeError as error:
             self._deliver(None, LostPeer(f"the connection to another rank broke: {error}"))
+
+
+def plain_header(envelope: Envelope) -> dict[str, int | float | str | bool]:
+    """The header of a message, if it can travel; `ProgramError` if it can't."""
+    header = dict(envelope.header)
+    for key, value in header.items():
+        if type(value) not in (int, float, str, bool):
+            raise ProgramError(
+                f"rank {envelope.source}: header {key}={value!r} (tag {envelope.tag!r}) is a {type(value).__name__}; "
+                "headers hold int, float, str and bool"
+            )
+    return header

@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from calibration.executor.backend import Group
-from calibration.executor.courier import LAST, MESSAGE, Courier
+from calibration.executor.courier import LAST, MESSAGE, Courier, plain_header
 from calibration.executor.device import CpuDevice
 from calibration.executor.gauge import Gauge
 from calibration.executor.inbox import Inbox, throw
@@ -257,7 +257,7 @@ class Runtime:
             raise ProgramError(f"rank {actor.rank} sends to rank {envelope.destination}; there are {self._group.size}")
         payload, dtype, elements = self._payload(envelope)
         content = [
-            MESSAGE, envelope.source, envelope.tag, _plain(envelope), envelope.name, envelope.elements,
+            MESSAGE, envelope.source, envelope.tag, plain_header(envelope), envelope.name, envelope.elements,
             envelope.itemsize, envelope.has_buffer, envelope.message, envelope.t_post, dtype, elements,
         ]  # fmt: skip
         parcel = self._courier.send(envelope.destination, content, payload)
@@ -369,7 +369,8 @@ class Runtime:
         """Take part in a thread."""
         op.group.index(actor.rank)
         stream = self.stream(op.group, pending.task.lane)
-        stream.begun, stream.waiting = stream.begun + 1, True
+        stream.begun += 1
+        stream.waiting = True
 
         def reduced(start: float, end: float, reply: Any) -> None:
             self._watch.event()
@@ -407,15 +408,3 @@ class Runtime:
     def vector(self, shared: Shared) -> Vector:
         """The mapped memory."""
         return self._memory.vector(shared)
-
-
-def _plain(envelope: Envelope) -> Mapping[str, Any]:
-    """The header, if it can travel."""
-    header = dict(envelope.header)
-    for key, value in header.items():
-        if type(value) not in (int, float, str, bool):
-            raise ProgramError(
-                f"rank {envelope.source}: header {key}={value!r} (tag {envelope.tag!r}) is a {type(value).__name__}; "
-                "headers hold int, float, str and bool"
-            )
-    return header
