@@ -19,6 +19,13 @@ from tests.schemes_setup import make
 SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 SCENARIO = Path(__file__).parent / "real_scenario.yaml"
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sequential": {"workers": 1},
+    "hierarchical_sgd": {"groups": 3},
+    **{kind: {"hosts": 1} for kind in ("hogwild", "hogbatch", "asysvrg")},
+}
+"""Of schemes that do not run with three workers on a host each."""
+
 
 def summary(kind: str, dtype: str, **settings: Any) -> Any:
     return simulate(make(kind, dtype=dtype, **settings)).summary
@@ -38,7 +45,7 @@ def test_bytes_on_the_wire_are_elements_times_their_size(dtype: str, size: int) 
 @pytest.mark.parametrize("dtype", SIZES)
 def test_memory_bound_runs_scale_with_the_size_of_a_number(kind: str, dtype: str) -> None:
     """FLOP cost nothing, latencies neither: every time and every byte is one of elements times their size."""
-    settings: dict[str, Any] = {"flops": 1e18, "latency": 0.0, "workers": 1 if kind == "sequential" else 3, "steps": 5}
+    settings: dict[str, Any] = {"flops": 1e18, "latency": 0.0, "workers": 3, "steps": 5, **OPTIONS.get(kind, {})}
     this, single = summary(kind, dtype, **settings), summary(kind, "float32", **settings)
     ratio = SIZES[dtype] / SIZES["float32"]
     assert this["seconds"] == pytest.approx(ratio * single["seconds"], rel=1e-6)

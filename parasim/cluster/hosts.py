@@ -29,8 +29,6 @@ class Device:
         Peak rate of the memory, bytes/s.
     launch
         Fixed time of every kernel, seconds.
-    coherence
-        Time of fetching a cache line of shared memory that another core wrote last, seconds.
     efficiency
         The fraction of the roofline (of both peak rates) that kernels reach.
     dtype
@@ -41,6 +39,8 @@ class Device:
         Do the numbers come from measurements? Data sheets and plain numbers are not calibrated.
     curves
         What its kernels were measured to take; None: they take what the roofline says.
+    coherence
+        Time of fetching a cache line of shared memory that another core wrote last, seconds.
 
     Raises
     ------
@@ -54,12 +54,12 @@ class Device:
     memory: float = quantity("bytes", "size of its memory", math.inf, file_default=MISSING, gt=0)
     memory_bandwidth: float = quantity("bytes/s", "speed of its memory", math.inf, file_default=MISSING, gt=0)
     launch: float = quantity("seconds", "fixed time of every kernel", 0.0, ge=0)
-    coherence: float = quantity("seconds", "time of a cache line (64 B) that another core wrote last", 0.0, ge=0)
     efficiency: float = setting("the fraction of these speeds that kernels reach", 1.0, gt=0, le=1)
     dtype: str = field(default="float32", metadata=INTERNAL)
     source: str = field(default="", metadata=INTERNAL)
     calibrated: bool = field(default=False, metadata=INTERNAL)
     curves: Curves | None = field(default=None, repr=False, metadata=INTERNAL)
+    coherence: float = quantity("seconds", "time of a cache line (64 B) that another core wrote last", 0.0, ge=0)
 
     def __post_init__(self) -> None:
         check_fields(self, f"device {self.name!r}")

@@ -29,11 +29,15 @@ MAX_INTEGER = 10**18
 
 
 def suggestion(word: object, known: Collection[object]) -> str:
-    """Write " (did you mean 'x'?)", or the names there are if none is close."""
-    names = sorted(map(str, known))
-    close = difflib.get_close_matches(str(word)[:_MAX_SHOWN], names, n=1)
+    """Write " (did you mean 'x'?)", or the names there are if none is close.
+
+    What a table has under a name that is not the entry's own `name` is an alias: not listed.
+    """
+    close = difflib.get_close_matches(str(word)[:_MAX_SHOWN], sorted(map(str, known)), n=1)
     if close:
         return f" (did you mean '{close[0]}'?)"
+    table = known if isinstance(known, Mapping) else {}
+    names = sorted(str(name) for name in known if getattr(table.get(name), "name", name) == name)
     return f" (there are: {', '.join(names)})" if names else " (there are none)"
 
 
