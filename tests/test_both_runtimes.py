@@ -146,14 +146,14 @@ def burn(until):
         sum(range(1000))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("attempts", [4, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["downpour", "adpsgd"])
-def test_recorded_runs_are_replayed_exactly(name, pool, tmp_path):
-    """20 times out of 20, half of them on loaded cores: weights, versions and staleness of the real run."""
+def test_recorded_runs_are_replayed_exactly(name, attempts, pool, tmp_path):
+    """Every time, half of them on loaded cores: weights, versions and staleness of the real run."""
     case = scenario(SCHEMES[name], steps=10, width=32, optimizer={"kind": "sgd", "lr": 0.1})
     orders = set()
-    for attempt in range(20):
+    for attempt in range(attempts):
         loads = []
         if attempt % 2:
             loads = [multiprocessing.Process(target=burn, args=(time.monotonic() + 30,)) for _ in range(2)]

@@ -340,11 +340,11 @@ def marked(mark):
 
 
 @pytest.mark.real
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes as Linux shows them")
-def test_kills_at_random_moments_leave_neither_half_a_profile_nor_a_process(tmp_path):
+def test_kills_at_random_moments_leave_neither_half_a_profile_nor_a_process(tmp_path, kills):
     out, mark, draw = tmp_path / "m.json", f"{os.getpid()}-kill", random.Random(4)
-    for _ in range(10):
+    for _ in range(kills):
         process = started(out, "real", mark)
         time.sleep(draw.uniform(0.0, 4.0))
         process.send_signal(signal.SIGKILL)

@@ -32,7 +32,7 @@ def comings(draw: st.DrawFn) -> tuple[list[float], list[list[tuple[tuple[int, ..
     return capacities, draw(st.lists(instant, min_size=1, max_size=12))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(comings())
 def test_rates_are_those_of_the_twin_whoever_comes_and_goes(
     problem: tuple[list[float], list[list[tuple[tuple[int, ...], float]]]],
@@ -85,7 +85,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_as_the_rational_reference_from_a_crowd_to_components_and_back() -> None:
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=30)
     @given(traffic(4))
     def between_two_switches(messages: list[Message]) -> None:
         assert Run(mesh, messages).ends == pytest.approx(reference(mesh, messages), rel=1e-11)

@@ -145,6 +145,7 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
     values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 0.003, 1.2, 0.008]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")

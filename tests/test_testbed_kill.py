@@ -95,10 +95,11 @@ def gone(mark: str, namespaces: set[str]) -> bool:
     return True
 
 
-def test_killing_the_launcher_at_any_moment_leaves_nothing() -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_killing_the_launcher_at_any_moment_leaves_nothing(kills: int) -> None:
     before, moments = devices(), random.Random(4)
     seen: list[int] = []
-    for number in range(10):
+    for number in range(kills):
         mark = uuid.uuid4().hex
         launcher = launched(mark, 1000)
         assert launcher.stdout is not None
