@@ -144,6 +144,17 @@ def test_traffic_must_be_equal_by_rank():
     assert entry["traffic_differences"] == ["bytes_sent by rank: real [10, 20], simulated [20, 10]"]
 
 
+def test_traffic_that_timing_decides_may_differ_a_little():
+    """The slow worker of three, one of them a backup, pushes now and then: 8 % of the busiest rank's, or 20 %."""
+    backup = case("handling", scenario({"kind": "backup_workers", "workers": 3, "backups": 1}))
+    real = [figures(1.0, sent=(50, 98)), figures(1.0, sent=(50, 102))]
+    for sent, passed in (((42, 100), True), ((30, 100), False)):
+        found = score([backup], {"handling": real}, {"handling": [figures(1.0, sent=sent)] * 2}, BOUNDS, {})
+        check = found["cases"][0]["checks"][0]
+        assert check["what"] == "bytes and messages of a rank"
+        assert (check["value"], check["passed"]) == (pytest.approx((50 - sent[0]) / 100), passed)
+
+
 def test_a_case_that_did_not_run_is_rejected_with_its_reason():
     runs = {"handling": [figures(1.0), figures(1.0)]}
     found = score(CASES[:2], runs, runs, BOUNDS, {"compute": "rank 1 was killed"})

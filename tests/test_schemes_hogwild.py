@@ -236,6 +236,7 @@ def test_real_workers_share_the_weights_and_lose_nothing(access, pool):
     same_payload(real, simulated)
     assert real.summary["staleness"]["count"] == simulated.summary["staleness"]["count"] == 3 * 8 * 4
     assert real.summary["lost_updates"] == simulated.summary["lost_updates"] == 0
+    assert real.summary["updates"] == simulated.summary["updates"] == 3 * 8 * 4  # of the one vector, by all
     assert real.summary["loss"]["last"] < real.summary["loss"]["first"]
     for weights_of in real.returns[1:]:
         assert weights_of.tobytes() == real.returns[0].tobytes()

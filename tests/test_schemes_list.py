@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import parasim
 from parasim import SCHEMES, ScenarioError
 from parasim.cli import main
 from parasim.report.schemes import scheme_entry, schemes_list
@@ -59,6 +60,15 @@ def test_options_have_a_line_of_words_and_the_default_that_they_take(name):
 def test_names_of_the_literature_are_found(name):
     scheme = SCHEMES[name]
     assert all(find(word) is scheme for word in (name, *scheme.aliases))
+
+
+def test_every_data_parallel_scheme_has_a_scenario_and_a_case_of_the_cross_check():
+    ours = {name for name, scheme in SCHEMES.items() if scheme.taxonomy.concurrency == "data parallel"}
+    files = {"schemes": sorted((ROOT / "scenarios/schemes").glob("*.yaml"))}
+    files["crosscheck"] = [ROOT / "scenarios/crosscheck/schemes.yaml"]
+    for folder, paths in files.items():
+        used = {case.scheme.name for path in paths for case in parasim.load_all(path, allow_code=True)}
+        assert ours <= used, folder
 
 
 def test_names_are_told_apart_and_unknown_ones_refused():

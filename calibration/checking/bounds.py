@@ -73,6 +73,8 @@ class Demands:
         By group of cases.
     staleness
         Of asynchronous cases.
+    traffic
+        Error of a rank's bytes and messages where timing decides how many there are; elsewhere they must be equal.
     coverage
         Least and most of all single real runs that may lie in their case's interval.
     coverage_runs
@@ -81,6 +83,7 @@ class Demands:
 
     groups: Mapping[str, Bounds]
     staleness: StalenessBounds
+    traffic: float
     coverage: tuple[float, float]
     coverage_runs: int
 
@@ -94,6 +97,7 @@ BOUNDS = Demands(
         }
     ),
     staleness=StalenessBounds(mean=0.10, variance=0.15, distance=0.10),
+    traffic=0.10,
     coverage=(0.80, 0.97),
     coverage_runs=60,
 )

@@ -7,6 +7,7 @@ relative to what was measured: 0.05 is a prediction 5 % too long.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from calibration.checking.bounds import ALL, Demands
@@ -90,7 +91,12 @@ def _case(
     error = relative_error(expected["value"], found["median"])
     half_width = (high - low) / 2 / found["median"]
     traffic = _traffic(measured, predicted)
-    checks = [_check("bytes and messages that differ", len(traffic), 0)]
+    error_sent = _traffic_error(measured, predicted) if case.scenario.scheme.counts_vary() else None
+    checks = [
+        _check("bytes and messages that differ", len(traffic), 0)
+        if error_sent is None
+        else _check("bytes and messages of a rank", error_sent, demands.traffic)
+    ]
     bound = demands.groups[case.group].of_case(half_width)
     if bound is not None:
         checks.append(_check("error", abs(error), bound))
@@ -116,6 +122,7 @@ def _case(
         "inside": sum(expected["low"] <= value <= expected["high"] for value in seconds),
         "traffic_equal": not traffic,
         "traffic_differences": traffic,
+        "traffic_error": error_sent,
         "staleness": staleness,
         "shares": {
             side: {name: middle([run.shares[name] for run in runs]) for name in SHARES}
@@ -136,6 +143,18 @@ def _traffic(measured: Sequence[RunFigures], predicted: Sequence[RunFigures]) ->
         if real != simulated or len(real) > 1:
             differences.append(f"{name} by rank: real {_some(real)}, simulated {_some(simulated)}")
     return differences
+
+
+def _traffic_error(measured: Sequence[RunFigures], predicted: Sequence[RunFigures]) -> float:
+    """Largest size of the error of a rank's mean bytes or messages, relative to the busiest rank's."""
+    errors = [0.0]
+    for name in measured[0].traffic:
+        real, simulated = (
+            [fmean(rank) for rank in zip(*(run.traffic[name] for run in runs), strict=True)]
+            for runs in (measured, predicted)
+        )
+        errors += [abs(s - r) / max(*real, 1.0) for r, s in zip(real, simulated, strict=True)]
+    return max(errors)
 
 
 def _some(values: set[tuple[int, ...]]) -> str:

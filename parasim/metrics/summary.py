@@ -6,6 +6,7 @@
 * Figures per worker are means over the role "worker", per step over each worker's own steps (over `steps`, if it logged
   none); the maximum over workers stands under the same name in `max`. Other roles have the same figures under `roles`.
 * `updates`: by gradients, of the parameter copy that had most; gradients applied at one version are one update.
+  Those of a shared copy are of all who write to it.
 * Bytes and messages are payload; header-only messages are the `control_` figures. Native collectives claim none.
 * `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
 * `device_memory_bytes`: of the smallest device; `does_not_fit`: the actor that exceeds its own device most, or None.
@@ -15,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +61,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "staleness": staleness_of(trace).overall.as_dict(),
         "data": None if info.data is None else dict(info.data),
         "loss": first_and_last_loss(trace),
-        "updates": max((actor.updates for actor in actors), default=0),
+        "updates": _updates(actors),
         "lost_updates": sum(actor.lost_updates for actor in actors),
         "torn_reads": sum(actor.torn_reads for actor in actors),
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
@@ -75,6 +77,14 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         **({} if info.profile is None else {"profile": dict(info.profile)}),
         **({"facts": dict(info.facts)} if info.facts else {}),
     }
+
+
+def _updates(actors: Sequence[ActorTotals]) -> int:
+    """Of the copy that had most; copies in shared memory (by part) have those of all actors."""
+    shared: Counter[str] = Counter()
+    for actor in actors:
+        shared.update(actor.shared_updates)
+    return max((*(actor.updates for actor in actors), *shared.values()), default=0)
 
 
 def _does_not_fit(actors: Sequence[ActorTotals], sizes: Sequence[float]) -> dict[str, Any] | None:

@@ -70,6 +70,10 @@ class Scheme:
         """Batches of `batch_size` samples that one step of all workers consumes (as many as workers, by default)."""
         return int(self.options.workers)
 
+    def counts_vary(self) -> bool:
+        """Does timing decide how many messages are sent? Then real and simulated runs differ a little."""
+        return False
+
     def facts(self) -> Mapping[str, float]:
         """Figures that the options alone decide, by name; the summary and the table of a run show them."""
         return {}

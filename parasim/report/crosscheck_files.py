@@ -44,6 +44,7 @@ def _row(case: Mapping[str, Any]) -> dict[str, Any]:
         "runs": case.get("runs"),
         "runs_inside": case.get("inside"),
         "traffic_equal": case.get("traffic_equal"),
+        "traffic_error": case.get("traffic_error"),
         "staleness_mean_error": staleness.get("mean_error"),
         "staleness_variance_error": staleness.get("variance_error"),
         "staleness_distance": staleness.get("distance"),

@@ -53,12 +53,18 @@ def _cases(cases: Sequence[Score]) -> list[str]:
             Column("error", cells(lambda case: percent(case["error"], signed=True))),
             Column("floor", cells(lambda case: percent((case["floor"] or {}).get("mean_absolute_error")))),
             Column("in", cells(lambda case: f"{case['inside']}/{case['runs']}")),
-            Column("sent", cells(lambda case: "same" if case["traffic_equal"] else "DIFFERS"), narrow="sent"),
+            Column("sent", cells(_sent), narrow="sent"),
             Column("staleness\nmean, KS", cells(_staleness)),
             Column("verdict", ["ok" if case["accepted"] else "MISSES" for case in cases]),
         ],
         WIDTH,
     )
+
+
+def _sent(case: Score) -> str:
+    if case["traffic_equal"]:
+        return "same"
+    return "DIFFERS" if case["traffic_error"] is None else percent(case["traffic_error"])
 
 
 def _names(cases: Sequence[Score]) -> list[str]:
@@ -115,7 +121,8 @@ def _explained(score: Score) -> list[str]:
         "measured, predicted: time per step, median of real runs and by the profile's numbers. error: of the latter.",
         f"its interval: a single real run should lie there with {level} probability; in: how many do.",
         "floor: mean size of the error that one real run makes as a prediction of the others.",
-        "sent: payload bytes and messages of every rank. staleness: error of its mean, distance of its distributions.",
+        "sent: payload bytes and messages of every rank (their error where timing decides how many).",
+        "staleness: error of its mean, distance of its distributions.",
     ]
 
 
@@ -156,7 +163,8 @@ def _reasons(score: Score) -> list[str]:
             lines.append(f"DID NOT RUN: {case['case']}: {case['failure']}")
             continue
         lines += [f"MISSES: {case['case']}: {_missed(check)}" for check in case["checks"] if not check["passed"]]
-        lines += [f"  {difference}" for difference in case["traffic_differences"]]
+        if not case["checks"][0]["passed"]:
+            lines += [f"  {difference}" for difference in case["traffic_differences"]]
     for name, row in [*score["groups"].items(), ("all", score["total"] or {"checks": ()})]:
         lines += [f"MISSES: {name}: {_missed(check)}" for check in row["checks"] if not check["passed"]]
     return [*lines, ""] if lines else []

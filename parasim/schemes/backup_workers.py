@@ -97,6 +97,10 @@ class BackupWorkers(Collecting):
         over = serving.version == me.num_steps
         yield from self.publish(workers, serving.version, None if over else serving.replica.parameters)
 
+    def counts_vary(self) -> bool:
+        """Who comes late enough to miss a version pushes nothing for it."""
+        return bool(self.options.backups)
+
     def check(self, model: Model, batch_size: int) -> None:
         """Some worker must be required."""
         workers, backups = self.options.workers, self.options.backups

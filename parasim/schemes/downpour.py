@@ -148,6 +148,10 @@ class Downpour(Asynchronous):
         except Closed:
             return
 
+    def counts_vary(self) -> bool:
+        """Zealous workers push as servers have time."""
+        return bool(self.options.zealous > 1)
+
     def check(self, model: Model, batch_size: int) -> None:
         """Threads are for workers that push and fetch at every step."""
         options = self.options

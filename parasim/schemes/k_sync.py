@@ -122,6 +122,10 @@ class KSync(Collecting):
             newest, parameters = yield from apply_mean(me, serving.replica, collected)
             yield from self.publish(me.ranks("worker"), newest, None if newest == me.num_steps else parameters)
 
+    def counts_vary(self) -> bool:
+        """Cancelled gradients are not pushed."""
+        return self.several or self.options.k < self.options.workers
+
     def check(self, model: Model, batch_size: int) -> None:
         """K different workers."""
         k, workers = self.options.k, self.options.workers

@@ -120,6 +120,11 @@ class Ssp(Asynchronous):
                 if other == worker or self.options.service == "serial":
                     yield from answer(other, lent=True)
 
+    def counts_vary(self) -> bool:
+        """A cache is too old, and is fetched again, as others are slow."""
+        options: SspOptions = self.options
+        return options.cache and options.slack > 0 and options.workers > 1
+
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """``T_c + (alpha + P beta)(1 + 1 / (s + 1))`` and updates; slack 0: a synchronous step (SCHEMES S10.5).
 

@@ -60,6 +60,8 @@ class ActorTotals:
         Histograms of version applied - version read, by (rank whose gradient it was, layer).
     lost_updates, torn_reads
         Of shared memory.
+    shares
+        Did it write to shared memory? Then its updates are of a copy that others change too.
     times
         Where its time goes.
     """
@@ -86,6 +88,7 @@ class ActorTotals:
         "peak_bytes_of",
         "rank",
         "role",
+        "shares",
         "staleness",
         "steps",
         "times",
@@ -109,9 +112,15 @@ class ActorTotals:
         self.staleness: dict[tuple[int, str], Histogram] = {}
         self._updates: dict[str, tuple[int, int]] = {}  # of a layer: latest version, how many
         self.lost_updates = self.torn_reads = 0
+        self.shares = False
         self.times = LaneTimes()
         self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
         self._last_loss: tuple[int, float, int] | None = None
+
+    @property
+    def shared_updates(self) -> dict[str, int]:
+        """Updates by layer of a copy that is shared; none of one's own copies."""
+        return {layer: count for layer, (_, count) in self._updates.items()} if self.shares else {}
 
     def losses(self) -> tuple[float, float] | None:
         """Mean loss of the first and of the last step that logged one."""
@@ -223,6 +232,7 @@ class ActorTotals:
             self.torn_reads += 1
         elif row.outcome == "lost":
             self.lost_updates += 1
+        self.shares = self.shares or row.op == "update"
         self.times.shared(row.lane, row.t_start, row.t_end)
         self._ended(row.lane, row.t_end)
 
