@@ -90,7 +90,7 @@ def test_events_of_each_scheme_keep_the_format(variant: str) -> None:
     held = defaultdict(list)
     for event in events:
         if event["ph"] == "C":
-            held[event["pid"] - 1].append(event["args"]["bytes"])
+            held[event["pid"] - 1].append(sum(event["args"].values()))
     assert {rank: max(values) for rank, values in held.items()} == {
         actor.rank: actor.peak_bytes for actor in trace.fold().actors
     }
@@ -188,7 +188,7 @@ def test_notes_are_instants_with_versions_and_memory_is_a_counter() -> None:
         "staleness": 3,
     }
     assert loss["args"]["value"] == "nan"
-    assert [(e["ts"], e["args"]["bytes"]) for e in events if e["ph"] == "C"] == [(2e6, 100), (3e6, 60)]
+    assert [(e["ts"], e["args"]) for e in events if e["ph"] == "C"] == [(2e6, {"weights": 100}), (3e6, {"weights": 60})]
     assert [(e["cat"], e["name"]) for e in events if e["ph"] == "X"] == [("wait", "receive"), ("wait", "sleep")]
 
 

@@ -19,10 +19,11 @@ from calibration.probes.record import Observation, Skipped, Task
 from calibration.probes.state import slow_of
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
-from parasim.program.context import Batch, Context, Replica
+from parasim.program.context import Context
 from parasim.program.kernels import backward_kernel, forward_kernel
 from parasim.program.model import Part
 from parasim.program.ops import ANY, Decide, Program, Recv, Send
+from parasim.program.state import Batch, Replica
 
 if TYPE_CHECKING:
     from parasim.program.ops import Kernel

@@ -1,8 +1,9 @@
 """Forward and backward through a part of a chain of blocks, however its blocks are written.
 
 What a forward pass keeps shares nothing with the parameters and inputs that it was given, nor with the outputs that it
-gives to another part: a scheme may change them before the backward pass. A block's arithmetic is the same wherever the
-chain is cut, so cutting changes no bit.
+gives to another part: a scheme may change them before the backward pass. Unless they are lent: then the backward pass
+reads the parameters again, as they are by then. A block's arithmetic is the same wherever the chain is cut, so cutting
+changes no bit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Chain(Protocol):
     """Blocks one after the other; inputs, outputs and their gradients have a row per sample."""
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
     ) -> tuple[torch.Tensor, Any]:
         """Outputs, and what backward needs; without `record` backward is impossible."""
 
@@ -60,17 +61,18 @@ class BlockChain:
         self._activation = ACTIVATIONS[network.activation]
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
     ) -> tuple[torch.Tensor, KeptInputs]:
-        """Keep copies of activated inputs and of weights, recording or not."""
+        """Keep copies of activated inputs and of weights (lent: the weights themselves), recording or not."""
         x = inputs
         kept = KeptInputs([], [])
         offsets = part.model.offsets
         for i in range(part.start, part.stop):
             block = self._blocks[i]
-            w = parameters[offsets[i] - part.offset : offsets[i + 1] - part.offset].clone().view(block.shape)
-            h = x.clone() if i == 0 else self._activation.apply(x)
-            x = block.forward(h, w)
+            w = parameters[offsets[i] - part.offset : offsets[i + 1] - part.offset]
+            w = w if lent else w.clone()
+            h = (x if lent else x.clone()) if i == 0 else self._activation.apply(x)
+            x = block.forward(h, aligned(w).view(block.shape))
             kept.inputs.append(h)
             kept.weights.append(w)
         return x, kept
@@ -80,6 +82,7 @@ class BlockChain:
         gradients = []
         for i in reversed(range(part.start, part.stop)):
             inputs, weights = kept.inputs[i - part.start], kept.weights[i - part.start]
+            weights = aligned(weights).view(self._blocks[i].shape)
             downstream, steepest = self._blocks[i].backward(flow, inputs, weights, i > 0)
             gradients.append(steepest.view(-1))
             if downstream is not None:
@@ -89,11 +92,15 @@ class BlockChain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """What automatic differentiation recorded of a unit: its outputs, and what they were computed from."""
+    """What automatic differentiation recorded of a unit: its outputs, and what they were computed from.
+
+    `lent` are parameters that had to be copied, because they do not start on a cache line: the copy and the original.
+    """
 
     inputs: torch.Tensor
     parameters: list[torch.Tensor]
     outputs: torch.Tensor
+    lent: list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class UnitChain:
@@ -104,25 +111,28 @@ class UnitChain:
         self._parameters = [unit.cost.parameters for unit in units]
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
     ) -> tuple[torch.Tensor, list[Graph]]:
-        """Keep the graph of every unit, on copies of the inputs and of the parameters."""
+        """Keep the graph of every unit, on copies of the inputs and of the parameters (lent: on these themselves)."""
         x = inputs.clone()
         kept: list[Graph] = []
         place = 0
         with torch.set_grad_enabled(record):
             for i in range(part.start, part.stop):
                 unit = self._units[i]
-                leaves = []
+                leaves, again = [], []
                 for parameter in self._parameters[i]:
-                    values = parameters[place : place + parameter.elements].clone().view(parameter.shape)
+                    original = parameters[place : place + parameter.elements].view(parameter.shape).data
+                    values = aligned(original) if lent else original.clone()
+                    if lent and values is not original:
+                        again.append((values, original))
                     leaves.append(values.requires_grad_(record))
                     place += parameter.elements
                 if record and i > 0:
                     x.requires_grad_()
                 outputs = apply_operators(unit.operators, x.view(-1, *unit.entering), iter(leaves))
                 if record:
-                    kept.append(Graph(x, leaves, outputs))
+                    kept.append(Graph(x, leaves, outputs, again))
                 x = aligned(outputs.detach().contiguous()).view(len(inputs), -1)
         return (x if part.is_last else x.clone()), kept
 
@@ -133,6 +143,8 @@ class UnitChain:
             wanted = [*([graph.inputs] if i > 0 else []), *graph.parameters]
             if not wanted:
                 continue
+            for values, original in graph.lent:
+                values.data.copy_(original)
             found = list(torch.autograd.grad(graph.outputs, wanted, flow.view_as(graph.outputs), retain_graph=True))
             if i > 0:
                 flow = aligned(found.pop(0).contiguous())

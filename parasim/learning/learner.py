@@ -12,6 +12,7 @@ from parasim.errors import ProgramError
 from parasim.learning.chains import chain_of
 from parasim.learning.dataset import DataSet, Sampler
 from parasim.learning.initial import initial_weights
+from parasim.learning.ledger import blocks_of
 from parasim.learning.networks import LOSSES
 from parasim.learning.tensors import TorchTensors, aligned
 from parasim.program.model import Model, Part
@@ -98,11 +99,11 @@ class TorchLearner:
         return self.data.ready(torch.index_select(self.data.inputs, 0, samples)).view(-1)
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, samples: torch.Tensor
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, samples: torch.Tensor, lent: bool = False
     ) -> tuple[torch.Tensor, Saved]:
-        """Outputs (flat; of the last part: the mean loss) and what backward needs, all of it copied."""
+        """Outputs (flat; of the last part: the mean loss) and what backward needs, copied unless it is `lent`."""
         rows = inputs.view(samples.numel(), part.input_elements)
-        outputs, kept = self._chain.forward(part, parameters, rows)
+        outputs, kept = self._chain.forward(part, parameters, rows, lent=lent)
         if not part.is_last:
             return outputs.reshape(-1), Saved(kept, None)
         loss, residual = self._loss(outputs, torch.index_select(self.data.targets, 0, samples))
@@ -128,6 +129,10 @@ class TorchLearner:
             flow = aligned(gradient).view(-1, part.output_elements)
         flow, gradients = self._chain.backward(part, saved.kept, flow)
         return None if part.is_first else flow.reshape(-1), torch.cat([self._nothing, *gradients])
+
+    def blocks(self, what: Any) -> dict[int, int]:
+        """Address and bytes of every block of memory that tensors of `what` lie in, each once."""
+        return blocks_of(what)
 
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""

@@ -2,7 +2,7 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
-from parasim.program.context import Activation, Batch, Context, Replica
+from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted, forward_kernel
 from parasim.program.model import Layer, Model, Part
@@ -33,9 +33,11 @@ from parasim.program.ops import (
     Wait,
     WaitAny,
 )
+from parasim.program.partition import Holding, cut_by_hand, cut_evenly
 from parasim.program.scheme import Options, Scheme, Taxonomy, option
-from parasim.program.setting import ClosedForm, NoClosedForm, Route, Setting
+from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Route, Setting
 from parasim.program.shared import Shared, Snapshot
+from parasim.program.state import Activation, Batch, Replica
 from parasim.program.tensors import Tensor, Tensors
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Exchange",
     "Group",
     "Handle",
+    "Holding",
     "Kernel",
     "Layer",
     "Locked",
@@ -66,6 +69,7 @@ __all__ = [
     "Op",
     "Options",
     "Part",
+    "Planning",
     "Poll",
     "Post",
     "Probe",
@@ -90,6 +94,8 @@ __all__ = [
     "backward_kernel",
     "bounds",
     "counted",
+    "cut_by_hand",
+    "cut_evenly",
     "forward_kernel",
     "option",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from parasim.errors import ProgramError
@@ -15,53 +14,12 @@ from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
+from parasim.program.state import Activation, Batch, Ledger, Replica
 from parasim.program.tensors import Shape, Tensor, Tensors
-from parasim.program.values import value
 
-__all__ = ["Activation", "Batch", "Context", "Replica"]
+__all__ = ["Context"]
 
 _NOTHING: Mapping[str, float] = {}
-
-
-@value(frozen=True, slots=True)
-class Batch:
-    """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`."""
-
-    step: int
-    micro: int
-    start: int
-    stop: int
-    total: int
-
-    @property
-    def size(self) -> int:
-        """Number of samples."""
-        return self.stop - self.start
-
-
-@dataclass(slots=True)
-class Activation:
-    """What a forward pass leaves: `outputs` (None after the loss), the mean `loss`, and what backward needs.
-
-    The loss is a tensor of one element, or None; :meth:`Context.log_loss` reads it.
-    """
-
-    part: Part
-    batch: Batch
-    outputs: Buffer | None
-    loss: Tensor | None
-    saved: Any
-    held_bytes: int = 0
-
-
-@dataclass(slots=True)
-class Replica:
-    """A parameter copy: its vector, the optimiser's state beside it, its version (updates applied), updates begun."""
-
-    parameters: Buffer
-    slots: tuple[Buffer, ...]
-    version: int = 0
-    begun: int = 0
 
 
 class Context:
@@ -109,6 +67,7 @@ class Context:
         self.notes: list[Event] = []  # drained by the runtime at the next operation
         self._groups = groups
         self._learner = learner
+        self._ledger = Ledger()
         self._shared = {vector.name: vector for vector in shared}
 
     # who -----------------------------------------------------------------------------------------------------------
@@ -168,7 +127,7 @@ class Context:
         elements = self.model.whole.parameters if elements is None else elements
         values = None if self._learner is None else self._learner.tensors.zeros(elements)
         buffer = Buffer(name, elements, itemsize or self.model.itemsize, values)
-        self.hold(name, buffer.nbytes)
+        self.hold(name, buffer.nbytes, buffer)
         return buffer
 
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
@@ -176,30 +135,40 @@ class Context:
         part = part or self.model.whole
         values = None if self._learner is None else self._learner.initial(part)
         buffer = Buffer(name, part.parameters, self.model.itemsize, values)
-        self.hold(name, buffer.nbytes)
+        self.hold(name, buffer.nbytes, buffer)
         return buffer
 
     def replica(self, part: Part | None = None, elements: tuple[int, int] | None = None) -> Replica:
         """A parameter copy at version 0 with optimiser state: of a part, or of an element range (a server's shard)."""
         parameters = self.initial("weights", part)
         if elements is not None:
-            self.release("weights", parameters.nbytes)
+            self.release("weights", parameters.nbytes, parameters)
             whole, (start, stop) = parameters, elements
             values = None
             if self._learner is not None:
                 values = self._learner.tensors.copy(whole.part(start, stop).values)
             parameters = Buffer("weights", stop - start, whole.itemsize, values)
-            self.hold("weights", parameters.nbytes)
-        slots = tuple(self.buffer(slot, parameters.elements) for slot in self.optimizer.slots)
+            self.hold("weights", parameters.nbytes, parameters)
+        slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
         return Replica(parameters, slots)
 
-    def hold(self, label: str, nbytes: int) -> None:
-        """Note that so many bytes of `label` are held from now on."""
-        self.notes.append(Event("hold", label, nbytes=nbytes))
+    def hold(self, label: str, nbytes: int, what: Any = None) -> None:
+        """Note that so many bytes of `label` are held from now on (parasim/trace/parts.py: parts of memory by label).
 
-    def release(self, label: str, nbytes: int) -> None:
+        With `what` holds them (buffers, or what a pass saved), its tensors are counted beside, each block of memory
+        once; the same goes to :meth:`release`.
+        """
+        counted = None
+        if what is not None and self._learner is not None:
+            counted = float(self._ledger.hold(self._learner.blocks(what)))
+        self.notes.append(Event("hold", label, nbytes=nbytes, value=counted))
+
+    def release(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that they are not held any more."""
-        self.notes.append(Event("release", label, nbytes=nbytes))
+        counted = None
+        if what is not None and self._learner is not None:
+            counted = float(self._ledger.release(self._learner.blocks(what)))
+        self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
 
     # computing -----------------------------------------------------------------------------------------------------
     def math(
@@ -231,12 +200,13 @@ class Context:
         return _wrap(label, cost.result, result)
 
     def forward(
-        self, part: Part, parameters: Buffer, batch: Batch, inputs: Buffer | None = None
+        self, part: Part, parameters: Buffer, batch: Batch, inputs: Buffer | None = None, *, lent: bool = False
     ) -> Program[Activation]:
         """Forward pass of `part` with these parameters (a buffer of the part's size).
 
         `inputs` is the activation of the part before; None for the first part, which reads the batch. The last part
-        ends in the mean loss. Copies what backward needs: parameters may change before `backward`.
+        ends in the mean loss. Copies what backward needs: parameters may change before `backward`. With `lent` they
+        are not copied, and `backward` takes them as they are by then; the program leaves `inputs` alone until then.
         """
         itemsize = self.model.itemsize
         work = None
@@ -246,17 +216,18 @@ class Context:
             def work() -> Any:
                 samples = learner.samples(batch.step, batch.start, batch.stop, batch.total)
                 values = learner.inputs(samples) if inputs is None else inputs.values
-                return learner.forward(part, parameters.values, values, samples)
+                return learner.forward(part, parameters.values, values, samples, lent)
 
         reads = (parameters,) if inputs is None else (parameters, inputs)
         reply = yield Compute(forward_kernel(part, batch.size, batch.step, batch.micro), work, (), reads)
         values, saved = (None, None) if reply is None else reply
         held = batch.size * part.stored_elements * itemsize
-        self.hold("activations", held)
+        self.hold("activations", held, saved)
+        kept = parameters if lent else None
         if part.is_last:
-            return Activation(part, batch, None, values, saved, held)
+            return Activation(part, batch, None, values, saved, held, kept)
         outputs = Buffer(f"{part.name}.outputs", batch.size * part.output_elements, itemsize, values)
-        return Activation(part, batch, outputs, None, saved, held)
+        return Activation(part, batch, outputs, None, saved, held, kept)
 
     def backward(
         self, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool = False
@@ -280,7 +251,7 @@ class Context:
                     learner.tensors.copy_(into.values, parameters)
                 return inputs
 
-        reads = () if gradient is None else (gradient,)
+        reads = tuple(buffer for buffer in (gradient, activation.parameters) if buffer is not None)
         values = yield Compute(backward_kernel(part, batch.size, batch.step, batch.micro), work, (into,), reads)
         self.drop(activation)
         if part.is_first:
@@ -295,8 +266,8 @@ class Context:
     def drop(self, activation: Activation) -> None:
         """Release what a forward pass stored, if it is still held."""
         if activation.held_bytes:
-            self.release("activations", activation.held_bytes)
-        activation.saved, activation.held_bytes = None, 0
+            self.release("activations", activation.held_bytes, activation.saved)
+        activation.saved, activation.held_bytes, activation.parameters = None, 0, None
 
     def gradient(self, parameters: Buffer, batch: Batch, into: Buffer) -> Program[Buffer]:
         """Gradient of the mean loss of `batch` at `parameters` (the whole model), written to `into`; logs the loss."""

@@ -31,14 +31,22 @@ class Learner(Protocol):
     def inputs(self, samples: Any) -> Tensor:
         """The input vectors of these samples, flat."""
 
-    def forward(self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any) -> tuple[Tensor, Any]:
-        """Outputs (flat) and what backward needs. If the part is the last: outputs is the mean loss (one element)."""
+    def forward(
+        self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any, lent: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Outputs (flat) and what backward needs. If the part is the last: outputs is the mean loss (one element).
+
+        `lent`: backward takes the parameters as they are by then, so they are not copied.
+        """
 
     def backward(self, part: Part, saved: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor]:
         """Gradients to the inputs (flat; None for the first part) and to the parameters (flat).
 
         `gradient` is that of the outputs; None for the last part, which starts at its mean loss.
         """
+
+    def blocks(self, what: Any) -> dict[int, int]:
+        """Address and bytes of every block of memory that tensors of `what` (buffers, what is saved) lie in."""
 
     def loss(self, parameters: Tensor) -> float:
         """Mean loss of the whole model on the evaluation set."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from parasim.program.balance import balanced_cuts
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Kernel
 
@@ -202,26 +203,6 @@ class Model:
         if count > len(self.layers):
             raise ValueError(f"{count} stages need at least {count} layers; {self.name} has {len(self.layers)}")
         weigh = cost or (lambda layer: layer.forward_flops + layer.input_flops + layer.weight_flops)
-        cuts = _balanced_cuts([weigh(layer) for layer in self.layers], count)
+        cuts = balanced_cuts([[weigh(layer) for layer in self.layers]] * count)
+        assert cuts is not None
         return tuple(Part(self, cuts[k], cuts[k + 1]) for k in range(count))
-
-
-def _balanced_cuts(costs: Sequence[float], count: int) -> list[int]:
-    """Cuts of the contiguous partition with the least maximum; ties give the earlier parts less."""
-    layers = len(costs)
-    prefix = [0.0]
-    for cost in costs:
-        prefix.append(prefix[-1] + cost)
-    best = [[float("inf")] * (layers + 1) for _ in range(count + 1)]
-    cut = [[0] * (layers + 1) for _ in range(count + 1)]
-    best[0][0] = 0.0
-    for parts in range(1, count + 1):
-        for stop in range(parts, layers + 1):
-            for start in range(parts - 1, stop):
-                value = max(best[parts - 1][start], prefix[stop] - prefix[start])
-                if value < best[parts][stop]:
-                    best[parts][stop], cut[parts][stop] = value, start
-    cuts = [layers]
-    for parts in range(count, 0, -1):
-        cuts.append(cut[parts][cuts[-1]])
-    return cuts[::-1]

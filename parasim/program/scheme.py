@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from parasim.fields import option
 from parasim.program.cast import Role
 from parasim.program.groups import Group
 from parasim.program.model import Model
-from parasim.program.setting import ClosedForm, NoClosedForm, Setting
+from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
 
 __all__ = ["Options", "Scheme", "Taxonomy", "option"]
@@ -86,6 +86,22 @@ class Scheme:
         ValueError
             One line: what does not fit, and what would.
         """
+
+    def plan(self, setting: Planning) -> None:
+        """Decide what depends on the cluster: how layers are cut. Called once, before anything else looks at parts.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`check` does.
+        """
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """What each actor holds at its peak, in bytes by part of memory; none if no closed form is known.
+
+        Where it exceeds an actor's device, the scenario is refused. Called after :meth:`plan`.
+        """
+        return ()
 
     @classmethod
     def extra_actors(cls, options: Any) -> int:

@@ -16,7 +16,7 @@ from parasim.program.model import Model
 from parasim.program.ops import Kernel
 from parasim.program.tensors import Shape
 
-__all__ = ["ClosedForm", "NoClosedForm", "Place", "Route", "Setting"]
+__all__ = ["ClosedForm", "Ground", "NoClosedForm", "Place", "Planning", "Route", "Setting"]
 
 
 class Route(NamedTuple):
@@ -24,6 +24,29 @@ class Route(NamedTuple):
 
     alpha: float
     beta: float
+
+
+class Ground(Protocol):
+    """What is known of an actor's device and of the routes between two before a plan is made."""
+
+    def seconds(self, kernel: Kernel, rank: int) -> float:
+        """Mean time of a kernel on an actor's device."""
+
+    def memory(self, rank: int) -> float:
+        """Bytes that its device has."""
+
+    def route(self, source: int, destination: int) -> Route:
+        """Of a message that nobody disturbs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """What a scheme may ask when it plans: workload and optimiser as the context gives them, and the ground."""
+
+    model: Model
+    batch_size: int
+    optimizer: Optimizer
+    ground: Ground
 
 
 class Place(Protocol):

@@ -21,6 +21,7 @@ from typing import Any
 from parasim.report.timeline_window import actor_order
 from parasim.trace.files import write_atomic
 from parasim.trace.lanes import MAIN
+from parasim.trace.parts import part_of
 from parasim.trace.rows import COLUMNS, Row
 from parasim.trace.spans import is_container
 from parasim.trace.table import Trace
@@ -191,15 +192,16 @@ def _events(
 
 
 def _held(rows: Iterable[Row], process: int) -> Iterator[tuple[int, int, Event]]:
-    """Bytes held, at each change."""
-    held = 0
+    """Bytes held by part, at each change; Perfetto stacks them."""
+    held: dict[str, int] = {}
     for row in rows:
-        held += row.held_bytes
+        part = part_of(row.buffer)
+        held[part] = held.get(part, 0) + row.held_bytes
         end = _ns(row.t_end)
         yield (
             end,
             4,
-            {"ph": "C", "name": "memory held", "pid": process, "tid": process, "ts": _us(end), "args": {"bytes": held}},
+            {"ph": "C", "name": "memory held", "pid": process, "tid": process, "ts": _us(end), "args": dict(held)},
         )
 
 

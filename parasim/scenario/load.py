@@ -10,6 +10,7 @@ from parasim.scenario.changes import check_joined
 from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
+from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
@@ -150,6 +151,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     with scheme.blamed(None):
         scenario.scheme.check(workload.model, workload.batch_size)
         shared = scenario.scheme.shared(workload.model)
+        make_plan(scenario.scheme, workload, scenario.cluster, scenario.placement, scenario.optimizer)
     if shared and len(used := set(scenario.placement)) > 1:
         what = f"its memory is shared, but its actors sit on {len(used)} hosts: write placement with one host per role"
         raise scheme.error(None, what)

@@ -45,7 +45,7 @@ class Row(NamedTuple):
         "", "cancelled", "closed", "expanded", "coupled", "native", "torn", "lost" or "injected": a message of a real
         run whose data the executor held up by the latency of its route (`execute: {network: shaped}`).
     value
-        Loss, reply of a decision.
+        Loss, reply of a decision; of memory held or released, the bytes of its tensors where values are carried.
     held_bytes
         Change of held memory by an event (negative: released).
     messages

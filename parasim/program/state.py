@@ -1,0 +1,82 @@
+"""What programs hold between operations: batches, activations, parameter copies; and the tensors behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parasim.program.buffers import Buffer
+from parasim.program.model import Part
+from parasim.program.tensors import Tensor
+from parasim.program.values import value
+
+__all__ = ["Activation", "Batch", "Ledger", "Replica"]
+
+
+@value(frozen=True, slots=True)
+class Batch:
+    """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`."""
+
+    step: int
+    micro: int
+    start: int
+    stop: int
+    total: int
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return self.stop - self.start
+
+
+@dataclass(slots=True)
+class Activation:
+    """What a forward pass leaves: `outputs` (None after the loss), the mean `loss`, and what backward needs.
+
+    The loss is a tensor of one element, or None; :meth:`Context.log_loss` reads it.
+    """
+
+    part: Part
+    batch: Batch
+    outputs: Buffer | None
+    loss: Tensor | None
+    saved: Any
+    held_bytes: int = 0
+    parameters: Buffer | None = None
+    """Those that were lent to the forward pass: backward reads them again."""
+
+
+@dataclass(slots=True)
+class Replica:
+    """A parameter copy: its vector, the optimiser's state beside it, its version (updates applied), updates begun."""
+
+    parameters: Buffer
+    slots: tuple[Buffer, ...]
+    version: int = 0
+    begun: int = 0
+
+
+class Ledger:
+    """The memory behind what an actor holds, each block counted once whoever shares it; blocks are named by address."""
+
+    def __init__(self) -> None:
+        self._holders: dict[int, int] = {}
+
+    def hold(self, blocks: Mapping[int, int]) -> int:
+        """Somebody holds these (address -> bytes). Replies with the bytes that nobody held before."""
+        new = sum(nbytes for address, nbytes in blocks.items() if address not in self._holders)
+        for address in blocks:
+            self._holders[address] = self._holders.get(address, 0) + 1
+        return new
+
+    def release(self, blocks: Mapping[int, int]) -> int:
+        """He does no more. Replies with the bytes that nobody holds now."""
+        freed = 0
+        for address, nbytes in blocks.items():
+            left = self._holders.get(address, 0) - 1
+            if left > 0:
+                self._holders[address] = left
+            elif self._holders.pop(address, None) is not None:
+                freed += nbytes
+        return freed
