@@ -1,5 +1,7 @@
 """EASGD: elastic exchanges conserve, the centre finds the mean, and the regions of stability are those of theory."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -35,9 +37,10 @@ def test_without_elasticity_all_are_independent(order):
     assert not torch.equal(weights(easgd, range(1)), weights(easgd, range(1, 2)))
 
 
+@pytest.mark.parametrize("moves", ["with_gradient", "after_steps"])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("order", ORDERS)
-def test_exchanges_conserve_the_sum(monkeypatch, order, momentum):
+def test_exchanges_conserve_the_sum(monkeypatch, order, momentum, moves):
     """Sum of all x_i and c changes by the gradient steps alone (SCHEMES S8.7 b): all numbers are dyadic."""
     changes = []
     math = Context.math
@@ -52,7 +55,7 @@ def test_exchanges_conserve_the_sum(monkeypatch, order, momentum):
         return result
 
     monkeypatch.setattr(Context, "math", spy)
-    options = {"workers": 4, "moving_rate": 1.0, "order": order, "period": 2, "momentum": momentum}
+    options = {"workers": 4, "moving_rate": 1.0, "order": order, "period": 2, "momentum": momentum, "moves": moves}
     result = exact("easgd", 5, steps=3, batch=4, speeds={1: 0.4}, **options)
     start = initial_weights(make("sequential", 1, model=EXACT_MODELS["one layer"][0], data=EXACT_DATA, dtype="float64"))
     total = torch.stack([weights(result, range(rank, rank + 1)) for rank in range(5)]).sum(0)
@@ -84,6 +87,50 @@ def test_momentum_follows_its_equations():
         x, c = x - moved + v, c + moved
     assert found[0] - optimum == pytest.approx(x, rel=1e-12)
     assert found[1] - optimum == pytest.approx(c, rel=1e-12)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_hermans_takes_the_steps_first(order):
+    """Two steps, then the move, from there on; the fifth step is left without one."""
+    pin_threads()
+    settings = {"workers": 1, "curvature": 0.5, "rate": 0.5, "alpha": 0.25, "steps": 5, "moves": "after_steps"}
+    optimum, found, start = one_dimension(order, **{**settings, "period": 2})
+    x = c = start - optimum
+    for step in range(5):
+        x -= 0.5 * 0.5 * x
+        if step % 2:
+            moved = 0.25 * (x - c)
+            x, c = x - moved, c + moved
+    assert found[0] - optimum == pytest.approx(x, rel=1e-12)
+    assert found[1] - optimum == pytest.approx(c, rel=1e-12)
+
+
+def test_exchanges_come_early_where_the_pull_undoes_the_step():
+    """SCHEMES S8.7 e: lengths of step and pull differ by less than lr; until then every third step."""
+    pin_threads()
+    options = {"period": 3, "moves": "after_steps", "early": True}
+    lr, curvature, alpha = 1 / 64, 16.0, 0.75
+    settings = {"workers": 1, "curvature": curvature, "rate": lr, "alpha": alpha, "steps": 40}
+    optimum, found, start = one_dimension("asynchronous", **settings, **options)
+    x = c = start - optimum
+    since, fetched, exchanges = 0, None, []
+    for step in range(40):
+        g = curvature * x
+        x, since = x - lr * g, since + 1
+        undone = fetched is not None and abs(lr * abs(g) - alpha * abs(x - fetched)) < lr
+        if undone or since == 3:
+            fetched, moved, since = c, alpha * (x - c), 0
+            x, c = x - moved, c + moved
+            exchanges.append(step)
+    assert found[0] - optimum == pytest.approx(x, rel=1e-12)
+    assert found[1] - optimum == pytest.approx(c, rel=1e-12)
+    gaps = {later - earlier for earlier, later in itertools.pairwise(exchanges)}
+    assert gaps == {1, 3}
+
+
+def test_early_exchanges_wait_for_nobody():
+    with pytest.raises(ValueError, match="early exchanges need order: asynchronous and moves: after_steps"):
+        make("easgd", 4, early=True)
 
 
 def one_dimension(order, *, workers, curvature, rate, alpha, steps, kind="easgd", **options):
@@ -182,6 +229,12 @@ def test_closed_form_is_exact(order, workers, period, momentum, rule):
     meets("easgd", workers + 1, steps=4 * period, workers=workers, model=LAYERS, batch=256, **options)
 
 
+@pytest.mark.parametrize(("order", "workers"), [("asynchronous", 1), ("round_robin", 4), ("synchronous", 4)])
+def test_closed_form_is_exact_where_steps_come_first(order, workers):
+    options = {"order": order, "period": 3, "moves": "after_steps", "launch": 1e-6}
+    meets("easgd", workers + 1, steps=12, workers=workers, model=LAYERS, batch=256, **options)
+
+
 def test_round_robin_is_bound_by_its_turns():
     meets("easgd", 5, steps=8, workers=4, order="round_robin", period=1, model=LAYERS, bandwidth=1e6)
 
@@ -204,6 +257,8 @@ def test_scenario_has_its_expected_outcome():
     for name in ("every step", "every 16 steps", "every 16 steps, in turn", "every 16 steps, in step"):
         assert last[name] < 0.3 * first
     assert last["every 16 steps, momentum"] < 0.5 * first
+    assert seconds["every 16 steps"] < seconds["up to 16 steps, or early"] < seconds["every step"]
+    assert last["up to 16 steps, or early"] < 0.3 * first
     assert last["Downpour every 16 steps"] > first
 
 
@@ -216,10 +271,13 @@ def test_real_runs_give_the_same_bits(order, pool):
 
 
 @pytest.mark.real
-def test_a_recorded_real_run_is_replayed_exactly(pool, tmp_path):
-    case = learning("easgd", workers=3, period=2, steps=8)
+@pytest.mark.parametrize("early", [False, True])
+def test_a_recorded_real_run_is_replayed_exactly(early, pool, tmp_path):
+    moves = "after_steps" if early else "with_gradient"
+    case = learning("easgd", workers=3, period=2, steps=8, moves=moves, early=early)
     real = same_when_replayed(case, pool, tmp_path / "run.json")
-    same_payload(real, simulate(case))
+    if not early:
+        same_payload(real, simulate(case))
 
 
 @pytest.mark.real

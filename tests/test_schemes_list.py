@@ -18,6 +18,17 @@ AXES = {  # SCHEMES 14
     "concurrency": {"none", "data parallel", "model parallel", "pipeline parallel", "hybrid"},
     "consistency": {"synchronous", "stale-synchronous", "asynchronous", "independent"},
     "distribution": {"none", "centralised", "decentralised", "shared memory", "hybrid"},
+    "communication": {
+        "none",
+        "all-reduce",
+        "gradients",
+        "models",
+        "shares",
+        "the centre",
+        "shared memory",
+        "activations",
+    },
+    "training": {"one model", "model averaging", "elastic averaging"},
 }
 
 
@@ -39,6 +50,7 @@ def test_what_a_scheme_says_is_complete(name):
     assert re.search(r"\(\d{4}(?:, \d{4})*\)", entry["citation"])
     assert entry["summary"]
     assert entry["staleness"]
+    assert list(entry["family"]) == list(AXES)
     for axis, words in AXES.items():
         assert entry["family"][axis].startswith(tuple(words)), axis
     assert entry["closed_form"] is None or entry["closed_form"]["formula"].endswith((".", ":"))

@@ -56,6 +56,10 @@ class Optimizer(Protocol):
     """An update rule over the tensor namespace; `slots` names its state vectors (each as large as the parameters)."""
 
     @property
+    def lr(self) -> float:
+        """Learning rate."""
+
+    @property
     def slots(self) -> tuple[str, ...]:
         """Names of the state vectors."""
 

@@ -25,11 +25,27 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """Place on the axes of Ben-Nun and Hoefler (2019); SCHEMES 14."""
+    """Place on the axes of Ben-Nun and Hoefler (2019); SCHEMES 14.
+
+    Attributes
+    ----------
+    concurrency
+        Inside a network: data, model or pipeline parallel, or a hybrid.
+    consistency
+        Of the model between workers: synchronous, stale-synchronous, asynchronous, independent.
+    distribution
+        Of the parameters: centralised, decentralised, in shared memory; "none" if each has one owner.
+    communication
+        What is sent, and how.
+    training
+        How training is spread: one model, or several that are averaged.
+    """
 
     concurrency: str
     consistency: str
     distribution: str
+    communication: str = "activations and their gradients"
+    training: str = "one model"
 
 
 class Scheme:

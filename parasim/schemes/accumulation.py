@@ -41,7 +41,7 @@ class Accumulation(Scheme):
     name = "accumulation"
     aliases = ("gradient_accumulation", "no_sync")
     citation = "Ott et al. (2018); Li et al. (2020)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
     Options = AccumulationOptions
 

@@ -52,7 +52,9 @@ class Adag(LocalSteps):
 
     name = "adag"
     citation = "Hermans (2017)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean N-1, in commits of lambda steps each, any speeds; its measure is the distance of parameters"
     Options = AdagOptions
 

@@ -63,7 +63,9 @@ class AdPsgd(Scheme):
     name = "adpsgd"
     aliases = ("ad_psgd", "ad-psgd")
     citation = "Lian, Zhang, Zhang, Liu (2018)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "decentralised", "models and differences in pairs", "model averaging"
+    )
     staleness = (
         "averagings of the worker's model while its gradient is computed: "
         "near 0 where averaging takes longer than computing, about 1 where computing takes longer"

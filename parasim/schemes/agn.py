@@ -20,7 +20,9 @@ class Agn(LocalSteps):
     name = "agn"
     aliases = ("accumulated_gradient_normalization",)
     citation = "Hermans (2017); Hermans, Spanakis, Moeckel (2017)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean N-1, in commits of lambda steps each, any speeds"
     Options = LocalStepsOptions
 

@@ -49,7 +49,7 @@ class AllReduce(Scheme):
     name = "allreduce"
     aliases = ("ddp", "sync_sgd", "horovod")
     citation = "Goyal et al. (2017); Sergeev, Del Balso (2018); Li et al. (2020)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
     Options = AllReduceOptions
 

@@ -64,7 +64,7 @@ class AsySvrg(Scheme):
     name = "asysvrg"
     aliases = ("asy_svrg", "async_svrg")
     citation = "Zhao, Li (2016)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory")
+    taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most: what others add between a worker's read and its addition"
     Options = AsySvrgOptions
 

@@ -43,7 +43,9 @@ class BackupWorkers(Collecting):
     name = "backup_workers"
     aliases = ("backup", "sync_backup")
     citation = "Chen, Pan, Monga, Bengio, Jozefowicz (2016)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "0 of every gradient that is applied"
     Options = BackupWorkersOptions
 

@@ -52,7 +52,9 @@ class Bmuf(Scheme):
     name = "bmuf"
     aliases = ("block_momentum", "cbm", "nbm")
     citation = "Chen, Huo (2016)"
-    taxonomy = Taxonomy("data parallel", "synchronous every period", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous every period", "decentralised", "all-reduce of models", "model averaging"
+    )
     staleness = "0 with respect to the worker's own model; models drift apart for `period` steps"
     Options = BmufOptions
 

@@ -55,7 +55,13 @@ class ComputeGroups(Asynchronous):
     name = "compute_groups"
     aliases = ("omnivore",)
     citation = "Hadjis et al. (2016); Mitliagkas, Zhang, Hadjis, Re (2016)"
-    taxonomy = Taxonomy("data parallel", "asynchronous between groups", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel",
+        "asynchronous between groups",
+        "centralised",
+        "all-reduce of gradients in a group; its mean to servers, parameters back",
+        "one model",
+    )
     staleness = "mean g-1, any speeds; with exponential times it acts as a momentum of 1-1/g"
     Options = ComputeGroupsOptions
 

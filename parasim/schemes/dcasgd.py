@@ -52,7 +52,9 @@ class DcAsgd(Asynchronous):
     name = "dcasgd"
     aliases = ("dc_asgd", "dc-asgd")
     citation = "Zheng et al. (2017)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean N-1, any speeds; its effect on the gradient is compensated to first order"
     Options = DcAsgdOptions
     keeps_copies = True

@@ -61,7 +61,9 @@ class Downpour(Asynchronous):
     name = "downpour"
     aliases = ("asgd", "async_ps")
     citation = "Dean et al. (2012)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = (
         "mean N-1 with n_fetch = n_push = 1, any speeds (2N-1 with threads); "
         "more where n_fetch > n_push: updates since the last fetch, own ones too"

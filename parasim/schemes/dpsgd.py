@@ -69,7 +69,7 @@ class DPsgd(Scheme):
     name = "dpsgd"
     aliases = ("d_psgd", "d-psgd")
     citation = "Lian, Zhang, Zhang, Hsieh, Zhang, Liu (2017)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "models to neighbours", "model averaging")
     staleness = "0 on the worker's own copy; instead models differ: a step shrinks their distance by |lambda_2(W)|"
     Options = DPsgdOptions
 

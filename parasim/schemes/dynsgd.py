@@ -41,7 +41,9 @@ class DynSgd(LocalSteps):
     name = "dynsgd"
     aliases = ("dyn_sgd",)
     citation = "Jiang, Cui, Zhang, Yu (2017); Hermans (2017)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean N-1, in commits of lambda steps each, any speeds"
     Options = LocalStepsOptions
 

@@ -4,6 +4,10 @@ Every worker i trains a model x_i of its own; every `period` steps it and the ce
 other by ``d = alpha (x_i - c)``, with alpha the moving rate over N. The gradient of the step is that of x_i before
 the move. EAMSGD has Nesterov's momentum: ``v = delta v - lr g(x + delta v)``, ``x += v``.
 
+Hermans (2017) has a worker take its `period` steps first, and then fetch the centre and move. He also lets it exchange
+early, as soon as its step is about as long as the pull of the centre it fetched last, which would undo the step:
+``| |lr g| - |alpha (x - c)| | < lr``.
+
 Asynchronous: a worker fetches the centre and pushes d, whenever it comes. Round-robin: the same, in turn. Synchronous:
 all send x_i, and get the centre as it was; it moves by the sum.
 """
@@ -18,8 +22,11 @@ from parasim.program import (
     Closed,
     ClosedForm,
     Context,
+    Decide,
     Exchange,
     Kernel,
+    Model,
+    NoClosedForm,
     Options,
     Post,
     Program,
@@ -48,6 +55,10 @@ class EasgdOptions(Options):
     period: int = option(4, "exchange with the centre every so many steps (the paper: 1, 4, 16, 64)", ge=1)
     moving_rate: float = option(0.9, "beta; a worker and the centre move by alpha = beta / N of their distance", ge=0)
     momentum: float = option(0.0, "delta, Nesterov's momentum of a worker (0.99 in the paper's EAMSGD)", ge=0, lt=1)
+    moves: Literal["with_gradient", "after_steps"] = option(
+        "with_gradient", "a worker moves with a gradient that is taken before, or after its period of steps (Hermans)"
+    )
+    early: bool = option(False, "exchange as soon as the pull of the centre would undo a step (Hermans)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +74,13 @@ class Easgd(Scheme):
     name = "easgd"
     aliases: ClassVar[tuple[str, ...]] = ("elastic_averaging", "aeasgd")
     citation = "Zhang, Choromanska, LeCun (2015)"
-    taxonomy = Taxonomy("data parallel", "asynchronous or synchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel",
+        "asynchronous or synchronous",
+        "centralised",
+        "the centre from a server, differences back",
+        "elastic averaging",
+    )
     staleness = "0 with respect to the worker's own model; the centre it fetches misses exchanges under way"
     Options = EasgdOptions
 
@@ -85,15 +102,15 @@ class Easgd(Scheme):
         return 1
 
     def worker(self, me: Context) -> Program[Buffer]:
-        """Now and then the elastic move; in every step the gradient, taken before it."""
+        """Now and then the elastic move; in every step the gradient, taken before it (or all steps, then the move)."""
         delta = self.options.momentum
         replica = me.replica() if not delta else Replica(me.initial(), ())
         velocity = self._velocity(me) if delta else replica
-        gradient = me.buffer("gradient")
+        gradient, centre, since = me.buffer("gradient"), None, 0
         for step in me.steps():
             moved = None
-            if step % self.options.period == 0:
-                moved = yield from self._exchange(me, replica.parameters)
+            if self._first and step % self.options.period == 0:
+                moved, _ = yield from self._exchange(me, replica.parameters)
             at = replica.parameters
             if delta:
                 at = yield from me.math(look_ahead, (), (at, velocity.parameters), delta=delta)
@@ -105,6 +122,13 @@ class Easgd(Scheme):
             yield from me.update(velocity, gradient, read=velocity.version)
             if delta:
                 yield from me.math(move, (replica.parameters,), (velocity.parameters,), way=1.0)
+            since += 1
+            if not self._first and (
+                since == self.options.period or (yield from self._undone(me, gradient, replica.parameters, centre))
+            ):
+                moved, centre = yield from self._exchange(me, replica.parameters)
+                yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
+                since = 0
             yield from me.step_done(step)
         return replica.parameters
 
@@ -112,8 +136,21 @@ class Easgd(Scheme):
         """What the optimiser's steps change in EAMSGD: v, from zero."""
         return Replica(me.buffer("velocity"), tuple(me.buffer(slot) for slot in me.optimizer.slots))
 
-    def _exchange(self, me: Context, parameters: Buffer) -> Program[Buffer]:
-        """Meet the centre; replies with d, which the worker is still to move by."""
+    @property
+    def _first(self) -> bool:
+        """Does a worker meet the centre before its steps, not after?"""
+        return bool(self.options.moves == "with_gradient")
+
+    def _undone(self, me: Context, gradient: Buffer, x: Buffer, centre: Buffer | None) -> Program[bool]:
+        """Would the pull of the centre, as it was fetched last, undo the step: are their lengths within lr?"""
+        if not self.options.early or centre is None:
+            return False
+        lr = me.optimizer.lr
+        longer = yield from me.math(step_less_pull, (), (gradient, x, centre), lr=lr, alpha=self.alpha)
+        return bool((yield from Decide(lambda: abs(float(longer.values)) < lr, False, "early")))
+
+    def _exchange(self, me: Context, parameters: Buffer) -> Program[tuple[Buffer, Buffer]]:
+        """Meet the centre; replies with d, which the worker is still to move by, and with the centre as it was."""
         (server,) = me.ranks("server")
         if self.options.order == "synchronous":
             yield from Send(server, parameters, "model", lent=True)
@@ -124,7 +161,13 @@ class Easgd(Scheme):
         moved: Buffer = yield from me.math(elastic, (), (parameters, message.buffer), alpha=self.alpha)
         if self.options.order != "synchronous":
             yield from Send(server, moved, "move", lent=True)
-        return moved
+        return moved, message.buffer
+
+    def _exchanges(self, me: Context) -> range:
+        """Of a run in which nobody exchanges early."""
+        return (
+            range(0, me.num_steps, self.options.period) if self._first else range(me.num_steps // self.options.period)
+        )
 
     def serve(self, me: Context) -> Program[Buffer]:
         """The centre, for whoever comes: a lane for each worker."""
@@ -148,7 +191,7 @@ class Easgd(Scheme):
     def take_turns(self, me: Context) -> Program[Buffer]:
         """The centre, for all in turn."""
         centre = me.initial("centre")
-        for _ in range(0, me.num_steps, self.options.period):
+        for _ in self._exchanges(me):
             for worker in me.ranks("worker"):
                 yield from Send(worker, centre, "centre", lent=True)
                 message = yield from Recv(worker, "move")
@@ -159,7 +202,7 @@ class Easgd(Scheme):
     def serve_together(self, me: Context) -> Program[Buffer]:
         """The centre, for all at once: ``c = (1 - N alpha) c + alpha sum x_i``, added in the order of the workers."""
         centre, workers = me.initial("centre"), me.ranks("worker")
-        for _ in range(0, me.num_steps, self.options.period):
+        for _ in self._exchanges(me):
             messages = yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))
             yield from Exchange(tuple(Send(worker, centre, "centre", lent=True) for worker in workers))
             yield from me.math(shrink, (centre,), factor=1 - len(workers) * self.alpha)
@@ -168,7 +211,17 @@ class Easgd(Scheme):
                 yield from me.math(move, (centre,), (message.buffer,), way=self.alpha)
         return centre
 
-    def closed_form(self, setting: Setting) -> ClosedForm:
+    def counts_vary(self) -> bool:
+        """Values decide who exchanges early."""
+        return bool(self.options.early)
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """Early exchanges are for who waits for nobody."""
+        options = self.options
+        if options.early and (options.order, options.moves) != ("asynchronous", "after_steps"):
+            raise ValueError("early exchanges need order: asynchronous and moves: after_steps")
+
+    def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """``T_c + T_update + (2 alpha + 2 P beta + elastic moves) / period`` (SCHEMES S8.5).
 
         Synchronous: all at once, so N times the bytes on the server's link; exact if the server has moved the centre by
@@ -176,6 +229,8 @@ class Easgd(Scheme):
         Asynchronous: exact for one worker, at least what the server's link takes for more.
         """
         options, place, nbytes = self.options, setting.place, setting.model.whole.nbytes
+        if options.early:
+            return NoClosedForm("how often workers exchange early depends on what they learn")
         workers, alpha = options.workers, self.alpha
         pairs = [(worker, workers) for worker in range(workers)]
         back = [(server, worker) for worker, server in pairs]
@@ -239,6 +294,12 @@ def move(xp: Tensors, x: Tensor, by: Tensor, way: float) -> None:
 def shrink(xp: Tensors, x: Tensor, factor: float) -> None:
     """``x *= factor``."""
     xp.scale_(x, factor)
+
+
+def step_less_pull(xp: Tensors, gradient: Tensor, x: Tensor, centre: Tensor, lr: float, alpha: float) -> Tensor:
+    """Reply ``|lr g| - |alpha (x - c)|``."""
+    pull = xp.multiply(xp.norm(xp.add(x, centre, -1.0)), alpha)
+    return xp.add(xp.multiply(xp.norm(gradient), lr), pull, -1.0)
 
 
 def look_ahead(xp: Tensors, x: Tensor, velocity: Tensor, delta: float) -> Tensor:

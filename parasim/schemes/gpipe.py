@@ -31,7 +31,7 @@ class GPipe(Staged):
 
     name = "gpipe"
     citation = "Huang et al. (2019)"
-    taxonomy = Taxonomy("pipeline parallel", "synchronous", "none")
+    taxonomy = Taxonomy("pipeline parallel", "synchronous", "none", "activations and their gradients", "one model")
     staleness = "0"
     Options = GPipeOptions
 

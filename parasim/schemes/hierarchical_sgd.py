@@ -47,7 +47,13 @@ class HierarchicalSgd(Scheme):
     name = "hierarchical_sgd"
     aliases = ("hierarchical_local_sgd", "hierarchical_allreduce")
     citation = "Lin, Stich, Patel, Jaggi (2020)"
-    taxonomy = Taxonomy("data parallel", "synchronous in groups, every period between", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel",
+        "synchronous in groups, every period between",
+        "decentralised",
+        "all-reduce of gradients in a group, of models between groups",
+        "model averaging",
+    )
     staleness = "0 with respect to the group's own model; groups drift apart for `period` steps"
     Options = HierarchicalSgdOptions
 

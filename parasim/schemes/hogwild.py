@@ -67,7 +67,7 @@ class Hogwild(Scheme):
     name = "hogwild"
     aliases = ("hogwild!",)
     citation = "Niu, Recht, Re, Wright (2011)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory")
+    taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most, in writes: what others write between a worker's read and its write"
     Options = HogwildOptions
 

@@ -43,7 +43,9 @@ class KAsync(Collecting):
     name = "k_async"
     aliases = ("kasync",)
     citation = "Dutta, Joshi, Ghosh, Dube, Nagpurkar (2018)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean N/K - 1, any speeds: every update is between two pushes of a worker, or contains one"
     Options = KAsyncOptions
     waits: ClassVar[bool] = True

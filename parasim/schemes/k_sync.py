@@ -56,7 +56,9 @@ class KSync(Collecting):
     name = "k_sync"
     aliases = ("ksync",)
     citation = "Dutta, Joshi, Ghosh, Dube, Nagpurkar (2018)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "0 of every gradient that is applied"
     Options = KSyncOptions
     several: ClassVar[bool] = False

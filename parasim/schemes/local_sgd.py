@@ -53,7 +53,9 @@ class LocalSgd(Scheme):
     name = "local_sgd"
     aliases = ("model_averaging", "post_local_sgd", "fedavg")
     citation = "Su, Chen (2015); McMahan et al. (2017); Lin et al. (2020)"
-    taxonomy = Taxonomy("data parallel", "synchronous every period", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous every period", "decentralised", "all-reduce of models", "model averaging"
+    )
     staleness = "0 with respect to the worker's own model; models drift apart for `period` steps"
     Options = LocalSgdOptions
 

@@ -33,7 +33,7 @@ class OneShot(Scheme):
     name = "one_shot"
     aliases = ("zinkevich", "one_shot_averaging", "simuparallelsgd")
     citation = "Zinkevich, Weimer, Smola, Li (2010)"
-    taxonomy = Taxonomy("data parallel", "independent", "centralised")
+    taxonomy = Taxonomy("data parallel", "independent", "centralised", "models to a server, once", "model averaging")
     staleness = "0 with respect to the worker's own model; models drift apart for the whole run"
 
     def roles(self) -> tuple[Role, ...]:

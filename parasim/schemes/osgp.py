@@ -26,5 +26,7 @@ class OverlapSgp(Sgp):
     name = "osgp"
     aliases = ("overlap_sgp", "overlap-sgp")
     citation = "Assran, Loizou, Ballas, Rabbat (2019)"
-    taxonomy = Taxonomy("data parallel", "stale-synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel", "stale-synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"
+    )
     Options = OverlapSgpOptions

@@ -47,7 +47,9 @@ class ParameterServer(Scheme):
     name = "parameter_server"
     aliases = ("sync_ps", "hardsync", "bsp")
     citation = "Valiant (1990); Li et al. (2014)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "0"
     Options = ParameterServerOptions
 

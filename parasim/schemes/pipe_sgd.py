@@ -40,7 +40,7 @@ class PipeSgd(Scheme):
     name = "pipe_sgd"
     aliases = ("pipesgd", "delayed_allreduce")
     citation = "Li, Yu, Li, Avestimehr, Kim, Schwing (2018)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "1 (0 of the first gradient)"
     Options = PipeSgdOptions
 

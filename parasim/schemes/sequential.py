@@ -22,7 +22,7 @@ class Sequential(Scheme):
     name = "sequential"
     aliases = ("sgd", "serial")
     citation = "Rumelhart, Hinton, Williams (1986); Zhang (2004)"
-    taxonomy = Taxonomy("none", "synchronous", "none")
+    taxonomy = Taxonomy("none", "synchronous", "none", "none", "one model")
     staleness = "0"
     most_workers = 1
 

@@ -63,7 +63,9 @@ class Sgp(Scheme):
     name = "sgp"
     aliases = ("stochastic_gradient_push", "push_sum")
     citation = "Assran, Loizou, Ballas, Rabbat (2019)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "data parallel", "synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"
+    )
     staleness = "0 on the worker's own copy; models of others are mixed in `overlap` iterations late at most"
     Options = SgpOptions
 

@@ -59,7 +59,9 @@ class Softsync(Asynchronous):
     name = "softsync"
     aliases = ("n_softsync", "staleness_aware")
     citation = "Gupta, Zhang, Wang (2016); Zhang, Gupta, Lian, Liu (2016)"
-    taxonomy = Taxonomy("data parallel", "asynchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = "mean (N-1)/c with c = floor(N/n) gradients per update, any speeds; hardly ever more than 2n"
     Options = SoftsyncOptions
 

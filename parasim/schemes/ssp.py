@@ -61,7 +61,9 @@ class Ssp(Asynchronous):
     name = "ssp"
     aliases = ("stale_synchronous", "ssptable")
     citation = "Ho et al. (2013)"
-    taxonomy = Taxonomy("data parallel", "stale-synchronous", "centralised")
+    taxonomy = Taxonomy(
+        "data parallel", "stale-synchronous", "centralised", "gradients to servers, parameters back", "one model"
+    )
     staleness = (
         "a gradient misses at most (2s+1)(N-1) updates of others, none older than s clocks; mean (N-1)/2 with slack 0"
     )
