@@ -48,8 +48,18 @@ class Draws:
     __slots__ = ("_base", "_purposes")
 
     def __init__(self, seed: int, role: str = "", index: int = 0) -> None:
-        self._base = _mix(_mix(_mix(0, seed & _MASK), _word(role)), index & _MASK)
+        self._base = _mix(self.shared_key(seed, role), index & _MASK)
         self._purposes: dict[tuple[str, str], int] = {}
+
+    @staticmethod
+    def shared_key(seed: int, role: str) -> int:
+        """What the keys of all actors of a role begin with; the index is absorbed next, then the words of a draw."""
+        return _mix(_mix(0, seed & _MASK), _word(role))
+
+    @staticmethod
+    def word(text: str) -> int:
+        """The 64-bit number that stands for a purpose or a label in keys."""
+        return _word(text)
 
     def branch(self, name: str) -> Draws:
         """The same actor's draws under another name: the same purposes give independent numbers there."""

@@ -20,7 +20,7 @@ from parasim.fields import check_fields, setting
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 
-__all__ = ["LAWS", "Gamma", "LogNormal", "Mixture", "NoNoise", "NoiseLaw", "ParetoTail", "Resampled"]
+__all__ = ["LAWS", "Gamma", "LogNormal", "Mixture", "NoNoise", "NoiseLaw", "ParetoTail", "Resampled", "key_of"]
 
 _STRAGGLES = "probability that a kernel straggles"
 
@@ -57,7 +57,7 @@ class LogNormal:
 
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
-        step, label = _key(kernel, count)
+        step, label = key_of(kernel, count)
         return math.exp(self.sigma * (draws.normal("noise", step, kernel.micro, label) - 0.5 * self.sigma))
 
 
@@ -131,6 +131,11 @@ class Resampled:
         mean = math.fsum(self.factors) / len(self.factors)
         object.__setattr__(self, "_scaled", tuple(value / mean for value in sorted(self.factors)))
 
+    @property
+    def scaled(self) -> tuple[float, ...]:
+        """The factors over their mean, rising."""
+        return self._scaled
+
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
         return self._scaled[int(_uniform(draws, kernel, count) * len(self._scaled))]
@@ -141,11 +146,12 @@ LAWS: Mapping[str, type[NoiseLaw]] = MappingProxyType({law.kind: law for law in 
 """The laws by the name they have in scenarios; their fields are the parameters."""
 
 
-def _key(kernel: Kernel, count: int) -> tuple[int, str]:
+def key_of(kernel: Kernel, count: int) -> tuple[int, str]:
+    """Step and label that key the draw of a kernel."""
     label = f"{kernel.label}/{kernel.layer}" if kernel.layer else kernel.label
     return (count if kernel.step < 0 else kernel.step), label
 
 
 def _uniform(draws: Draws, kernel: Kernel, count: int) -> float:
-    step, label = _key(kernel, count)
+    step, label = key_of(kernel, count)
     return draws.uniform("noise", step, kernel.micro, label)

@@ -126,12 +126,15 @@ def build_learner(scenario: Scenario, device: str = "cpu") -> Learner:
     )
 
 
-def build_context(scenario: Scenario, cast: Cast, rank: int, learner: Learner | None) -> Context:
-    """What one actor sees."""
+def build_context(
+    scenario: Scenario, cast: Cast, rank: int, learner: Learner | None, *, kind: type[Context] = Context, **more: Any
+) -> Context:
+    """What one actor sees; of a kind of context that takes `more`."""
     from parasim.learning.build import make_optimizer
 
     model = scenario.workload.model
-    return Context(
+    return kind(
+        **more,
         **cast.seat(rank),
         options=scenario.scheme.options,
         model=model,

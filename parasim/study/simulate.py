@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parasim.errors import ScenarioError
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
+from parasim.simulation.chorus.sing import Stage, sing
 from parasim.simulation.engine import Engine
 from parasim.study.build import (
     build_cast,
@@ -29,6 +30,9 @@ from parasim.trace.record import Record
 from parasim.trace.table import Trace
 
 if TYPE_CHECKING:
+    from parasim.cluster.cluster import Cluster
+    from parasim.program.cast import Cast
+    from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
 
 __all__ = ["simulate"]
@@ -62,10 +66,69 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
 
         pin_threads()
         learner = build_learner(scenario)
-    contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
     trace: Trace | Aggregates = Trace() if scenario.run.trace == "rows" else Aggregates()
+    built = scenario.cluster.build()
+    begun = time.perf_counter()
+    ran = None
+    if isinstance(trace, Aggregates) and learner is None and replay is None and scenario.run.fast_paths == "all":
+        ran = _as_chorus(scenario, cast, built, trace)
+    if ran is None:
+        begun, ran = _one_by_one(scenario, cast, built, trace, learner, replay)
+    ended = time.perf_counter()
+    warn_outside(scenario, trace)
+    info = RunInfo(
+        scenario=scenario.name,
+        scheme=scenario.scheme.name,
+        clock="simulated",
+        workers=scenario.scheme.options.workers,
+        batch_size=scenario.workload.batch_size,
+        seed=scenario.run.seed,
+        **device_facts(built.hosts, scenario.placement),
+        profile=profile_facts(scenario.cluster),
+        data=data_facts(scenario),
+        events=ran.events,
+        collectives=ran.collectives,
+        wall_seconds=ended - started,
+        simulation_seconds=ended - begun,
+        batches_per_step=scenario.scheme.pipelines(),
+        facts=scenario.scheme.facts(),
+    )
+    return Result(summary(trace, info), trace, ran.returns)
+
+
+class _Ran(NamedTuple):
+    """What a run tells beside its trace."""
+
+    events: int
+    collectives: dict[str, int] | None
+    returns: tuple[Any, ...]
+
+
+def _as_chorus(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
+    """All actors as one program; None if they have to go one by one."""
     cluster = scenario.cluster
-    built = cluster.build()
+    stage = Stage(
+        built, scenario.placement, cluster.noise, speeds_of_ranks(scenario, cast), stragglers_of_ranks(scenario, cast),
+        astuple(cluster.overhead), scenario.run.fidelity, scenario.run.seed,
+    )  # fmt: skip
+    sung = sing(stage, cast, lambda kind, **more: build_context(scenario, cast, 0, None, kind=kind, **more))
+    if sung is None:
+        return None
+    trace.take(sung.actors)
+    return _Ran(0, sung.collectives, (plain(sung.returned),) * len(cast))
+
+
+def _one_by_one(
+    scenario: Scenario,
+    cast: Cast,
+    built: Cluster,
+    trace: Trace | Aggregates,
+    learner: Learner | None,
+    replay: Record | None,
+) -> tuple[float, _Ran]:
+    """Every actor's program, on SimPy; with when it began."""
+    contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
+    cluster = scenario.cluster
     engine = Engine(
         built,
         scenario.placement,
@@ -84,26 +147,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     )
     begun = time.perf_counter()
     engine.run()
-    ended = time.perf_counter()
-    warn_outside(scenario, trace)
-    info = RunInfo(
-        scenario=scenario.name,
-        scheme=scenario.scheme.name,
-        clock="simulated",
-        workers=scenario.scheme.options.workers,
-        batch_size=scenario.workload.batch_size,
-        seed=scenario.run.seed,
-        **device_facts(built.hosts, scenario.placement),
-        profile=profile_facts(cluster),
-        data=data_facts(scenario),
-        events=engine.events,
-        collectives=engine.collectives,
-        wall_seconds=ended - started,
-        simulation_seconds=ended - begun,
-        batches_per_step=scenario.scheme.pipelines(),
-        facts=scenario.scheme.facts(),
-    )
-    return Result(summary(trace, info), trace, tuple(plain(value) for value in engine.returns))
+    return begun, _Ran(engine.events, engine.collectives, tuple(plain(value) for value in engine.returns))
 
 
 def _check_record(scenario: Scenario, record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from parasim.errors import ProgramError
 from parasim.trace.actor import HANDLERS, ActorTotals
@@ -91,6 +92,10 @@ class Aggregates:
         if actor is None:
             actor = self._actors[rank] = ActorTotals(rank, role, index)
         return actor
+
+    def take(self, actors: Iterable[ActorTotals]) -> None:
+        """Take the sums of actors that have none here."""
+        self._actors |= {actor.rank: actor for actor in actors}
 
     @property
     def num_rows(self) -> int:

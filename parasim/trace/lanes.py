@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 
 from parasim.trace.intervals import Union, covered
 
-__all__ = ["COMPUTE", "MAIN", "TRANSFER", "LaneTimes"]
+__all__ = ["COMPUTE", "MAIN", "TRANSFER", "KnownTimes", "LaneTimes"]
 
 MAIN = "main"
 _OPEN_WAITS = 32
@@ -145,6 +145,24 @@ class LaneTimes:
                     break
                 if lane in wait.lanes:
                     wait.spans += _clipped((span,), wait.start, wait.end)
+
+
+class KnownTimes(LaneTimes):
+    """Where the time of an actor went that is known otherwise: compute and transfer of its main lane, and of any lane."""
+
+    __slots__ = ("_busy", "_main")
+
+    def __init__(self, main_compute: float, main_transfer: float, compute: float, transfer: float) -> None:
+        self._main = main_compute, main_transfer
+        self._busy = compute, transfer
+
+    def main_seconds(self) -> tuple[float, float]:
+        """Seconds of the main lane that are compute, and transfer."""
+        return self._main
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """Seconds in which some lane computes, and in which some lane transfers."""
+        return self._busy
 
 
 def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:

@@ -1,0 +1,192 @@
+"""Seconds of the computes of all actors at once.
+
+When it applies: to every law of noise and every rule of stragglers. Why it is exact: a factor is a pure function of an
+actor's key and of what the kernel is for (parasim/program/draws.py); here the keys of all actors go through the same
+integer arithmetic, modulo 2**64, as arrays, and the draws through the same formulas. Actors of equal devices and speeds
+need the same seconds; if there is no noise and no rule, one number stands for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parasim.cluster.hosts import Device
+from parasim.program.draws import Draws
+from parasim.program.ops import Kernel
+from parasim.simulation.devices import kernel_seconds
+from parasim.simulation.noise import Gamma, LogNormal, Mixture, NoiseLaw, NoNoise, ParetoTail, Resampled, key_of
+from parasim.simulation.stragglers import Straggler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Paces"]
+
+
+class Paces:
+    """The paces of actors 0, 1, ... of one role.
+
+    Parameters
+    ----------
+    seed, role
+        Of their draws.
+    devices, speeds
+        The device of each; speeds by rank (default 1).
+    law
+        Of noise.
+    rules
+        By rank: what slows it down.
+
+    Attributes
+    ----------
+    steady
+        Does every kernel take the same time whenever it runs?
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        role: str,
+        devices: Sequence[Device],
+        speeds: Mapping[int, float],
+        law: NoiseLaw,
+        rules: Mapping[int, Sequence[Straggler]],
+    ) -> None:
+        self._seed = seed
+        self._role = role
+        self._law = law
+        self.steady = isinstance(law, NoNoise) and not rules
+        kinds: dict[tuple[int, float], int] = {}
+        self._kind_of = np.zeros(len(devices), dtype=np.intp)
+        self._kinds: list[tuple[Device, float]] = []
+        for rank, device in enumerate(devices):
+            speed = speeds.get(rank, 1.0)
+            kind = kinds.setdefault((id(device), speed), len(kinds))
+            if kind == len(self._kinds):
+                self._kinds.append((device, speed))
+            self._kind_of[rank] = kind
+        self._draws: _ManyDraws | None = None
+        self._rules = [
+            (rank, rule, Draws(seed, role, rank).branch(rule.draws)) for rank, own in rules.items() for rule in own
+        ]
+        self._counts: dict[str, int] = {}
+        self._reached = 0
+
+    def seconds(self, kernel: Kernel, start: NDArray[Any]) -> NDArray[Any]:
+        """Seconds of each actor's next compute, if they begin at `start`."""
+        count, step = 0, kernel.step
+        if step < 0:
+            count, step = self._counts.get(kernel.label, 0), self._reached
+            self._counts[kernel.label] = count + 1
+        else:
+            self._reached = max(self._reached, step)
+        taken = self.without_noise(kernel)
+        if not isinstance(self._law, NoNoise):
+            taken = taken * self._factors(kernel, count)
+        if self._rules:
+            taken = np.array(np.broadcast_to(taken, self._kind_of.shape))
+            starts = np.broadcast_to(start, taken.shape)
+            for rank, rule, draws in self._rules:
+                if rule.holds(float(starts[rank]), step):
+                    taken[rank] *= rule.factor(draws, kernel, count)
+        return taken
+
+    def without_noise(self, kernel: Kernel) -> NDArray[Any]:
+        """Seconds of a kernel without noise: one number, or one of each actor."""
+        seconds = np.array([kernel_seconds(device, kernel) / speed for device, speed in self._kinds])
+        return seconds if len(seconds) == 1 else seconds[self._kind_of]
+
+    def member(self, rank: int, kernel: Kernel) -> float:
+        """Seconds of a kernel without noise on one actor's device."""
+        device, speed = self._kinds[self._kind_of[rank]]
+        seconds: float = kernel_seconds(device, kernel) / speed
+        return seconds
+
+    def passed_over(self, label: str, count: int) -> None:
+        """So many kernels of no step have been done without asking."""
+        self._counts[label] = self._counts.get(label, 0) + count
+
+    def _factors(self, kernel: Kernel, count: int) -> NDArray[Any]:
+        if self._draws is None:
+            self._draws = _ManyDraws(self._seed, self._role, len(self._kind_of))
+        step, label = key_of(kernel, count)
+        return _FACTORS[type(self._law)](self._law, self._draws.keys("noise", step, kernel.micro, label))
+
+
+class _ManyDraws:
+    """The keys of the draws of actors 0, 1, ... of a role."""
+
+    def __init__(self, seed: int, role: str, count: int) -> None:
+        shared = np.full(count, Draws.shared_key(seed, role), dtype=np.uint64)
+        self._base = _mix(shared, np.arange(count, dtype=np.uint64))
+        self._purposes: dict[tuple[str, str], NDArray[Any]] = {}
+
+    def keys(self, purpose: str, step: int, micro: int, label: str) -> NDArray[Any]:
+        base = self._purposes.get((purpose, label))
+        if base is None:
+            base = _mix(_mix(self._base, Draws.word(purpose)), Draws.word(label))
+            self._purposes[purpose, label] = base
+        return _mix(_mix(base, step), micro)
+
+
+_MASK = (1 << 64) - 1
+
+
+def _mix(state: NDArray[Any], word: int | NDArray[Any]) -> NDArray[Any]:
+    """One SplitMix64 step of each."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    x = state + golden + (np.uint64(word & _MASK) if isinstance(word, int) else word)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def _uniform(keys: NDArray[Any]) -> NDArray[Any]:
+    return ((keys >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53
+
+
+def _log_normal(law: LogNormal, keys: NDArray[Any]) -> NDArray[Any]:
+    normal = np.sqrt(-2.0 * np.log(_uniform(keys))) * np.cos(2.0 * math.pi * _uniform(_mix(keys, 1)))
+    factors: NDArray[Any] = np.exp(law.sigma * (normal - 0.5 * law.sigma))
+    return factors
+
+
+def _gamma(law: Gamma, keys: NDArray[Any]) -> NDArray[Any]:
+    from scipy.special import gammaincinv
+
+    factors: NDArray[Any] = gammaincinv(law.shape, _uniform(keys)) / law.shape
+    return factors
+
+
+def _mixture(law: Mixture, keys: NDArray[Any]) -> NDArray[Any]:
+    mean = 1.0 + law.probability * (law.slowdown - 1.0)
+    return np.where(_uniform(keys) > 1.0 - law.probability, law.slowdown, 1.0) / mean
+
+
+def _pareto(law: ParetoTail, keys: NDArray[Any]) -> NDArray[Any]:
+    above = 1.0 - _uniform(keys)
+    mean = 1.0 + law.probability / (law.exponent - 1.0)
+    share = np.minimum(above / law.probability if law.probability else np.ones(len(above)), 1.0)
+    return np.where(above >= law.probability, 1.0, share ** (-1.0 / law.exponent)) / mean
+
+
+def _resampled(law: Resampled, keys: NDArray[Any]) -> NDArray[Any]:
+    scaled = np.array(law.scaled)
+    chosen: NDArray[Any] = scaled[(_uniform(keys) * len(scaled)).astype(np.intp)]
+    return chosen
+
+
+_FACTORS: dict[type, Callable[[Any, NDArray[Any]], NDArray[Any]]] = {
+    LogNormal: _log_normal,
+    Gamma: _gamma,
+    Mixture: _mixture,
+    ParetoTail: _pareto,
+    Resampled: _resampled,
+}

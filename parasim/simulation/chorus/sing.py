@@ -1,0 +1,126 @@
+"""A whole run as a chorus, if it can be one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parasim.errors import ParasimError
+from parasim.simulation.chorus.counts import Distinguished
+from parasim.simulation.chorus.gathering import Coupled, Messages
+from parasim.simulation.chorus.paces import Paces
+from parasim.simulation.chorus.score import Score
+from parasim.simulation.chorus.voice import Voice
+from parasim.simulation.handling import handles
+
+if TYPE_CHECKING:
+    from parasim.cluster.cluster import Cluster
+    from parasim.program.cast import Cast
+    from parasim.program.ops import Collective
+    from parasim.simulation.chorus.score import Gatherer
+    from parasim.simulation.coupled.plan import Plan
+    from parasim.simulation.fast.timetable import Timetable
+    from parasim.simulation.noise import NoiseLaw
+    from parasim.simulation.stragglers import Straggler
+    from parasim.trace.actor import ActorTotals
+
+__all__ = ["Stage", "Sung", "sing"]
+
+_PLAIN_RESULTS = ("NoneType", "Buffer", "int", "float", "str", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where and how a run takes place, as `Engine` has it."""
+
+    cluster: Cluster
+    placement: Sequence[int]
+    noise: NoiseLaw
+    speeds: Mapping[int, float]
+    stragglers: Mapping[int, Sequence[Straggler]]
+    overhead: tuple[float, float]
+    fidelity: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sung:
+    """What came of a run: sums of its actors; collectives by how they were simulated; what each program returned."""
+
+    actors: list[ActorTotals]
+    collectives: dict[str, int] | None
+    returned: Any
+
+
+def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung | None:
+    """Simulate all actors as one program; None if they have to be simulated one by one.
+
+    Parameters
+    ----------
+    stage
+        The run.
+    cast
+        Who takes part.
+    context
+        Makes the first actor's context from a class and further arguments.
+    """
+    if len(cast.roles) != 1 or cast.roles[0].daemon or len(cast) < 2 or handles(stage.cluster.hosts):
+        return None
+    if stage.fidelity not in ("message", "coupled"):
+        return None
+    role = cast.roles[0]
+    hosts = stage.cluster.hosts
+    paces = Paces(
+        stage.seed, role.name, [hosts[host].device for host in stage.placement], stage.speeds, stage.noise,
+        stage.stragglers,
+    )  # fmt: skip
+    score = Score(paces, _gatherer(stage, cast, paces), _spare(stage))
+    try:
+        returned = score.run(role.program, context(Voice, before_step=score.before_step))
+    except (Distinguished, ParasimError):  # errors are those of the actors one by one
+        return None
+    if type(returned).__name__ not in _PLAIN_RESULTS:
+        return None
+    actors = score.tallies.actors(role.name, len(cast), score.skipped)
+    found = None if stage.fidelity == "message" else {"message": 0, "coupled": score.collectives}
+    return Sung(actors, found, returned)
+
+
+def _spare(stage: Stage) -> int:
+    """Cores that each actor has to itself; 1 if they cost each other and one is used at most."""
+    most = len(stage.placement)
+    for host, actors in Counter(stage.placement).items():
+        alike = all(factor == 1.0 for factor in stage.cluster.hosts[host].contention)
+        most = min(most, stage.cluster.hosts[host].cores // actors if alike else int(actors == 1))
+    return most
+
+
+def _gatherer(stage: Stage, cast: Cast, paces: Paces) -> Gatherer:
+    hosts = tuple(stage.placement)
+
+    def timetable(op: Collective) -> Timetable | None:
+        from parasim.program.draws import Draws
+        from parasim.simulation.fast.timetable import Place, make_timetable
+        from parasim.simulation.pace import modelled
+
+        own = [
+            modelled(
+                stage.cluster.hosts[host].device,
+                stage.noise,
+                Draws(stage.seed, cast.roles[0].name, rank),
+                stage.speeds.get(rank, 1.0),
+                stage.stragglers.get(rank, ()),
+            )
+            for rank, host in enumerate(hosts)
+        ]
+        return make_timetable(op, Place(stage.cluster, hosts, own, *stage.overhead))
+
+    def plan(op: Collective) -> Plan:
+        from parasim.simulation.coupled.plan import Setting, make_plan
+
+        setting = Setting(stage.cluster, hosts, paces.member, *stage.overhead)
+        return make_plan([op] * len(hosts), setting)
+
+    return Messages(len(hosts), timetable) if stage.fidelity == "message" else Coupled(len(hosts), plan)

@@ -1,0 +1,172 @@
+"""The sums of the trace of all actors of a chorus.
+
+When it applies: where only sums are kept of the trace. Why it is exact: what is added for each operation is what
+parasim/trace/actor.py adds for its rows; here a number that all actors share is kept once. Most of the sums grow by the
+same in equal periods (`linear`); the others are ends, maxima and what is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parasim.program.ops import Event
+from parasim.simulation.chorus.beside import LaneSums
+from parasim.simulation.chorus.counts import Distinguished
+from parasim.trace.actor import ActorTotals
+from parasim.trace.lanes import COMPUTE, TRANSFER, KnownTimes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from parasim.simulation.chorus.gathering import Gathered
+    from parasim.simulation.chorus.likeness import Likeness
+
+__all__ = ["Tallies"]
+
+_SUMS = ("bytes_sent", "messages_sent", "bytes_received", "messages_received", "flops", "steps", "num_rows")
+
+
+class Tallies:
+    """Sums over what would be the rows.
+
+    Attributes
+    ----------
+    linear
+        Numbers, or arrays of one of each actor, by what they are.
+    lanes
+        Where the time goes.
+    end
+        Largest end of a row.
+    held, peaks
+        Memory by part ("" is all): now, and at most.
+    latest
+        Of a layer: the version at which the last gradient was applied.
+    """
+
+    def __init__(self) -> None:
+        self.linear: dict[Any, Any] = dict.fromkeys(_SUMS, 0)
+        self.lanes = LaneSums()
+        self.end: NDArray[Any] = np.zeros(1)
+        self.held: dict[str, int] = {"": 0}
+        self.peaks: dict[str, int] = {"": 0}
+        self.latest: dict[str, Any] = {}
+
+    def _add(self, what: Any, amount: Any) -> None:
+        self.linear[what] = self.linear.get(what, 0) + amount
+
+    def row(self, end: NDArray[Any], rows: Any = 1) -> None:
+        """Rows that end then, at the latest."""
+        self._add("num_rows", rows)
+        self.end = np.maximum(self.end, end)
+
+    def computed(self, lane: str, flops: float, start: NDArray[Any], end: NDArray[Any]) -> None:
+        """A compute of each actor."""
+        self._add("flops", flops)
+        self.lanes.work(lane, COMPUTE, start, end)
+        self.row(end)
+
+    def gathered(self, lane: str, collective: Gathered) -> None:
+        """A collective of all actors."""
+        for kind, spans in ((TRANSFER, collective.transfers), (COMPUTE, collective.reductions)):
+            for start, end in spans:
+                self.lanes.work(lane, kind, start, end)
+        self._add("collectives", 1)
+        part = collective.traffic
+        for name in ("bytes_sent", "messages_sent", "bytes_received", "messages_received", "flops"):
+            self._add(name, getattr(part, name))
+        self.row(collective.ends, part.rows)
+
+    def waited(self, lanes: Sequence[str], start: NDArray[Any], end: NDArray[Any]) -> None:
+        """A wait of the main lane."""
+        self.lanes.wait(lanes, start, end)
+        self.row(end)
+
+    def noted(self, event: Event, now: NDArray[Any]) -> None:
+        """A note at no cost.
+
+        Raises
+        ------
+        Distinguished
+            If its staleness is no plain number.
+        """
+        if event.kind == "step":
+            self._add("steps", 1)
+        elif event.kind == "applied":
+            self._applied(event)
+        elif event.kind in ("hold", "release"):
+            self._hold(event.label, event.nbytes if event.kind == "hold" else -event.nbytes)
+        elif event.kind == "loss":
+            raise Distinguished("a program knows a loss")
+        self.row(now)
+
+    def _applied(self, event: Event) -> None:
+        staleness = event.version_applied - event.version_read
+        if type(staleness) is not int:
+            raise Distinguished("a gradient's staleness is not known")
+        self._add(("staleness", event.peer, event.layer, staleness), 1)
+        latest = self.latest.get(event.layer)
+        if latest is None or event.version_applied != latest:
+            self.latest[event.layer] = event.version_applied
+            self._add(("updates", event.layer), 1)
+
+    def _hold(self, label: str, nbytes: int) -> None:
+        for part in {"", label}:
+            held = self.held[part] = self.held.get(part, 0) + nbytes
+            if nbytes > 0:
+                self.peaks[part] = max(self.peaks.get(part, 0), held)
+
+    # equal periods -------------------------------------------------------------------------------------------------
+    def sums(self) -> list[dict[Any, Any]]:
+        """What grows by the same in equal periods."""
+        return [dict(self.linear), dict(enumerate((*self.lanes.main, *self.lanes.busy)))]
+
+    def repeat(self, before: Sequence[dict[Any, Any]], times: int) -> None:
+        """So many more periods as that since the sums were `before`."""
+        own, seconds = (
+            {what: now + times * (now - then.get(what, 0)) for what, now in group.items()}
+            for group, then in zip(self.sums(), before, strict=True)
+        )
+        self.linear = own
+        self.lanes.main, self.lanes.busy = [seconds[0], seconds[1]], [seconds[2], seconds[3]]
+
+    def look(self, likeness: Likeness) -> None:
+        """What else there is: what is held, the latest versions, and the ends."""
+        likeness.take(list(self.held.items()))
+        likeness.take(list(self.latest.items()))
+        likeness.times.append(self.end)
+        for span in self.lanes.spans:
+            likeness.take((span.lane, span.kind))
+            likeness.times += [span.start, span.end]
+
+    # the result ----------------------------------------------------------------------------------------------------
+    def actors(self, role: str, count: int, skipped: float) -> list[ActorTotals]:
+        """The sums of actors 0, 1, ... of the role, whose run was longer by what was skipped (seconds)."""
+        lanes = self.lanes
+        lanes.fold(np.array([np.inf]))
+        columns = {name: _column(self.linear[name], count) for name in _SUMS}
+        ends = _column(self.end + skipped, count)
+        times = [_column(seconds, count) for seconds in (*lanes.main, *lanes.busy)]
+        updates = max([times for what, times in self.linear.items() if what[0] == "updates"], default=0)
+        stale = [(what[1:], times) for what, times in self.linear.items() if what[0] == "staleness"]
+        parts = {part: peak for part, peak in self.peaks.items() if part}
+        actors = []
+        for rank in range(count):
+            totals = ActorTotals(rank, role, rank)
+            for name, column in columns.items():
+                setattr(totals, name, column[rank])
+            totals.end, totals.updates = ends[rank], updates
+            totals.peak_bytes, totals.peak_bytes_of = self.peaks[""], parts
+            for (peer, layer, staleness), times_seen in stale:
+                totals.staleness.setdefault((rank if peer < 0 else peer, layer), {})[staleness] = times_seen
+            totals.times = KnownTimes(*[column[rank] for column in times])
+            actors.append(totals)
+        return actors
+
+
+def _column(values: Any, count: int) -> list[Any]:
+    """One of each actor."""
+    array = np.asarray(values)
+    return [array.item()] * count if array.size == 1 else array.tolist()
