@@ -148,21 +148,20 @@ class LaneTimes:
 
 
 class KnownTimes(LaneTimes):
-    """Where the time of an actor went that is known otherwise: compute and transfer of its main lane, and of any lane."""
+    """Where the time of an actor went that is known otherwise: compute and transfer, in seconds."""
 
-    __slots__ = ("_busy", "_main")
+    __slots__ = ("_seconds",)
 
     def __init__(self, main_compute: float, main_transfer: float, compute: float, transfer: float) -> None:
-        self._main = main_compute, main_transfer
-        self._busy = compute, transfer
+        self._seconds = main_compute, main_transfer, compute, transfer
 
     def main_seconds(self) -> tuple[float, float]:
         """Seconds of the main lane that are compute, and transfer."""
-        return self._main
+        return self._seconds[:2]
 
     def busy_seconds(self) -> tuple[float, float]:
         """Seconds in which some lane computes, and in which some lane transfers."""
-        return self._busy
+        return self._seconds[2:]
 
 
 def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from parasim.program.buffers import bounds
-from parasim.program.context import Batch, Context, Replica
+from parasim.program.context import Context
 from parasim.program.model import Part
+from parasim.program.state import Batch, Replica
 from parasim.simulation.chorus.counts import Count, Distinguished, Family
 
 __all__ = ["Steps", "Voice"]
