@@ -43,6 +43,7 @@ CASES = {  # scheme: hosts, options
     "asysvrg": (1, {"workers": 3, "pass_steps": 2, "reads": "inconsistent", "parts": 2}),
     "hierarchical_sgd": (3, {"workers": 6, "groups": 3, "period": 2}),
     "gpipe": (3, {"recompute": True}),
+    "tensor_parallel": (4, {"split": "pairs"}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}
 EACH = pytest.mark.parametrize("kind", CASES)

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import torch
 
-from parasim.learning.modules import apply_operators
+from parasim.learning.modules import apply_beside
 from parasim.learning.networks import ACTIVATIONS, block_math
 from parasim.learning.tensors import aligned
 from parasim.program.model import Part
-from parasim.workload.blocks import Network
+from parasim.workload.blocks import Ending, Network
 from parasim.workload.unit import Unit
 
 __all__ = ["BlockChain", "Chain", "Graph", "KeptInputs", "UnitChain", "chain_of"]
@@ -58,7 +58,8 @@ class BlockChain:
 
     def __init__(self, network: Network, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> None:
         self._blocks = [block_math(block, hessian, optimum) for block in network.blocks]
-        self._activation = ACTIVATIONS[network.activation]
+        self._ends = [isinstance(block, Ending) for block in network.blocks]
+        self._activations = [ACTIVATIONS["linear" if ends else network.activation] for ends in self._ends]
 
     def forward(
         self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
@@ -71,9 +72,9 @@ class BlockChain:
             block = self._blocks[i]
             w = parameters[offsets[i] - part.offset : offsets[i + 1] - part.offset]
             w = w if lent else w.clone()
-            h = (x if lent else x.clone()) if i == 0 else self._activation.apply(x)
+            h = (x if lent else x.clone()) if i == 0 else self._activations[i].apply(x)
             x = block.forward(h, aligned(w).view(block.shape))
-            kept.inputs.append(h)
+            kept.inputs.append(h.new_empty(0) if self._ends[i] else h)
             kept.weights.append(w)
         return x, kept
 
@@ -86,7 +87,7 @@ class BlockChain:
             downstream, steepest = self._blocks[i].backward(flow, inputs, weights, i > 0)
             gradients.append(steepest.view(-1))
             if downstream is not None:
-                flow = self._activation.backward(downstream, inputs)
+                flow = self._activations[i].backward(downstream, inputs)
         return flow, gradients[::-1]
 
 
@@ -94,13 +95,16 @@ class BlockChain:
 class Graph:
     """What automatic differentiation recorded of a unit: its outputs, and what they were computed from.
 
-    `lent` are parameters that had to be copied, because they do not start on a cache line: the copy and the original.
+    `aside` and `left` are what was kept aside before and after it, if its operators fork or join. `lent` are parameters
+    that had to be copied, because they do not start on a cache line: the copy and the original.
     """
 
     inputs: torch.Tensor
     parameters: list[torch.Tensor]
     outputs: torch.Tensor
     lent: list[tuple[torch.Tensor, torch.Tensor]]
+    aside: torch.Tensor | None = None
+    left: torch.Tensor | None = None
 
 
 class UnitChain:
@@ -114,6 +118,19 @@ class UnitChain:
         self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
     ) -> tuple[torch.Tensor, list[Graph]]:
         """Keep the graph of every unit, on copies of the inputs and of the parameters (lent: on these themselves)."""
+        outputs, _, kept = self.forward_beside(part, parameters, inputs, None, record, lent)
+        return outputs, kept
+
+    def forward_beside(
+        self,
+        part: Part,
+        parameters: torch.Tensor,
+        inputs: torch.Tensor,
+        aside: torch.Tensor | None,
+        record: bool = True,
+        lent: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[Graph]]:
+        """The same, with what is kept aside between a fork and its join before and after."""
         x = inputs.clone()
         kept: list[Graph] = []
         place = 0
@@ -130,23 +147,40 @@ class UnitChain:
                     place += parameter.elements
                 if record and i > 0:
                     x.requires_grad_()
-                outputs = apply_operators(unit.operators, x.view(-1, *unit.entering), iter(leaves))
+                if record and aside is not None:
+                    aside = aside.detach().requires_grad_()
+                outputs, left = apply_beside(unit.operators, x.view(-1, *unit.entering), aside, iter(leaves))
                 if record:
-                    kept.append(Graph(x, leaves, outputs, again))
+                    kept.append(Graph(x, leaves, outputs, again, aside, left))
                 x = aligned(outputs.detach().contiguous()).view(len(inputs), -1)
-        return (x if part.is_last else x.clone()), kept
+                aside = None if left is None else left.detach()
+        return (x if part.is_last else x.clone()), aside, kept
 
     def backward(self, part: Part, kept: list[Graph], flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Unit by unit, the last first; what was recorded stays, so it can be done again."""
+        inputs, _, gradients = self.backward_beside(part, kept, flow, None)
+        return inputs, gradients
+
+    def backward_beside(
+        self, part: Part, kept: list[Graph], flow: torch.Tensor, aside: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
+        """The same, with the gradient of what is kept aside after and before."""
         gradients = []
         for i, graph in zip(reversed(range(part.start, part.stop)), reversed(kept), strict=True):
-            wanted = [*([graph.inputs] if i > 0 else []), *graph.parameters]
+            ends, flows, entering, passed = [graph.outputs], [flow.view_as(graph.outputs)], graph.aside, None
+            if graph.left is not None and graph.left is graph.aside:  # it passed by
+                entering, passed = None, aside
+            elif graph.left is not None and graph.left.requires_grad and aside is not None:
+                ends.append(graph.left)
+                flows.append(aside)
+            wanted = [*([graph.inputs] if i > 0 else []), *([] if entering is None else [entering]), *graph.parameters]
             if not wanted:
                 continue
             for values, original in graph.lent:
                 values.data.copy_(original)
-            found = list(torch.autograd.grad(graph.outputs, wanted, flow.view_as(graph.outputs), retain_graph=True))
+            found = list(torch.autograd.grad(ends, wanted, flows, retain_graph=True))
             if i > 0:
                 flow = aligned(found.pop(0).contiguous())
+            aside = passed if entering is None else found.pop(0)
             gradients += [gradient.reshape(-1) for gradient in reversed(found)]
-        return flow, gradients[::-1]
+        return flow, aside, gradients[::-1]

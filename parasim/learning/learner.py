@@ -14,8 +14,10 @@ from parasim.learning.dataset import DataSet, Sampler
 from parasim.learning.initial import initial_weights
 from parasim.learning.ledger import blocks_of
 from parasim.learning.networks import LOSSES
+from parasim.learning.segments import Segments
 from parasim.learning.tensors import TorchTensors, aligned
 from parasim.program.model import Model, Part
+from parasim.program.shards import Split
 from parasim.program.tensors import Tensors
 from parasim.workload.blocks import Network
 
@@ -70,6 +72,7 @@ class TorchLearner:
         self._nothing = torch.empty(0, dtype=self._dtype, device=self._device)
         self._chain = chain_of(network, data.hessian, data.optimum)
         self._loss = LOSSES[data.spec.kind]
+        self._shards: dict[Split, Segments] = {}
         self._sampler = Sampler(data.spec.samples, seed, namespace.device)
 
     def initial(self, part: Part) -> torch.Tensor:
@@ -80,6 +83,8 @@ class TorchLearner:
         ProgramError
             If the part is of a model with other layers.
         """
+        if part.model.piece is not None:
+            return self._segments(part).initial(part, self._seed, self._dtype).to(self._device)
         if part.model.layers != self.model.layers:
             raise ProgramError(
                 f"part {part.name} is of model {part.model.name} with {len(part.model.layers)} layers and "
@@ -133,6 +138,28 @@ class TorchLearner:
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` lie in, each once."""
         return blocks_of(what)
+
+    def forward_segment(
+        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, aside: Any, samples: torch.Tensor
+    ) -> tuple[torch.Tensor, Any, Any]:
+        """Forward pass of one segment of a shard: outputs, what is kept aside, and what backward needs."""
+        targets = torch.index_select(self.data.targets, 0, samples)
+        return self._segments(part).forward(part, parameters, inputs, aside, targets)
+
+    def backward_segment(
+        self, part: Part, saved: Any, gradient: torch.Tensor | None, aside: Any
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Gradients to the segment's inputs, to what was kept aside before it, and to its parameters."""
+        return self._segments(part).backward(part, saved, gradient, aside)
+
+    def _segments(self, part: Part) -> Segments:
+        """The mathematics of the shard that a part is of."""
+        split = part.model.piece
+        assert split is not None
+        found = self._shards.get(split)
+        if found is None:
+            found = self._shards[split] = Segments(self._network, split, self._loss)
+        return found
 
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""

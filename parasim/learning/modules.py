@@ -22,12 +22,16 @@ from parasim.workload.operators import (
     LSTM,
     Activate,
     Attention,
+    AttentionHeads,
     BatchNorm,
+    Bias,
     Concatenate,
     Conv,
     Embedding,
     Flatten,
+    Fork,
     GlobalPool,
+    Join,
     LayerNorm,
     Linear,
     Operator,
@@ -39,7 +43,7 @@ from parasim.workload.operators import (
     Subsample,
 )
 
-__all__ = ["apply_operators"]
+__all__ = ["apply_beside", "apply_operators"]
 
 _Parameters = Iterator[torch.Tensor]
 
@@ -52,9 +56,22 @@ def apply_operators(operators: Iterable[Operator], x: torch.Tensor, parameters: 
     ProgramError
         If a batch has one value per channel where `BatchNorm` needs more.
     """
+    return apply_beside(operators, x, None, parameters)[0]
+
+
+def apply_beside(
+    operators: Iterable[Operator], x: torch.Tensor, aside: torch.Tensor | None, parameters: _Parameters
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same with what is kept aside before and after, between a fork and its join."""
     for operator in operators:
-        x = _OPERATORS[type(operator)](operator, x, parameters)
-    return x
+        if isinstance(operator, Fork):
+            aside = x
+        elif isinstance(operator, Join):
+            assert aside is not None
+            x, aside = x + aside, None
+        else:
+            x = _OPERATORS[type(operator)](operator, x, parameters)
+    return x, aside
 
 
 def _weight_and_bias(bias: bool, parameters: _Parameters) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -129,17 +146,30 @@ def _segments(operator: Segments, x: torch.Tensor, parameters: _Parameters) -> t
 
 
 def _attention(operator: Attention, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
+    heads = AttentionHeads(operator.heads, x.shape[2] // operator.heads, operator.causal, operator.bias)
+    return functional.linear(_mixed(heads, x, parameters), *_weight_and_bias(operator.bias, parameters))
+
+
+def _attention_heads(operator: AttentionHeads, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
+    return functional.linear(_mixed(operator, x, parameters), next(parameters))
+
+
+def _mixed(operator: AttentionHeads, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
     """Scaled dot products of all tokens with all, written out: every device and type then does the same work."""
-    batch, tokens, width = x.shape
+    batch, tokens, _ = x.shape
     joint = functional.linear(x, *_weight_and_bias(operator.bias, parameters))
-    heads = joint.view(batch, tokens, 3, operator.heads, width // operator.heads).permute(2, 0, 3, 1, 4)
+    heads = joint.view(batch, tokens, 3, operator.heads, operator.width).permute(2, 0, 3, 1, 4)
     queries, keys, values = heads.unbind(0)
-    scores = queries @ keys.transpose(-1, -2) * (width // operator.heads) ** -0.5
+    scores = queries @ keys.transpose(-1, -2) * operator.width**-0.5
     if operator.causal:
         later = torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
-    mixed = (torch.softmax(scores, -1) @ values).transpose(1, 2).reshape(batch, tokens, width)
-    return functional.linear(mixed, *_weight_and_bias(operator.bias, parameters))
+    return (torch.softmax(scores, -1) @ values).transpose(1, 2).reshape(batch, tokens, -1)
+
+
+def _bias(operator: Bias, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
+    vector = next(parameters)
+    return x + (vector.view(-1, 1, 1) if x.dim() == 4 else vector)
 
 
 def _lstm(operator: LSTM, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
@@ -174,7 +204,9 @@ _OPERATORS: dict[type, Callable[[Any, torch.Tensor, _Parameters], torch.Tensor]]
     LSTM: _lstm,
     Activate: _activate,
     Attention: _attention,
+    AttentionHeads: _attention_heads,
     BatchNorm: _batch_norm,
+    Bias: _bias,
     Concatenate: _concatenate,
     Conv: _conv,
     Embedding: _embedding,

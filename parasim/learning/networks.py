@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from parasim.workload.blocks import Block, Convolution, Dense, Point
+from parasim.workload.blocks import Block, Convolution, Dense, Ending, Point
 
 __all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math"]
 
@@ -96,12 +96,30 @@ class PointMath:
         return None, slope * g.sum() + torch.mv(x.T, g.view(-1))
 
 
+class EndingMath:
+    """Nothing: outputs are the inputs."""
+
+    shape: tuple[int, ...] = (0,)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """The inputs."""
+        return x
+
+    def backward(
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The gradient itself, and none to weights."""
+        return g, w
+
+
 def block_math(block: Block, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> BlockMath:
     """Mathematics of a block; `hessian` and `optimum` are those of quadratic data."""
     if isinstance(block, Dense):
         return DenseMath(block)
     if isinstance(block, Convolution):
         return ConvolutionMath(block)
+    if isinstance(block, Ending):
+        return EndingMath()
     assert isinstance(block, Point)
     assert hessian is not None
     assert optimum is not None

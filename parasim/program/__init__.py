@@ -36,6 +36,8 @@ from parasim.program.ops import (
 from parasim.program.partition import Holding, cut_by_hand, cut_evenly
 from parasim.program.scheme import Options, Scheme, Taxonomy, option
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Route, Setting
+from parasim.program.sharded import backward_shard, forward_shard
+from parasim.program.shards import Crossing, Shard, Split
 from parasim.program.shared import Shared, Snapshot
 from parasim.program.state import Activation, Batch, Replica
 from parasim.program.tensors import Tensor, Tensors
@@ -53,6 +55,7 @@ __all__ = [
     "Collective",
     "Compute",
     "Context",
+    "Crossing",
     "Decide",
     "Event",
     "Exchange",
@@ -82,9 +85,11 @@ __all__ = [
     "Scheme",
     "Send",
     "Setting",
+    "Shard",
     "Shared",
     "Sleep",
     "Snapshot",
+    "Split",
     "Taxonomy",
     "Tensor",
     "Tensors",
@@ -92,10 +97,12 @@ __all__ = [
     "Wait",
     "WaitAny",
     "backward_kernel",
+    "backward_shard",
     "bounds",
     "counted",
     "cut_by_hand",
     "cut_evenly",
     "forward_kernel",
+    "forward_shard",
     "option",
 ]

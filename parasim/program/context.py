@@ -97,6 +97,11 @@ class Context:
         """For runtimes: the tensor namespace, or None if no values are carried. Programs use :meth:`math`."""
         return None if self._learner is None else self._learner.tensors
 
+    def work(self, function: Callable[[Learner], Any]) -> Callable[[], Any] | None:
+        """For programs of the language: what a compute does with the learner; None if no values are carried."""
+        learner = self._learner
+        return None if learner is None else lambda: function(learner)
+
     def shared_values(self, shared: Shared) -> Tensor:
         """For runtimes: the initial values of a shared vector (only if values are carried)."""
         assert self._learner is not None

@@ -48,6 +48,20 @@ class Learner(Protocol):
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` (buffers, what is saved) lie in."""
 
+    def forward_segment(
+        self, part: Part, parameters: Tensor, inputs: Tensor, aside: Any, samples: Any
+    ) -> tuple[Tensor, Any, Any]:
+        """Forward pass of one segment of a shard (parasim/program/shards.py): outputs, what is aside, what is kept.
+
+        Outputs that members gather next lie at the member's place of a vector for all members' columns; those of the
+        last segment are the mean loss. What is `aside` goes from one segment to the next, beside the outputs.
+        """
+
+    def backward_segment(
+        self, part: Part, saved: Any, gradient: Tensor | None, aside: Any
+    ) -> tuple[Tensor, Any, Tensor]:
+        """Gradients to inputs (as the crossing before the segment needs it), to what was aside, and to parameters."""
+
     def loss(self, parameters: Tensor) -> float:
         """Mean loss of the whole model on the evaluation set."""
 

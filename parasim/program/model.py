@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from parasim.program.balance import balanced_cuts
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Kernel
+from parasim.program.shards import How, Shard, Split, Splitter
 
 __all__ = ["Layer", "Model", "Part"]
 
@@ -143,6 +144,10 @@ class Model:
     source, loss
         What samples are taken from and what loss follows, with their sizes ("digits 64", "classification 10");
         "": without data.
+    splitter
+        Makes shards of it; None: its layers can't be split.
+    piece
+        Which shard of another model it is; None: of none.
     """
 
     name: str
@@ -151,6 +156,8 @@ class Model:
     needs_input_gradient: bool = False
     source: str = ""
     loss: str = ""
+    splitter: Splitter | None = None
+    piece: Split | None = None
 
     @functools.cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -179,6 +186,27 @@ class Model:
     def each(self) -> tuple[Part, ...]:
         """Every layer as a part."""
         return tuple(Part(self, i, i + 1) for i in range(len(self.layers)))
+
+    def split(self, how: How, index: int, count: int, start: int = 0) -> Shard:
+        """What member `index` of `count` holds if layers are split from number `start` on.
+
+        Raises
+        ------
+        ValueError
+            If the model's layers are costs alone, or a layer can't be split so.
+        """
+        if self.splitter is None:
+            raise ValueError(f"the layers of model {self.name} are costs alone and can't be split; use one of the zoo")
+        split = Split(how, index, count, start)
+        found = self.shards.get(split)
+        if found is None:
+            found = self.shards[split] = self.splitter(split)
+        return found
+
+    @functools.cached_property
+    def shards(self) -> dict[Split, Shard]:
+        """Shards of it that were made so far."""
+        return {}
 
     def buckets(self, nbytes: float) -> tuple[Part, ...]:
         """Contiguous parts of at least so many bytes of parameters, filled from the last layer on as DDP's buckets."""

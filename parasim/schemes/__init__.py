@@ -35,6 +35,7 @@ from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
 from parasim.schemes.softsync import Softsync
 from parasim.schemes.ssp import Ssp
+from parasim.schemes.tensor_parallel import TensorParallel
 
 __all__ = ["SCHEMES", "find"]
 
@@ -73,6 +74,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         Eamsgd,
         Easgd,
         GPipe,
+        TensorParallel,
     )
 }
 

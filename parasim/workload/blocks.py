@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from parasim.program.model import Layer
 from parasim.workload.unit import Unit
 
-__all__ = ["Block", "Convolution", "Dense", "Network", "Point"]
+__all__ = ["Block", "Convolution", "Dense", "Ending", "Network", "Point"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,29 @@ class Point:
         return Layer(self.name, size, flops, 0.0, float(size), size, self.outputs, size, "quadratic", words)
 
 
-Block = Dense | Convolution | Point | Unit
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Nothing but the loss of its inputs, to which no activation function is applied."""
+
+    name: str
+    inputs: int
+
+    @property
+    def outputs(self) -> int:
+        """Elements per sample that leave."""
+        return self.inputs
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameters: there are none."""
+        return (0,)
+
+    def layer(self, last: bool) -> Layer:
+        """No FLOP; the loss's residual is kept."""
+        return Layer(self.name, 0, 0.0, 0.0, 0.0, self.inputs, self.inputs, self.inputs, "ending", f"{self.inputs}")
+
+
+Block = Dense | Convolution | Point | Ending | Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +157,7 @@ class Network:
                 layers.append(block.layer(following is None, keeps_output=not shared))
             else:
                 layer = block.layer(following is None)
-                activated = f"{self.activation} {layer.signature}" if layers else layer.signature
-                layers.append(replace(layer, signature=activated))
+                activated = layers and not isinstance(block, Ending)
+                words = f"{self.activation} {layer.signature}" if activated else layer.signature
+                layers.append(replace(layer, signature=words))
         return tuple(layers)

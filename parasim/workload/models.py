@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from parasim.workload.factory import factory_layers
 from parasim.workload.model_options import Layers, Module
 from parasim.workload.operator_costs import shape_text
 from parasim.workload.operators import Operator, TiedLinear
+from parasim.workload.sharding import make_shard
 from parasim.workload.unit import Unit
 from parasim.workload.zoo import ALIASES, ZOO
 
@@ -58,9 +61,11 @@ def build_model(
         return Model(kind, factory_layers(chosen, data, code), itemsize)
     network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
     if data is None:
-        return Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp")
-    source, loss = f"{data.name} {shape_text(data.input_shape)}", f"{data.kind} {data.outputs}"
-    return Model(network.name, network.layers(), itemsize, source=source, loss=loss)
+        model = Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp")
+    else:
+        source, loss = f"{data.name} {shape_text(data.input_shape)}", f"{data.kind} {data.outputs}"
+        model = Model(network.name, network.layers(), itemsize, source=source, loss=loss)
+    return replace(model, splitter=functools.partial(make_shard, network, model))
 
 
 def build_network(kind: str, options: Mapping[str, Any], data: DataSpec) -> Network:

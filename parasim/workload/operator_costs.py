@@ -12,11 +12,15 @@ from parasim.workload.operators import (
     LSTM,
     Activate,
     Attention,
+    AttentionHeads,
     BatchNorm,
+    Bias,
     Conv,
     Embedding,
     Flatten,
+    Fork,
     GlobalPool,
+    Join,
     LayerNorm,
     Linear,
     Operator,
@@ -217,23 +221,45 @@ def _segments(operator: Segments, entering: Shape) -> Cost:
 
 
 def _attention(operator: Attention, entering: Shape) -> Cost:
-    tokens, width = _sequence(operator, entering)
+    width = _sequence(operator, entering)[1]
     if width % operator.heads:
         raise ScenarioError(f"{operator.heads} heads can't share {width} elements; choose a divisor")
-    into = Parameter("in_proj_weight", (3 * width, width), "weight")
-    out = Parameter("out_proj.weight", (width, width), "weight")
+    heads = AttentionHeads(operator.heads, width // operator.heads, operator.causal, operator.bias)
+    cost = _attention_heads(heads, entering)
+    last = (Parameter("out_proj.bias", (width,), "bias"),) if operator.bias else ()
+    return replace(cost, parameters=(*cost.parameters, *last))
+
+
+def _attention_heads(operator: AttentionHeads, entering: Shape) -> Cost:
+    tokens, width = _sequence(operator, entering)
+    inner = operator.heads * operator.width
+    into = Parameter("in_proj_weight", (3 * inner, width), "weight")
+    out = Parameter("out_proj.weight", (width, inner), "weight")
+    bias = (Parameter("in_proj_bias", (3 * inner,), "bias"),) if operator.bias else ()
     projections = 2.0 * tokens * (into.elements + out.elements)
-    products = 2 * (2.0 * tokens * tokens * width)
-    listed = (into, Parameter("in_proj_bias", (3 * width,), "bias"), out, Parameter("out_proj.bias", (width,), "bias"))
+    products = 2 * (2.0 * tokens * tokens * inner)
     return Cost(
         entering,
-        listed if operator.bias else (into, out),
+        (into, *bias, out),
         projections + products,
         projections + 2 * products,
         projections,
-        4 * tokens * width + operator.heads * tokens * tokens,
+        4 * tokens * inner + operator.heads * tokens * tokens,
         keeps_input=True,
     )
+
+
+def _bias(operator: Bias, entering: Shape) -> Cost:
+    channels = entering[0] if len(entering) == 3 else entering[-1]
+    return Cost(entering, (Parameter("bias", (channels,), "bias"),))
+
+
+def _fork(operator: Fork, entering: Shape) -> Cost:
+    return Cost(entering, is_view=True)
+
+
+def _join(operator: Join, entering: Shape) -> Cost:
+    return Cost(entering)
 
 
 def _lstm(operator: LSTM, entering: Shape) -> Cost:
@@ -259,11 +285,15 @@ OPERATOR_COSTS: Mapping[type, Callable[[Any, Shape], Cost]] = {
     LSTM: _lstm,
     Activate: _activate,
     Attention: _attention,
+    AttentionHeads: _attention_heads,
     BatchNorm: _batch_norm,
+    Bias: _bias,
     Conv: _conv,
     Embedding: _embedding,
     Flatten: _flatten,
+    Fork: _fork,
     GlobalPool: _global_pool,
+    Join: _join,
     LayerNorm: _layer_norm,
     Linear: _linear,
     Pool: _pool,

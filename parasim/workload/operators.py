@@ -17,12 +17,16 @@ __all__ = [
     "LSTM",
     "Activate",
     "Attention",
+    "AttentionHeads",
     "BatchNorm",
+    "Bias",
     "Concatenate",
     "Conv",
     "Embedding",
     "Flatten",
+    "Fork",
     "GlobalPool",
+    "Join",
     "LayerNorm",
     "Linear",
     "Operator",
@@ -150,6 +154,34 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionHeads:
+    """`heads` heads, of `width` elements each, of the :class:`Attention` of a wider model: their part of its outputs.
+
+    The sum of all heads' parts, and the bias of the projection, are the outputs.
+    """
+
+    heads: int
+    width: int
+    causal: bool = False
+    bias: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """Add a learned vector over the last dimension, or over the channels of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Keep a copy aside, for the next :class:`Join`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Add what was kept aside: a fork, operators and a join are a :class:`Residual` that may be cut in between."""
+
+
+@dataclass(frozen=True, slots=True)
 class LSTM:
     """One layer of long short-term memory over (tokens, inputs), giving (tokens, hidden); torch's two bias vectors."""
 
@@ -193,6 +225,10 @@ Operator = (
     | Positions
     | Segments
     | Attention
+    | AttentionHeads
+    | Bias
+    | Fork
+    | Join
     | LSTM
     | Select
     | Residual

@@ -69,6 +69,12 @@ class Values:
 
         self.tensors = TorchTensors("float64")
 
+    def blocks(self, what: Any) -> dict[int, int]:
+        """The memory behind what a program holds."""
+        from parasim.learning.ledger import blocks_of
+
+        return blocks_of(what)
+
 
 def model() -> Model:
     """Two layers that nobody looks at."""

@@ -1,0 +1,69 @@
+"""What schemes share that split layers among the members of groups: what the exchanges and the passes cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from parasim.program import Kernel, Part, Route, Setting, Shard, backward_kernel, forward_kernel
+from parasim.theory.collectives import cost
+
+__all__ = ["Exchanged", "crossing_cost", "passes_seconds", "ring_route", "rings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """Collectives of a step: their seconds, and payload that a member sends, on the mean; `exact` as a `Cost` is."""
+
+    seconds: float
+    bytes_sent: float
+    messages_sent: float
+    exact: bool
+
+    def __add__(self, other: Exchanged) -> Exchanged:
+        return Exchanged(
+            self.seconds + other.seconds,
+            self.bytes_sent + other.bytes_sent,
+            self.messages_sent + other.messages_sent,
+            self.exact and other.exact,
+        )
+
+
+def ring_route(setting: Setting, groups: Iterable[Sequence[int]]) -> Route:
+    """The slowest message of a round of the rings of all these groups of ranks, which are on their way at once."""
+    pairs = [
+        (rank, group[(place + 1) % len(group)])
+        for group in groups
+        if len(group) > 1
+        for place, rank in enumerate(group)
+    ]
+    return setting.place.together(pairs) if pairs else setting.worst([])
+
+
+def rings(setting: Setting, route: Route, size: int, collectives: Iterable[tuple[str, int]]) -> Exchanged:
+    """Ring collectives, each of a kind and so many bytes, one after the other in groups of `size`."""
+    found = Exchanged(0.0, 0.0, 0.0, size == 1 or setting.place.seconds(Kernel("reduce", "reduce")) == 0)
+    for kind, nbytes in collectives:
+        one = cost(kind, "ring", size, nbytes, *route, setting.gamma())
+        even = nbytes % (size * setting.model.itemsize) == 0
+        found += Exchanged(one.seconds, one.bytes_sent_mean, one.messages_sent_mean, even)
+    return found
+
+
+def crossing_cost(
+    setting: Setting, shards: Sequence[Shard], part: Part, samples: int, groups: Iterable[Sequence[int]]
+) -> Exchanged:
+    """All exchanges of a step through the segments `part` of shards, in groups that do the same at once."""
+    return rings(setting, ring_route(setting, groups), len(shards), shards[0].exchanged(part, samples))
+
+
+def passes_seconds(setting: Setting, shards: Sequence[Shard]) -> tuple[float, bool]:
+    """A step's passes through the slowest shard, and its update; are all shards equal?"""
+    found = []
+    for shard in shards:
+        whole = shard.model.whole
+        kernels = [forward_kernel(segment, setting.batch_size) for segment in shard.model.each()]
+        kernels += [backward_kernel(segment, setting.batch_size) for segment in shard.model.each()]
+        kernels.append(setting.update_kernel(whole.parameters / max(1, setting.model.whole.parameters)))
+        found.append(setting.place.longest(kernels))
+    return max(found), len({shard.model.layers for shard in shards}) == 1
