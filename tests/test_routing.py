@@ -18,8 +18,11 @@ from parasim.cluster.dragonfly import Dragonfly
 from parasim.cluster.fat_tree import FatTree
 from parasim.cluster.full import Full
 from parasim.cluster.hierarchical import Hierarchical
+from parasim.cluster.hosts import Device, Host
 from parasim.cluster.hypercube import Hypercube
+from parasim.cluster.layers import Layers
 from parasim.cluster.line import Line
+from parasim.cluster.links import Link
 from parasim.cluster.ring import Ring
 from parasim.cluster.routing import Ecmp, MinimalRoutes, Routing, Shortest
 from parasim.cluster.topology import Topology, join
@@ -238,3 +241,15 @@ def test_any_directed_graph_has_its_shortest_routes(case: tuple[int, set[tuple[i
             assert (nodes[0], nodes[-1]) == (source, destination)
             assert nx.is_path(network, nodes)
             assert len(nodes) - 1 == nx.shortest_path_length(network, source, destination)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3), st.data())
+def test_layers_know_the_routes_found_in_their_graph(sizes: list[tuple[int, int]], data: st.DataObject) -> None:
+    children, parents = zip(*sizes, strict=True)
+    layers = Layers(children, parents, tuple(f"level{level}." for level in range(len(sizes))))
+    wiring = layers.wiring(Host("", 1, Device("", 1.0)), [Link("", 1.0, 0.0)] * len(sizes))
+    found = MinimalRoutes(layers.hosts, list(wiring.links), Shortest())
+    assert wiring.router is not None
+    one, other = (data.draw(st.integers(0, layers.hosts - 1)) for _ in range(2))
+    if one != other:
+        assert wiring.router(one, other) == found.nodes(one, other)

@@ -12,7 +12,7 @@ S. R. Öhring, M. Ibel, S. K. Das, M. J. Kumar, "On generalized fat trees", IPPS
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from parasim.cluster.hosts import Host
@@ -79,7 +79,33 @@ class Layers:
         for level, word in enumerate(self.words, 1):
             size = self.size(level)
             names += [word] if size == 1 else [f"{word}{number}" for number in range(size)]
-        return Wiring(named(host, self.hosts), tuple(names), joined)
+        return Wiring(named(host, self.hosts), tuple(names), joined, self._router())
+
+    def _router(self) -> Callable[[int, int], list[int]]:
+        """Routes up to the lowest switch over both hosts and down again, as routing.py finds them.
+
+        Up there are `parents` ways from every node of a level: destination d goes by number d // W_l of them, counted
+        round. Down there is one way.
+        """
+        levels = range(len(self.children) + 1)
+        firsts = [self._first(level) for level in levels]
+        under = [math.prod(self.children[:level]) for level in levels]
+        beside = [math.prod(self.parents[:level]) for level in levels]
+
+        def route(source: int, destination: int) -> list[int]:
+            nodes, level, number = [source], 0, 0
+            while source // under[level] != destination // under[level]:
+                number = number * self.parents[level] + destination // beside[level] % self.parents[level]
+                level += 1
+                nodes.append(firsts[level] + source // under[level] * beside[level] + number)
+            while level > 1:
+                level -= 1
+                number //= self.parents[level]
+                nodes.append(firsts[level] + destination // under[level] * beside[level] + number)
+            nodes.append(destination)
+            return nodes
+
+        return route
 
     def places(self) -> list[Place]:
         """Level above level, each switch over its hosts."""

@@ -96,7 +96,7 @@ class ActorTotals:
         "updates",
     )
 
-    def __init__(self, rank: int, role: str, index: int) -> None:
+    def __init__(self, rank: int, role: str, index: int, times: LaneTimes | None = None) -> None:
         self.rank = rank
         self.role = role
         self.index = index
@@ -113,7 +113,7 @@ class ActorTotals:
         self._updates: dict[str, tuple[int, int]] = {}  # of a layer: latest version, how many
         self.lost_updates = self.torn_reads = 0
         self.shares = False
-        self.times = LaneTimes()
+        self.times = LaneTimes() if times is None else times
         self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
         self._last_loss: tuple[int, float, int] | None = None
 

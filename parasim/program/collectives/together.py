@@ -8,9 +8,9 @@ members' own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,9 +22,12 @@ from parasim.program.ops import Collective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GroupBlock", "GroupRound", "blocks_together", "rounds_together"]
+__all__ = ["GroupBlock", "GroupRound", "GroupRun", "blocks_together", "rounds_together", "runs_together"]
 
-_Whole = Callable[[Collective], Iterator["GroupBlock"]]
+_Rounds = TypeVar("_Rounds")
+_Rings = Callable[["NDArray[Any]", "NDArray[Any]", bool, tuple[tuple[int, int], ...]], Iterator[_Rounds]]
+"""Makes rings side by side: members, sizes of pieces, do they add, what is completely reduced at their end."""
+_Whole = Callable[[Collective, _Rings[_Rounds]], Iterator[_Rounds]]
 
 _AT_ONCE = 1 << 18
 """Rounds are made together until they have so many messages."""
@@ -72,6 +75,27 @@ class GroupBlock:
     complete: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRun:
+    """Rounds that follow each other and go the same ways, whose messages differ by an element at most.
+
+    Attributes
+    ----------
+    first
+        The first of them.
+    count, longest
+        How many; elements of the longest message of all.
+    sent, received
+        Elements of each member in all rounds, and messages.
+    """
+
+    first: GroupRound
+    count: int
+    longest: int
+    sent: tuple[NDArray[Any], NDArray[Any]]
+    received: tuple[NDArray[Any], NDArray[Any]]
+
+
 def rounds_together(ops: Sequence[Collective]) -> Iterator[GroupRound]:
     """Rounds of a collective, given as each member's own, all checked; a barrier's carry no elements."""
     for block in blocks_together(ops):
@@ -86,10 +110,34 @@ def blocks_together(ops: Sequence[Collective]) -> Iterator[GroupBlock]:
     first = ops[0]
     whole = _ARRAYS.get((first.kind, first.algorithm))
     if whole is not None:
-        yield from whole(first)
+        yield from whole(first, _ring)
         return
     for rounds in zip(*(schedule(op, index) for index, op in enumerate(ops)), strict=True):
         yield _gathered(rounds)
+
+
+def runs_together(ops: Sequence[Collective]) -> Iterator[GroupRun]:
+    """The same rounds, in runs of as many as can be told at once."""
+    first, size = ops[0], len(ops)
+    whole = _ARRAYS.get((first.kind, first.algorithm))
+    if whole is not None:
+        yield from whole(first, lambda *ring: _ring_runs(size, *ring))
+    else:
+        yield from _single(blocks_together(ops), size)
+
+
+def _single(blocks: Iterable[GroupBlock], size: int) -> Iterator[GroupRun]:
+    """Runs of one round each."""
+    for block in blocks:
+        for number, elements in enumerate(block.elements):
+            complete = block.complete if number == len(block.elements) - 1 else ()
+            sent, received = (
+                (np.bincount(members, elements, size), np.bincount(members, minlength=size))
+                for members in (block.senders, block.receivers)
+            )
+            longest = int(elements.max()) if elements.size else 0
+            first = GroupRound(block.senders, block.receivers, elements, block.reduce, complete)
+            yield GroupRun(first, 1, longest, sent, received)
 
 
 def _gathered(rounds: Sequence[Round]) -> GroupBlock:
@@ -137,26 +185,54 @@ def _ring(
         )
 
 
+def _ring_runs(
+    size: int, members: NDArray[Any], sizes: NDArray[Any], adding: bool, complete: tuple[tuple[int, int], ...] = ()
+) -> Iterator[GroupRun]:
+    """The same rings in one run; the last round by itself, if something is complete with it.
+
+    In all rounds together a member sends every piece but one: when adding its own, else that of the member after it.
+    """
+    rounds = members.shape[1] - 1
+    if rounds < 1 or not sizes.min() > 0 or sizes.max() - sizes.min() > 1:
+        yield from _single(_ring(members, sizes, adding, complete), size)
+        return
+    reduce, longest = np.full(members.size, adding), int(sizes.max())
+    senders, receivers = members.ravel(), np.roll(members, -1, axis=1).ravel()
+    sent = sizes.sum(axis=1, keepdims=True) - (sizes if adding else np.roll(sizes, -1, axis=1))
+    last = np.roll(sizes, adding + rounds - 1, axis=1)
+    runs = [(rounds, sent, np.roll(sizes, adding, axis=1), complete)]
+    if complete:
+        runs = [(rounds - 1, sent - last, runs[0][2], ()), (1, last, last, complete)]
+    for count, elements, first, done in runs:
+        out, into = np.zeros(size), np.zeros(size)
+        out[senders] = into[receivers] = elements.ravel()
+        messages = np.zeros(size)
+        messages[senders] = count
+        if count:
+            begin = GroupRound(senders, receivers, first.ravel(), reduce, done)
+            yield GroupRun(begin, count, longest, (out, messages), (into, messages))
+
+
 def _pieces(cut_points: Sequence[int]) -> NDArray[Any]:
     return np.diff(np.asarray(cut_points, dtype=np.int64))
 
 
-def _ring_all_reduce(op: Collective) -> Iterator[GroupBlock]:
+def _ring_all_reduce(op: Collective, ring: _Rings[_Rounds]) -> Iterator[_Rounds]:
     members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
-    yield from _ring(members, sizes, True, _complete(members, sizes))
-    yield from _ring(members, sizes, False)
+    yield from ring(members, sizes, True, _complete(members, sizes))
+    yield from ring(members, sizes, False, ())
 
 
-def _ring_reduce_scatter(op: Collective) -> Iterator[GroupBlock]:
+def _ring_reduce_scatter(op: Collective, ring: _Rings[_Rounds]) -> Iterator[_Rounds]:
     members, sizes = np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :]
-    return _ring(members, sizes, True, _complete(members, sizes))
+    return ring(members, sizes, True, _complete(members, sizes))
 
 
-def _ring_all_gather(op: Collective) -> Iterator[GroupBlock]:
-    return _ring(np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :], False)
+def _ring_all_gather(op: Collective, ring: _Rings[_Rounds]) -> Iterator[_Rounds]:
+    return ring(np.arange(op.group.size)[None, :], _pieces(cuts(op))[None, :], False, ())
 
 
-def _torus(op: Collective) -> Iterator[GroupBlock]:
+def _torus(op: Collective, ring: _Rings[_Rounds]) -> Iterator[_Rounds]:
     """Row rings, column rings on each column's piece, row rings (torus.py draws them)."""
     rows, columns = shape_of(op)
     grid = np.arange(rows * columns).reshape(rows, columns)
@@ -165,17 +241,17 @@ def _torus(op: Collective) -> Iterator[GroupBlock]:
     along_rows = np.tile(_pieces(pieces), (rows, 1))
     along_columns = np.array([_pieces(cuts_of(a, b, rows)) for a, b in itertools.pairwise(pieces)])
     finished = _complete(grid.T, along_columns)
-    yield from _ring(grid, along_rows, True, finished if rows == 1 else ())
-    yield from _ring(grid.T, along_columns, True, finished)
-    yield from _ring(grid.T, along_columns, False)
-    yield from _ring(grid, along_rows, False)
+    yield from ring(grid, along_rows, True, finished if rows == 1 else ())
+    yield from ring(grid.T, along_columns, True, finished)
+    yield from ring(grid.T, along_columns, False, ())
+    yield from ring(grid, along_rows, False, ())
 
 
 def _complete(members: NDArray[Any], sizes: NDArray[Any]) -> tuple[tuple[int, int], ...]:
     return tuple((int(m), int(s)) for m, s in zip(members.ravel(), sizes.ravel(), strict=True) if s > 0)
 
 
-_ARRAYS: dict[tuple[str, str], _Whole] = {
+_ARRAYS: dict[tuple[str, str], _Whole[Any]] = {
     ("all_reduce", "ring"): _ring_all_reduce,
     ("all_reduce", "torus"): _torus,
     ("all_reduce", "hierarchical"): _torus,

@@ -106,6 +106,10 @@ class Paces:
         seconds: float = kernel_seconds(device, kernel) / speed
         return seconds
 
+    def kind(self, rank: int) -> int:
+        """Actors of which this is the same need the same seconds without noise."""
+        return int(self._kind_of[rank])
+
     def passed_over(self, label: str, count: int) -> None:
         """So many kernels of no step have been done without asking."""
         self._counts[label] = self._counts.get(label, 0) + count

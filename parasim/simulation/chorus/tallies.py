@@ -154,14 +154,13 @@ class Tallies:
         parts = {part: peak for part, peak in self.peaks.items() if part}
         actors = []
         for rank in range(count):
-            totals = ActorTotals(rank, role, rank)
+            totals = ActorTotals(rank, role, rank, KnownTimes(*[column[rank] for column in times]))
             for name, column in columns.items():
                 setattr(totals, name, column[rank])
             totals.end, totals.updates = ends[rank], updates
             totals.peak_bytes, totals.peak_bytes_of = self.peaks[""], parts
             for (peer, layer, staleness), times_seen in stale:
                 totals.staleness.setdefault((rank if peer < 0 else peer, layer), {})[staleness] = times_seen
-            totals.times = KnownTimes(*[column[rank] for column in times])
             actors.append(totals)
         return actors
 

@@ -14,7 +14,7 @@ rounds are shortened in proportion.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from parasim.cluster.cluster import Cluster
 from parasim.program.collectives.algorithms import ALGORITHMS, cuts_in
 from parasim.program.collectives.expand import join_kernel, mean_kernel, reduce_kernel
-from parasim.program.collectives.together import GroupRound, rounds_together
+from parasim.program.collectives.together import GroupRound, GroupRun, runs_together
 from parasim.program.ops import Collective, Kernel
 from parasim.runtime.tasks import Part
 from parasim.simulation.coupled.play import Rehearsal, Step, rehearse
@@ -104,11 +104,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a group sits: hosts of its members; time of a kernel on a member's device (member, kernel); overheads."""
+    """Where a group sits: hosts of its members; time of a kernel on a member's device (member, kernel); overheads.
+
+    Members that are `alike` have the same times.
+    """
 
     cluster: Cluster
     hosts: tuple[int, ...]
     seconds: Callable[[int, Kernel], float]
+    alike: Callable[[int], Hashable]
     message_overhead: float
     byte_overhead: float
 
@@ -118,13 +122,13 @@ class _Pattern:
 
     __slots__ = ("count", "longest", "round")
 
-    def __init__(self, first: GroupRound) -> None:
+    def __init__(self, run: GroupRun, first: GroupRound) -> None:
         self.round = first
-        self.count = 1
-        self.longest = _longest(first)
+        self.count = run.count
+        self.longest = run.longest
 
-    def takes(self, other: GroupRound) -> bool:
-        """Count another round, if it is equal."""
+    def takes(self, run: GroupRun, other: GroupRound) -> bool:
+        """Count more rounds, if they are equal."""
         own = self.round
         same = (
             own.complete == other.complete
@@ -134,13 +138,9 @@ class _Pattern:
             and (not own.elements.size or int(np.abs(own.elements - other.elements).max()) <= 1)
         )
         if same:
-            self.count += 1
-            self.longest = max(self.longest, _longest(other))
+            self.count += run.count
+            self.longest = max(self.longest, run.longest)
         return same
-
-
-def _longest(group_round: GroupRound) -> int:
-    return int(group_round.elements.max()) if group_round.elements.size else 0
 
 
 def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
@@ -191,19 +191,17 @@ def _moving(chain: _Chain, rehearsal: Rehearsal | None, seconds: float) -> tuple
 
 def _patterns(ops: Sequence[Collective], traffic: Any) -> Iterator[_Pattern]:
     """Runs of equal rounds; counts what members send and receive in elements and messages (rows of `traffic`)."""
-    size = len(ops)
     scaled = ops[0].reduce == "mean"
     last: _Pattern | None = None
-    for group_round in rounds_together(ops):
-        for row, members in ((0, group_round.senders), (2, group_round.receivers)):
-            traffic[row] += np.bincount(members, group_round.elements, size)
-            traffic[row + 1] += np.bincount(members, minlength=size)
+    for run in runs_together(ops):
+        traffic += (*run.sent, *run.received)
+        group_round = run.first
         worked = group_round if scaled or not group_round.complete else replace(group_round, complete=())
-        if last is not None and last.takes(worked):
+        if last is not None and last.takes(run, worked):
             continue
         if last is not None:
             yield last
-        last = _Pattern(worked)
+        last = _Pattern(run, worked)
     if last is not None:
         yield last
 
@@ -233,6 +231,7 @@ class _Chain:
         self.in_step = True
         self.steps: list[Step] = []
         hosts = np.asarray(setting.hosts)
+        self._alike = [setting.alike(member) for member in range(size)]
         self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
         self._host_of = np.unique(hosts, return_inverse=True)[1]
 
@@ -346,12 +345,16 @@ class _Chain:
         seconds = np.zeros(len(self._ops))
         if self._receives == "place":
             adds = group_round.reduce
-            for member, elements in zip(
-                group_round.receivers[adds].tolist(), group_round.elements[adds].tolist(), strict=True
-            ):
-                seconds[member] += self._seconds(member, reduce_kernel(self._op, elements), rounds)
-            for member, elements in group_round.complete:
-                seconds[member] += self._seconds(member, mean_kernel(self._op, elements), rounds)
+            added = zip(group_round.receivers[adds].tolist(), group_round.elements[adds].tolist(), strict=True)
+            for kernel_of, pieces in ((reduce_kernel, added), (mean_kernel, group_round.complete)):
+                known: dict[Hashable, tuple[float, float]] = {}  # of equal pieces on devices that are alike
+                for member, elements in pieces:
+                    key = self._alike[member], elements
+                    if key not in known:
+                        kernel = kernel_of(self._op, elements)
+                        known[key] = self._setting.seconds(member, kernel), rounds * kernel.flops
+                    seconds[member] += known[key][0]
+                    self.flops[member] += known[key][1]
         self.computing += rounds * seconds
         return seconds
 
