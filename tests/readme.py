@@ -58,6 +58,9 @@ CHECKED = {
     "asysvrg": "one worker is SVRG; the first inner step is the full gradient; closed form to 1e-9",
     "hierarchical_sgd": "period 1 equals all-reduce, groups of one local SGD, bit for bit; closed form to 1e-9",
     "tensor_parallel": "equals sequential bit for bit, both splits; closed form to 1e-9; real = simulated",
+    "ddg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
+    "fr": "one module equals sequential bit for bit; autograd of replays; closed form to 1e-9; real = simulated",
+    "fdg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

@@ -10,9 +10,11 @@ from parasim.workload import build_data, build_model
 
 CNN = ("cnn", {"channels": 3}, "digits", {})
 MLP = ("mlp", {"width": 20, "depth": 4}, "digits", {})
+DEEP_CNN = ("cnn", {"channels": 2, "convolutions": 4}, "digits", {})
 CASES = [
     MLP,
     CNN,
+    DEEP_CNN,
     ("mlp", {"width": 9, "depth": 3, "activation": "relu"}, "regression", {"inputs": 7, "outputs": 3}),
     ("mlp", {"width": 9, "depth": 2, "activation": "linear"}, "classification", {"inputs": 7, "classes": 3}),
     ("mlp", {"depth": 1}, "regression", {"inputs": 7, "outputs": 3}),
@@ -35,8 +37,10 @@ def torch_network(learner, options):
         channels = options["channels"]
         modules += [torch.nn.Unflatten(1, (1, side, side)), torch.nn.Conv2d(1, channels, 3, padding=1, bias=False)]
         modules += [activation(), torch.nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)]
+        for _ in range(2, options.get("convolutions", 2)):
+            modules += [activation(), torch.nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, bias=False)]
         modules += [activation(), torch.nn.Flatten()]
-        layers = learner.model.layers[2:]
+        layers = learner.model.layers[-1:]
     else:
         layers = learner.model.layers
     for layer in layers:
@@ -99,7 +103,7 @@ def test_loss_and_gradient_equal_autograd(case):
     torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", [MLP, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("case", [MLP, CNN, DEEP_CNN], ids=["mlp", "cnn", "deep cnn"])
 def test_costs_equal_those_torch_counts(case):
     batch = 6
     learner = make_learner(*case, seed=0, dtype="float64")

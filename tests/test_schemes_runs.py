@@ -42,6 +42,9 @@ CASES = {  # scheme: hosts, options
     "hogbatch": (1, {"workers": 3, "parts": 4, "access": "locked"}),
     "asysvrg": (1, {"workers": 3, "pass_steps": 2, "reads": "inconsistent", "parts": 2}),
     "hierarchical_sgd": (3, {"workers": 6, "groups": 3, "period": 2}),
+    "ddg": (3, {}),
+    "fr": (3, {"start": "early"}),
+    "fdg": (3, {"shrink": 0.5}),
     "gpipe": (3, {"recompute": True}),
     "tensor_parallel": (4, {"split": "pairs"}),
 }

@@ -52,6 +52,9 @@ def test_cnn_sizes():
     assert [layer.output_elements for layer in model.layers] == [4 * 64, 8 * 16, 10]
     assert [layer.parameters for layer in model.layers] == [36, 288, 1280]
     assert model.layers == build_model("cnn", {"channels": 4}, None, 4).layers
+    deeper = build_model("cnn", {"channels": 4, "convolutions": 4}, DIGITS, 4)
+    assert [layer.output_elements for layer in deeper.layers] == [4 * 64, 8 * 16, 8 * 16, 8 * 16, 10]
+    assert [layer.name for layer in deeper.layers] == ["conv0", "conv1", "conv2", "conv3", "linear4"]
 
 
 def test_layers_fill_in_defaults_and_repeat():

@@ -16,10 +16,13 @@ from parasim.schemes.backup_workers import BackupWorkers
 from parasim.schemes.bmuf import Bmuf
 from parasim.schemes.compute_groups import ComputeGroups
 from parasim.schemes.dcasgd import DcAsgd
+from parasim.schemes.ddg import Ddg
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
+from parasim.schemes.fdg import Fdg
+from parasim.schemes.fr import FeaturesReplay
 from parasim.schemes.gpipe import GPipe
 from parasim.schemes.hierarchical_sgd import HierarchicalSgd
 from parasim.schemes.hogbatch import HogBatch
@@ -75,6 +78,9 @@ SCHEMES: dict[str, type[Scheme]] = {
         Easgd,
         GPipe,
         TensorParallel,
+        Ddg,
+        FeaturesReplay,
+        Fdg,
     )
 }
 

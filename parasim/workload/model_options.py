@@ -34,9 +34,10 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cnn:
-    """Two 3x3 convolutions (the second with stride 2) and a linear layer, without biases, on square grey images."""
+    """3x3 convolutions (the second with stride 2) and a linear layer, without biases, on square grey images."""
 
-    channels: int = option(8, "channels of the first convolution; the second has twice as many", ge=1)
+    channels: int = option(8, "channels of the first convolution; the others have twice as many", ge=1)
+    convolutions: int = option(2, "number of convolutions", ge=2)
     activation: Literal["tanh", "relu", "linear"] = option("relu", _ACTIVATION)
     initial: Literal["uniform", "exact"] = option("uniform", _INITIAL)
 

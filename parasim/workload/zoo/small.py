@@ -30,7 +30,7 @@ def mlp(options: Mlp, data: DataSpec | None) -> Network:
 
 
 def cnn(options: Cnn, data: DataSpec | None) -> Network:
-    """Two convolutions and a linear layer on square grey images."""
+    """Convolutions, the second with stride 2, and a linear layer on square grey images."""
     inputs, outputs = (64, 10)
     if data is not None:
         _require_samples_in_and_out("cnn", data)
@@ -42,10 +42,12 @@ def cnn(options: Cnn, data: DataSpec | None) -> Network:
     side = math.isqrt(inputs)
     if side * side != inputs:
         raise ScenarioError(f"model cnn needs square images; {inputs} input elements are no square, use an mlp")
-    first = Convolution("conv0", 1, options.channels, side, stride=1)
-    second = Convolution("conv1", options.channels, 2 * options.channels, first.side_out, stride=2)
-    blocks = (first, second, Dense("linear2", second.outputs, outputs))
-    return Network("cnn", blocks, options.activation, options.initial)
+    narrow, wide = options.channels, 2 * options.channels
+    convolutions = [Convolution("conv0", 1, narrow, side, stride=1), Convolution("conv1", narrow, wide, side, stride=2)]
+    half = convolutions[1].side_out
+    convolutions += [Convolution(f"conv{i}", wide, wide, half, stride=1) for i in range(2, options.convolutions)]
+    last = Dense(f"linear{len(convolutions)}", convolutions[-1].outputs, outputs)
+    return Network("cnn", (*convolutions, last), options.activation, options.initial)
 
 
 def quadratic(options: Quadratic, data: DataSpec | None) -> Network:

@@ -1,0 +1,145 @@
+"""FDG: fully decoupled training with delayed gradients, and gradient shrinking (Zhuang et al. 2021; SCHEMES S33).
+
+Module k holds consecutive layers. In every iteration all modules compute at once: the forward pass of the newest
+mini-batch that has arrived, then the backward pass, with an update, of the one that went forward 2 (K - 1 - k)
+iterations before; then neighbours exchange outputs and error gradients. Before its backward pass each module but the
+last multiplies the error gradient that has come by a factor, so that staler modules take shorter steps. A backward pass
+uses the weights and activations of its own forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from parasim.program import (
+    Activation,
+    Buffer,
+    ClosedForm,
+    Context,
+    Exchange,
+    Message,
+    Options,
+    Program,
+    Replica,
+    Route,
+    Setting,
+    Taxonomy,
+    Tensor,
+    Tensors,
+    option,
+)
+from parasim.schedules.ddg import IDLE
+from parasim.schedules.fdg import fdg
+from parasim.schemes.decoupled import Decoupled, costs_of, payload, trade
+from parasim.theory.pipelines import decoupled_forward_and_backward_seconds
+from parasim.theory.staleness import decoupled_forward_and_backward
+
+__all__ = ["Fdg", "FdgOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FdgOptions(Options):
+    """Options of FDG; `workers` is the number of modules."""
+
+    shrink: float = option(1.0, "factor of the error gradient that a module but the last gets (beta)", gt=0, le=1)
+
+
+class Fdg(Decoupled):
+    """Pipeline parallel, asynchronous by fixed delays: no module waits within an iteration."""
+
+    name = "fdg"
+    aliases = ("fully_decoupled", "delayed_gradients")
+    citation = "Zhuang, Wang, Liu, Lin (2021)"
+    taxonomy = Taxonomy("pipeline parallel", "stale by a fixed delay", "none")
+    staleness = "2 (K - 1 - k) of module k (fewer at the start)"
+    Options = FdgOptions
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """A module: forward of a new mini-batch, backward of an older one, exchange with both neighbours."""
+        modules, module = self.modules(me.model), me.index % self.num_modules
+        part = modules[module]
+        replica = me.replica(part)
+        gradient = me.buffer("gradient", part.parameters)
+        stored: dict[int, tuple[Activation, int]] = {}
+        inputs = error = None
+        iterations = [IDLE, *fdg(len(modules), module, me.num_steps), IDLE]
+        for (ahead, behind), (next_ahead, next_behind) in pairwise(iterations):
+            outputs = downstream = None
+            if ahead is not None:
+                batch = me.batch(ahead, share=me.index // len(modules), shares=self.pipelines())
+                activation = yield from me.forward(part, replica.parameters, batch, inputs)
+                yield from me.log_loss(activation)
+                stored[ahead] = activation, replica.version
+                outputs = activation.outputs
+            if behind is not None:
+                activation, version = stored.pop(behind)
+                if error is not None and self.options.shrink < 1:
+                    yield from me.math(shrunk, (error,), factor=self.options.shrink)
+                downstream = yield from me.backward(activation, error, gradient)
+            above, below = next_behind is not None and not part.is_last, next_ahead is not None and not part.is_first
+            exchange = trade(me, outputs, downstream, above, below)
+            if behind is None:
+                arrived = yield from exchange
+            else:
+                arrived = yield from self.step(me, replica, gradient, version, exchange)
+                yield from me.step_done(behind)
+            inputs, error = payload(arrived, "outputs"), payload(arrived, "errors")
+        return replica.parameters
+
+    def step(
+        self, me: Context, replica: Replica, gradient: Buffer, version: int, exchange: Exchange
+    ) -> Program[tuple[Message, ...]]:
+        """Update, then the exchange."""
+        part = self.modules(me.model)[me.index]
+        yield from me.update(replica, gradient, read=version, layer=part.name)
+        arrived = yield from exchange
+        return arrived
+
+    @property
+    def num_modules(self) -> int:
+        """K."""
+        return int(self.options.workers)
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``max_k (F_k + B_k)``, with updates, and the exchange of outputs and error gradients (SCHEMES S33.5).
+
+        Exact for modules that take equally long and have outputs equally long, or for two; otherwise two neighbours
+        take at least as long as the slower one and the transfer between them.
+        """
+        parts = self.modules(setting.model)
+        costs = costs_of(setting, parts)
+        passes = [b + u + s for b, u, s in zip(costs.backward, costs.update, self._shrinking(setting), strict=True)]
+        together = [f + b for f, b in zip(costs.forward, passes, strict=True)]
+        links = [max(up, down) for up, down in zip(costs.up, costs.down, strict=True)]
+        pairs = [(k, k + 1) for k in range(len(links))]
+        alone = max([*together, *(max(together[k : k + 2]) + link for k, link in enumerate(links))])
+        route = setting.place.together([*pairs, *((b, a) for a, b in pairs)]) if pairs else Route(0.0, 0.0)
+        transfer = route.alpha + max(costs.sizes, default=0) * route.beta
+        crowded = decoupled_forward_and_backward_seconds(costs.forward, passes, transfer)
+        alike = max(together) - min(together) <= 1e-12 * max(together) and len(set(costs.sizes)) <= 1
+        exact = (alike or len(parts) <= 2) and not setting.place.noisy
+        return ClosedForm(
+            crowded if alike else alone,
+            2.0 * sum(costs.sizes) / len(parts),
+            2.0 * len(links) / len(parts),
+            sum(decoupled_forward_and_backward(len(parts), k) for k in range(len(parts))) / len(parts),
+            "exact" if exact else "lower bound",
+            at_most=None if exact or setting.place.noisy else crowded,
+            note="" if exact else "modules that differ exchange at different times",
+        )
+
+    def _shrinking(self, setting: Setting) -> list[float]:
+        """Seconds of scaling each module's error gradient."""
+        parts, factor = self.modules(setting.model), self.options.shrink
+        if factor == 1:
+            return [0.0] * len(parts)
+        whole = max(1, setting.model.whole.parameters)
+        sizes = [part.output_elements * setting.batch_size for part in parts[:-1]]
+        kernels = [setting.math_kernel(shrunk, 1, size / whole, factor=factor) for size in sizes]
+        return [*(setting.place.seconds(kernel, k) for k, kernel in enumerate(kernels)), 0.0]
+
+
+def shrunk(xp: Tensors, error: Tensor, factor: float) -> None:
+    """Error *= factor."""
+    xp.scale_(error, factor)
