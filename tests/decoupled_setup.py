@@ -36,7 +36,7 @@ UNIT: dict[str, Any] = {  # a layer takes a second forward and two backward, for
 class Network:
     """The network of `LEARNING`, cut into modules, as functions of explicit weights."""
 
-    def __init__(self, scenario: Scenario, modules: int) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         work = scenario.workload
         assert work.data_kind is not None
         self.learner = make_learner(
@@ -44,7 +44,7 @@ class Network:
         )
         model = self.learner.model
         self.batch = work.batch_size
-        self.parts = model.stages(modules)
+        self.parts = scenario.scheme.parts(model)
         self.shapes = [(layer.output_elements, layer.input_elements) for layer in model.layers]
         self.initial = [self.learner.initial(part) for part in self.parts]
 
@@ -75,7 +75,7 @@ class Network:
 
 def network(modules: int, **settings: Any) -> Network:
     """The network that a scenario of `LEARNING` with these settings trains."""
-    return Network(make("sequential", 1, **{**LEARNING, **settings}), modules)
+    return Network(make("ddg", modules, **{**LEARNING, **settings}))
 
 
 def delayed(net: Network, steps: int, delays: list[int], shrink: float = 1.0) -> torch.Tensor:

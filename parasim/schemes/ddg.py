@@ -19,25 +19,26 @@ from parasim.program import (
     ClosedForm,
     Collective,
     Context,
-    Options,
+    Holding,
     Post,
     Program,
     Recv,
-    Replica,
     Send,
     Setting,
     Taxonomy,
     option,
 )
 from parasim.schedules.ddg import IDLE, ddg
-from parasim.schemes.decoupled import Costs, Decoupled, costs_of
+from parasim.schemes.decoupled import stash_seconds
+from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.stash import Stash
 from parasim.theory.staleness import decoupled_backward
 
 __all__ = ["Ddg", "DdgOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DdgOptions(Options):
+class DdgOptions(StagedOptions):
     """Options of DDG and of features replay; `workers` is the number of modules."""
 
     start: Literal["together", "early"] = option(
@@ -47,108 +48,112 @@ class DdgOptions(Options):
     )
 
 
-class Ddg(Decoupled):
+class Ddg(Staged):
     """Pipeline parallel, asynchronous by fixed delays: backward passes wait for nobody, forward passes do."""
 
     name = "ddg"
     aliases = ("decoupled_backward",)
     citation = "Huo, Gu, Yang, Huang (2018)"
-    taxonomy = Taxonomy("pipeline parallel", "stale by a fixed delay", "none")
+    taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "K - 1 - k of module k (fewer at the start)"
     Options = DdgOptions
 
     def worker(self, me: Context) -> Program[Buffer]:
         """A module: forward in its turn, then the backward pass of an older mini-batch."""
-        modules = self.modules(me.model)
-        part = modules[me.index]
+        part = self.parts(me.model)[me.index]
         replica = me.replica(part)
+        stash = Stash(me, replica)
         gradient = me.buffer("gradient", part.parameters)
         stored: dict[int, tuple[Activation, int]] = {}
         error = None
-        iterations = [*ddg(len(modules), me.index, me.num_steps), IDLE]
+        iterations = [*ddg(self.cuts, me.index, me.num_steps), IDLE]
         for (ahead, behind), (_, next_behind) in pairwise(iterations):
             if ahead is not None:
                 inputs = None if part.is_first else (yield from Recv(me.rank - 1, "outputs")).buffer
-                activation = yield from me.forward(part, replica.parameters, me.batch(ahead, share=0, shares=1), inputs)
+                batch, version = me.batch(ahead, share=0, shares=1), replica.version
+                activation = yield from me.forward(part, stash.borrow(), batch, inputs, lent=True)
                 yield from me.log_loss(activation)
                 if not part.is_last:
                     yield from Post(Send(me.rank + 1, activation.outputs, "outputs", lent=True), "send outputs")
-                stored[ahead] = self.keep(me, activation, inputs), replica.version
+                stored[ahead] = self.keep(me, stash, activation, inputs), version
                 if self.options.start == "together":
                     yield from Collective("barrier", me.group("worker"))
             if behind is not None:
-                activation, version = yield from self.recall(me, replica, *stored.pop(behind))
+                activation, version = yield from self.recall(me, stash, *stored.pop(behind))
                 downstream = yield from me.backward(activation, error, gradient)
                 if not part.is_first:
                     yield from Post(Send(me.rank - 1, downstream, "errors", lent=True), "send errors")
-                yield from me.update(replica, gradient, read=version, layer=part.name)
+                stash.give_back(version)
+                yield from stash.update(gradient, read=version, layer=part.name)
                 yield from me.step_done(behind)
             if next_behind is not None and not part.is_last:
                 error = (yield from Recv(me.rank + 1, "errors")).buffer
         return replica.parameters
 
-    def keep(self, me: Context, activation: Activation, inputs: Buffer | None) -> Activation:
+    def keep(self, me: Context, stash: Stash, activation: Activation, inputs: Buffer | None) -> Activation:
         """What a module keeps of a forward pass: all that it stored."""
         return activation
 
-    def recall(
-        self, me: Context, replica: Replica, activation: Activation, version: int
-    ) -> Program[tuple[Activation, int]]:
-        """What the backward pass goes through, and the version of the weights that computed it: what was kept."""
+    def recall(self, me: Context, stash: Stash, kept: Activation, version: int) -> Program[tuple[Activation, int]]:
+        """What the backward pass goes through, and the version of its weights: what was kept."""
         yield from ()
-        return activation, version
+        return kept, version
 
-    def again(self, costs: Costs) -> list[float]:
-        """Seconds that each module computes before its backward pass."""
-        return [0.0] * len(costs.forward)
+    def holding(self, place: int, samples: int) -> Holding:
+        """K - k mini-batches are in flight, at as many versions."""
+        delay = decoupled_backward(self.cuts, place)
+        return Holding(versions=delay, activations=delay + 1, samples=samples)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``sum_k F_k + max_k B_k``, with updates and transfers; started early ``max_k (F_k + F_k+1 + B_k+1)``.
 
         (SCHEMES S30.5.) Started early, a module between two others may send both ways at once, which takes longer.
         """
-        modules = self.modules(setting.model)
-        costs = costs_of(setting, modules)
-        sent = [a + b for a, b in zip(self.again(costs), costs.backward, strict=True)]
-        seconds = _together(costs, sent) if self.options.start == "together" else _early(costs, sent)
-        count = len(modules)
+        count = self.cuts
+        t = stage_seconds(self, setting)
+        sent, updates = self.after_the_start(setting, t)
+        seconds = _together(t, sent, updates) if self.options.start == "together" else _early(t, sent, updates)
         exact = not setting.place.noisy and (self.options.start == "together" or count <= 2)
         return ClosedForm(
             seconds,
-            2.0 * sum(costs.sizes) / count,
+            2.0 * sum(t.sizes) / count,
             2.0 * (count - 1) / count,
             self.mean_staleness(),
             "exact" if exact else "lower bound",
             note="" if exact else "outputs and error gradients may share a link",
         )
 
+    def after_the_start(self, setting: Setting, t: StageSeconds) -> tuple[list[float], list[float]]:
+        """Seconds of each module from the start of the backward passes until its error gradient is there; and then."""
+        copies = stash_seconds(self, setting)
+        return t.backward, [copy + update for copy, update in zip(copies, t.updates, strict=True)]
+
     def mean_staleness(self) -> float:
         """Of all modules, far from the start."""
-        count = int(self.options.workers)
-        return sum(decoupled_backward(count, module) for module in range(count)) / count
+        return sum(decoupled_backward(self.cuts, module) for module in range(self.cuts)) / self.cuts
 
 
-def _together(costs: Costs, sent: Sequence[float]) -> float:
+def _together(t: StageSeconds, sent: Sequence[float], updates: Sequence[float]) -> float:
     """An iteration whose backward passes start at once; their errors are `sent` so many seconds later.
 
     A module is ready for the next forward pass when it has made its update and got the error gradient.
     """
     ended = 0.0
-    for k, forward in enumerate(costs.forward):
-        ready = sent[k] + costs.update[k]
+    for k, forward in enumerate(t.forward):
+        ready = sent[k] + updates[k]
         if k + 1 < len(sent):
-            ready = max(ready, sent[k + 1]) + costs.down[k]
-        ended = max(ended, ready) + (costs.up[k - 1] if k else 0.0) + forward
+            ready = max(ready, sent[k + 1]) + t.down[k]
+        ended = max(ended, ready) + (t.up[k - 1] if k else 0.0) + forward
     return ended
 
 
-def _early(costs: Costs, sent: Sequence[float]) -> float:
+def _early(t: StageSeconds, sent: Sequence[float], updates: Sequence[float]) -> float:
     """The slowest circle of waiting: a module for itself, or for the error gradient of the one after it."""
     circles = []
-    for k, forward in enumerate(costs.forward):
-        before = costs.up[k - 1] if k else 0.0
-        back = costs.down[k] if k + 1 < len(sent) else 0.0
-        circles.append(before + forward + sent[k] + costs.update[k] + back)
+    for k, forward in enumerate(t.forward):
+        before = t.up[k - 1] if k else 0.0
+        back = t.down[k] if k + 1 < len(sent) else 0.0
+        circles.append(before + forward + sent[k] + updates[k] + back)
         if k + 1 < len(sent):
-            circles.append(before + forward + costs.up[k] + costs.forward[k + 1] + sent[k + 1] + back)
+            circles.append(before + forward + t.up[k] + t.forward[k + 1] + sent[k + 1] + back)
     return max(circles)

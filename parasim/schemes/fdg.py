@@ -18,10 +18,9 @@ from parasim.program import (
     ClosedForm,
     Context,
     Exchange,
+    Holding,
     Message,
-    Options,
     Program,
-    Replica,
     Route,
     Setting,
     Taxonomy,
@@ -31,7 +30,9 @@ from parasim.program import (
 )
 from parasim.schedules.ddg import IDLE
 from parasim.schedules.fdg import fdg
-from parasim.schemes.decoupled import Decoupled, costs_of, payload, trade
+from parasim.schemes.decoupled import payload, stash_seconds, trade
+from parasim.schemes.staged import Staged, StagedOptions, stage_seconds
+from parasim.schemes.stash import Stash
 from parasim.theory.pipelines import decoupled_forward_and_backward_seconds
 from parasim.theory.staleness import decoupled_forward_and_backward
 
@@ -39,91 +40,96 @@ __all__ = ["Fdg", "FdgOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FdgOptions(Options):
+class FdgOptions(StagedOptions):
     """Options of FDG; `workers` is the number of modules."""
 
     shrink: float = option(1.0, "factor of the error gradient that a module but the last gets (beta)", gt=0, le=1)
 
 
-class Fdg(Decoupled):
+class Fdg(Staged):
     """Pipeline parallel, asynchronous by fixed delays: no module waits within an iteration."""
 
     name = "fdg"
     aliases = ("fully_decoupled", "delayed_gradients")
     citation = "Zhuang, Wang, Liu, Lin (2021)"
-    taxonomy = Taxonomy("pipeline parallel", "stale by a fixed delay", "none")
+    taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "2 (K - 1 - k) of module k (fewer at the start)"
     Options = FdgOptions
 
     def worker(self, me: Context) -> Program[Buffer]:
         """A module: forward of a new mini-batch, backward of an older one, exchange with both neighbours."""
-        modules, module = self.modules(me.model), me.index % self.num_modules
-        part = modules[module]
+        pipeline, module = divmod(me.index, self.cuts)
+        part = self.parts(me.model)[module]
         replica = me.replica(part)
+        stash = Stash(me, replica)
         gradient = me.buffer("gradient", part.parameters)
         stored: dict[int, tuple[Activation, int]] = {}
         inputs = error = None
-        iterations = [IDLE, *fdg(len(modules), module, me.num_steps), IDLE]
+        iterations = [IDLE, *fdg(self.cuts, module, me.num_steps), IDLE]
         for (ahead, behind), (next_ahead, next_behind) in pairwise(iterations):
             outputs = downstream = None
             if ahead is not None:
-                batch = me.batch(ahead, share=me.index // len(modules), shares=self.pipelines())
-                activation = yield from me.forward(part, replica.parameters, batch, inputs)
+                batch, version = me.batch(ahead, share=pipeline, shares=self.pipelines()), stash.version
+                activation = yield from me.forward(part, stash.borrow(), batch, inputs, lent=True)
                 yield from me.log_loss(activation)
-                stored[ahead] = activation, replica.version
+                stored[ahead] = activation, version
                 outputs = activation.outputs
             if behind is not None:
                 activation, version = stored.pop(behind)
                 if error is not None and self.options.shrink < 1:
                     yield from me.math(shrunk, (error,), factor=self.options.shrink)
                 downstream = yield from me.backward(activation, error, gradient)
+                stash.give_back(version)
             above, below = next_behind is not None and not part.is_last, next_ahead is not None and not part.is_first
             exchange = trade(me, outputs, downstream, above, below)
             if behind is None:
                 arrived = yield from exchange
             else:
-                arrived = yield from self.step(me, replica, gradient, version, exchange)
+                arrived = yield from self.step(me, stash, gradient, version, exchange)
                 yield from me.step_done(behind)
             inputs, error = payload(arrived, "outputs"), payload(arrived, "errors")
         return replica.parameters
 
     def step(
-        self, me: Context, replica: Replica, gradient: Buffer, version: int, exchange: Exchange
+        self, me: Context, stash: Stash, gradient: Buffer, version: int, exchange: Exchange
     ) -> Program[tuple[Message, ...]]:
         """Update, then the exchange."""
-        part = self.modules(me.model)[me.index]
-        yield from me.update(replica, gradient, read=version, layer=part.name)
+        part = self.parts(me.model)[me.index % self.cuts]
+        yield from stash.update(gradient, read=version, layer=part.name)
         arrived = yield from exchange
         return arrived
 
-    @property
-    def num_modules(self) -> int:
-        """K."""
-        return int(self.options.workers)
+    def holding(self, place: int, samples: int) -> Holding:
+        """2 (K - 1 - k) + 1 mini-batches are in flight, at as many versions."""
+        delay = decoupled_forward_and_backward(self.cuts, place)
+        return Holding(versions=delay, activations=delay + 1, samples=samples)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max_k (F_k + B_k)``, with updates, and the exchange of outputs and error gradients (SCHEMES S33.5).
 
-        Exact for modules that take equally long and have outputs equally long, or for two; otherwise two neighbours
-        take at least as long as the slower one and the transfer between them.
+        Exact for modules that exchange at the same time, as of any two neighbours one is among the slowest, with
+        outputs equally long; or for two. Otherwise two neighbours take at least as long as the slower one and their
+        transfer.
         """
-        parts = self.modules(setting.model)
-        costs = costs_of(setting, parts)
-        passes = [b + u + s for b, u, s in zip(costs.backward, costs.update, self._shrinking(setting), strict=True)]
-        together = [f + b for f, b in zip(costs.forward, passes, strict=True)]
-        links = [max(up, down) for up, down in zip(costs.up, costs.down, strict=True)]
+        count = self.cuts
+        t = stage_seconds(self, setting)
+        late = zip(t.backward, t.updates, stash_seconds(self, setting), self._shrinking(setting), strict=True)
+        passes = [sum(seconds) for seconds in late]
+        together = [f + b for f, b in zip(t.forward, passes, strict=True)]
+        links = [max(up, down) for up, down in zip(t.up, t.down, strict=True)]
         pairs = [(k, k + 1) for k in range(len(links))]
         alone = max([*together, *(max(together[k : k + 2]) + link for k, link in enumerate(links))])
         route = setting.place.together([*pairs, *((b, a) for a, b in pairs)]) if pairs else Route(0.0, 0.0)
-        transfer = route.alpha + max(costs.sizes, default=0) * route.beta
-        crowded = decoupled_forward_and_backward_seconds(costs.forward, passes, transfer)
-        alike = max(together) - min(together) <= 1e-12 * max(together) and len(set(costs.sizes)) <= 1
-        exact = (alike or len(parts) <= 2) and not setting.place.noisy
+        transfer = route.alpha + max(t.sizes, default=0) * route.beta
+        crowded = decoupled_forward_and_backward_seconds(t.forward, passes, transfer)
+        least = (1 - 1e-12) * max(together)
+        alike = all(max(together[k : k + 2]) >= least for k in range(count - 1)) and len(set(t.sizes)) <= 1
+        exact = (alike or count <= 2) and not setting.place.noisy
         return ClosedForm(
             crowded if alike else alone,
-            2.0 * sum(costs.sizes) / len(parts),
-            2.0 * len(links) / len(parts),
-            sum(decoupled_forward_and_backward(len(parts), k) for k in range(len(parts))) / len(parts),
+            2.0 * sum(t.sizes) / count,
+            2.0 * len(links) / count,
+            sum(decoupled_forward_and_backward(count, k) for k in range(count)) / count,
             "exact" if exact else "lower bound",
             at_most=None if exact or setting.place.noisy else crowded,
             note="" if exact else "modules that differ exchange at different times",
@@ -131,7 +137,7 @@ class Fdg(Decoupled):
 
     def _shrinking(self, setting: Setting) -> list[float]:
         """Seconds of scaling each module's error gradient."""
-        parts, factor = self.modules(setting.model), self.options.shrink
+        parts, factor = self.parts(setting.model), self.options.shrink
         if factor == 1:
             return [0.0] * len(parts)
         whole = max(1, setting.model.whole.parameters)

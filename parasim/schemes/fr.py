@@ -7,9 +7,10 @@ old, weights are not. The last module's error gradient comes at once, so it goes
 
 from __future__ import annotations
 
-from parasim.program import Activation, Buffer, ClosedForm, Context, Program, Replica, Setting, Taxonomy
+from parasim.program import Activation, Buffer, ClosedForm, Context, Holding, Program, Setting, Taxonomy
 from parasim.schemes.ddg import Ddg
-from parasim.schemes.decoupled import Costs
+from parasim.schemes.staged import StageSeconds
+from parasim.schemes.stash import Stash
 
 __all__ = ["FeaturesReplay"]
 
@@ -20,30 +21,31 @@ class FeaturesReplay(Ddg):
     name = "fr"
     aliases = ("features_replay",)
     citation = "Huo, Gu, Huang (2018)"
-    taxonomy = Taxonomy("pipeline parallel", "stale by a fixed delay", "none")
+    taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "0 of the weights; inputs of module k are K - 1 - k iterations old"
 
-    def keep(self, me: Context, activation: Activation, inputs: Buffer | None) -> Activation:
+    def keep(self, me: Context, stash: Stash, activation: Activation, inputs: Buffer | None) -> Activation:
         """The input (the first module reads its batch again); of the last module all, which it needs at once."""
         if activation.part.is_last:
             return activation
-        me.hold("inputs", inputs.nbytes if inputs else 0)
+        stash.give_back(stash.version)
+        if inputs is not None:
+            me.hold("inputs", inputs.nbytes, inputs)
         return me.keep_input(activation, inputs)
 
-    def recall(
-        self, me: Context, replica: Replica, activation: Activation, version: int
-    ) -> Program[tuple[Activation, int]]:
+    def recall(self, me: Context, stash: Stash, kept: Activation, version: int) -> Program[tuple[Activation, int]]:
         """Replay the forward pass with the current weights."""
-        part, inputs = activation.part, activation.saved
-        if part.is_last:
-            return activation, version
-        replay = yield from me.forward(part, replica.parameters, activation.batch, inputs)
-        me.release("inputs", inputs.nbytes if inputs else 0)
-        return replay, replica.version
+        if kept.part.is_last:
+            return kept, version
+        inputs: Buffer | None = kept.saved
+        replay = yield from me.forward(kept.part, stash.borrow(), kept.batch, inputs, lent=True)
+        if inputs is not None:
+            me.release("inputs", inputs.nbytes, inputs)
+        return replay, stash.version
 
-    def again(self, costs: Costs) -> list[float]:
-        """The replay."""
-        return [*costs.forward[:-1], 0.0]
+    def holding(self, place: int, samples: int) -> Holding:
+        """K - k inputs, and all of one mini-batch."""
+        return Holding(inputs=0 if place == self.cuts - 1 else self.cuts - place, samples=samples)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``sum_k F_k + max_k (F_k + B_k)``, with updates and transfers; the last module does not replay.
@@ -51,6 +53,11 @@ class FeaturesReplay(Ddg):
         (SCHEMES S31.5.) Started early, a module between two others may send both ways at once, which takes longer.
         """
         return super().closed_form(setting)
+
+    def after_the_start(self, setting: Setting, t: StageSeconds) -> tuple[list[float], list[float]]:
+        """With the replay; weights are not stashed."""
+        replays = [*t.forward[:-1], 0.0]
+        return [replay + backward for replay, backward in zip(replays, t.backward, strict=True)], t.updates
 
     def mean_staleness(self) -> float:
         """Of the weights."""
