@@ -62,6 +62,10 @@ CHECKED = {
     "fr": "one module equals sequential bit for bit; autograd of replays; closed form to 1e-9; real = simulated",
     "fdg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
+    "layerwise": "equals sequential bit for bit; closed form to 1e-9; real = simulated",
+    "pipedream_flush": "equals sequential bit for bit; GPipe's bubble; K-k in flight; real = simulated",
+    "interleaved_1f1b": "equals sequential bit for bit; bubble (K-1)/(vM); torch's order; real = simulated",
+    "zb_h1": "equals sequential bit for bit; a third of 1F1B's bubble; torch's order; real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""
 

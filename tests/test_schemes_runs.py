@@ -47,6 +47,10 @@ CASES = {  # scheme: hosts, options
     "fdg": (3, {"shrink": 0.5}),
     "gpipe": (3, {"recompute": True}),
     "tensor_parallel": (4, {"split": "pairs"}),
+    "layerwise": (3, {}),
+    "pipedream_flush": (3, {"micro_batches": 8}),
+    "interleaved_1f1b": (2, {"chunks": 2}),
+    "zb_h1": (3, {"micro_batches": 8}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}
 EACH = pytest.mark.parametrize("kind", CASES)

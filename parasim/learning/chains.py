@@ -35,6 +35,12 @@ class Chain(Protocol):
     def backward(self, part: Part, kept: Any, flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Gradients of the inputs (of the first part: of no meaning) and, block by block, of the parameters, flat."""
 
+    def backward_inputs(self, part: Part, kept: Any, flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Gradients of the inputs alone; and of the outputs, block by block from the last on."""
+
+    def backward_weights(self, part: Part, kept: Any, flows: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The other half: gradients of the parameters, block by block, from those of the outputs."""
+
 
 def chain_of(network: Network, hessian: torch.Tensor | None, optimum: torch.Tensor | None) -> Chain:
     """Make the chain of a network; `hessian` and `optimum` are those of quadratic data."""
@@ -85,10 +91,36 @@ class BlockChain:
             inputs, weights = kept.inputs[i - part.start], kept.weights[i - part.start]
             weights = aligned(weights).view(self._blocks[i].shape)
             downstream, steepest = self._blocks[i].backward(flow, inputs, weights, i > 0)
+            assert steepest is not None
             gradients.append(steepest.view(-1))
             if downstream is not None:
                 flow = self._activations[i].backward(downstream, inputs)
         return flow, gradients[::-1]
+
+    def backward_inputs(
+        self, part: Part, kept: KeptInputs, flow: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Block by block, the last first; the model's first block has no gradient of its inputs."""
+        flows = [flow]
+        for i in reversed(range(max(part.start, 1), part.stop)):
+            inputs, weights = kept.inputs[i - part.start], kept.weights[i - part.start]
+            weights = aligned(weights).view(self._blocks[i].shape)
+            downstream, _ = self._blocks[i].backward(flow, inputs, weights, True, False)
+            assert downstream is not None
+            flow = self._activations[i].backward(downstream, inputs)
+            flows.append(flow)
+        return flow, flows if part.is_first else flows[:-1]
+
+    def backward_weights(self, part: Part, kept: KeptInputs, flows: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Block by block, the last first."""
+        gradients = []
+        for i, flow in zip(reversed(range(part.start, part.stop)), flows, strict=True):
+            inputs, weights = kept.inputs[i - part.start], kept.weights[i - part.start]
+            weights = aligned(weights).view(self._blocks[i].shape)
+            _, steepest = self._blocks[i].backward(flow, inputs, weights, False)
+            assert steepest is not None
+            gradients.append(steepest.view(-1))
+        return gradients[::-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +137,11 @@ class Graph:
     lent: list[tuple[torch.Tensor, torch.Tensor]]
     aside: torch.Tensor | None = None
     left: torch.Tensor | None = None
+
+    def refresh(self) -> None:
+        """Copy those again that were lent: the backward pass takes them as they are by now."""
+        for values, original in self.lent:
+            values.data.copy_(original)
 
 
 class UnitChain:
@@ -176,11 +213,35 @@ class UnitChain:
             wanted = [*([graph.inputs] if i > 0 else []), *([] if entering is None else [entering]), *graph.parameters]
             if not wanted:
                 continue
-            for values, original in graph.lent:
-                values.data.copy_(original)
+            graph.refresh()
             found = list(torch.autograd.grad(ends, wanted, flows, retain_graph=True))
             if i > 0:
                 flow = aligned(found.pop(0).contiguous())
             aside = passed if entering is None else found.pop(0)
             gradients += [gradient.reshape(-1) for gradient in reversed(found)]
         return flow, aside, gradients[::-1]
+
+    def backward_inputs(
+        self, part: Part, kept: list[Graph], flow: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Unit by unit, the last first."""
+        flows = [flow]
+        for i, graph in zip(reversed(range(part.start, part.stop)), reversed(kept), strict=True):
+            if i > 0:
+                graph.refresh()
+                upstream = flow.view_as(graph.outputs)
+                (found,) = torch.autograd.grad(graph.outputs, [graph.inputs], upstream, retain_graph=True)
+                flow = aligned(found.contiguous())
+                flows.append(flow)
+        return flow, flows if part.is_first else flows[:-1]
+
+    def backward_weights(self, part: Part, kept: list[Graph], flows: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Unit by unit, the last first."""
+        gradients = []
+        for graph, flow in zip(reversed(kept), flows, strict=True):
+            if graph.parameters:
+                graph.refresh()
+                upstream = flow.view_as(graph.outputs)
+                found = torch.autograd.grad(graph.outputs, graph.parameters, upstream, retain_graph=True)
+                gradients += [gradient.reshape(-1) for gradient in reversed(found)]
+        return gradients[::-1]

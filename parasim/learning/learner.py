@@ -124,16 +124,29 @@ class TorchLearner:
         ProgramError
             If the last part is given a gradient, or another part none.
         """
+        flow, gradients = self._chain.backward(part, saved.kept, self._flow(part, saved, gradient))
+        return None if part.is_first else flow.reshape(-1), torch.cat([self._nothing, *gradients])
+
+    def backward_inputs(
+        self, part: Part, saved: Saved, gradient: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+        """Gradients to the inputs alone, and what the other half needs; as :meth:`backward` otherwise."""
+        flow, flows = self._chain.backward_inputs(part, saved.kept, self._flow(part, saved, gradient))
+        return None if part.is_first else flow.reshape(-1), flows
+
+    def backward_weights(self, part: Part, saved: Saved, flows: list[torch.Tensor]) -> torch.Tensor:
+        """Gradients to the parameters (flat): the other half of :meth:`backward_inputs`."""
+        return torch.cat([self._nothing, *self._chain.backward_weights(part, saved.kept, flows)])
+
+    def _flow(self, part: Part, saved: Saved, gradient: torch.Tensor | None) -> torch.Tensor:
+        """Where a backward pass begins."""
         if (gradient is None) != part.is_last:
             given = "no gradient" if gradient is None else "a gradient"
             raise ProgramError(f"backward of {part.name} was given {given}; all parts but the last one need it")
-        if gradient is None:
-            assert saved.residual is not None
-            flow = saved.residual
-        else:
-            flow = aligned(gradient).view(-1, part.output_elements)
-        flow, gradients = self._chain.backward(part, saved.kept, flow)
-        return None if part.is_first else flow.reshape(-1), torch.cat([self._nothing, *gradients])
+        if gradient is not None:
+            return aligned(gradient).view(-1, part.output_elements)
+        assert saved.residual is not None
+        return saved.residual
 
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` lie in, each once."""

@@ -28,9 +28,9 @@ class BlockMath(Protocol):
         """Outputs."""
 
     def backward(
-        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Gradients of the inputs (None if not needed) and of the weights."""
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool, needs_weights: bool = True
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Gradients of the inputs and of the weights, each None if not needed."""
 
 
 class DenseMath:
@@ -44,10 +44,10 @@ class DenseMath:
         return torch.mm(x, w.T)
 
     def backward(
-        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool, needs_weights: bool = True
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """``g W`` and ``g' x``."""
-        return torch.mm(g, w) if needs_inputs else None, torch.mm(g.T, x)
+        return torch.mm(g, w) if needs_inputs else None, torch.mm(g.T, x) if needs_weights else None
 
 
 class ConvolutionMath:
@@ -65,14 +65,15 @@ class ConvolutionMath:
         return torch.nn.functional.conv2d(images, w, stride=self._stride, padding=1).reshape(x.shape[0], -1)
 
     def backward(
-        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool, needs_weights: bool = True
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """As torch's own autograd calls it."""
         upstream, images = g.view(-1, *self._outputs), x.view(-1, *self._inputs)
+        needs = [needs_inputs, needs_weights, False]
         inputs, weights, _ = _aten.convolution_backward(
-            upstream, images, w, None, self._stride, [1, 1], [1, 1], False, [0, 0], 1, [needs_inputs, True, False]
+            upstream, images, w, None, self._stride, [1, 1], [1, 1], False, [0, 0], 1, needs
         )
-        return inputs.reshape(x.shape) if needs_inputs else None, weights
+        return inputs.reshape(x.shape) if needs_inputs else None, weights if needs_weights else None
 
 
 class PointMath:
@@ -89,9 +90,11 @@ class PointMath:
         return (torch.mv(x, d) + 0.5 * torch.dot(d, torch.mv(self._hessian, d))).view(-1, 1)
 
     def backward(
-        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool, needs_weights: bool = True
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """``sum(g) H d + x' g``."""
+        if not needs_weights:
+            return None, None
         slope = torch.mv(self._hessian, w - self._optimum)
         return None, slope * g.sum() + torch.mv(x.T, g.view(-1))
 
@@ -106,8 +109,8 @@ class EndingMath:
         return x
 
     def backward(
-        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, needs_inputs: bool, needs_weights: bool = True
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """The gradient itself, and none to weights."""
         return g, w
 

@@ -2,9 +2,10 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
-from parasim.program.context import Context
+from parasim.program.context import Context, copy_vector
 from parasim.program.groups import Group
-from parasim.program.kernels import backward_kernel, counted, forward_kernel
+from parasim.program.halves import backward_inputs, backward_weights
+from parasim.program.kernels import backward_kernel, counted, forward_kernel, half_kernel
 from parasim.program.model import Layer, Model, Part
 from parasim.program.ops import (
     ANY,
@@ -96,13 +97,17 @@ __all__ = [
     "Update",
     "Wait",
     "WaitAny",
+    "backward_inputs",
     "backward_kernel",
     "backward_shard",
+    "backward_weights",
     "bounds",
+    "copy_vector",
     "counted",
     "cut_by_hand",
     "cut_evenly",
     "forward_kernel",
     "forward_shard",
+    "half_kernel",
     "option",
 ]

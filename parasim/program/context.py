@@ -17,7 +17,7 @@ from parasim.program.shared import Shared
 from parasim.program.state import Activation, Batch, Ledger, Replica
 from parasim.program.tensors import Shape, Tensor, Tensors
 
-__all__ = ["Context"]
+__all__ = ["Context", "copy_vector"]
 
 _NOTHING: Mapping[str, float] = {}
 
@@ -339,7 +339,7 @@ class Context:
 
     def copy(self, buffer: Buffer) -> Program[Buffer]:
         """A copy of a buffer's values, in order with the computes that change it."""
-        copied: Buffer = yield from self.math(_copy, (), (buffer,))
+        copied: Buffer = yield from self.math(copy_vector, (), (buffer,))
         return copied
 
     def accumulate(self, into: Buffer, other: Buffer) -> Program[None]:
@@ -361,7 +361,8 @@ class Context:
         yield Log(Event("step", step=step))
 
 
-def _copy(xp: Tensors, x: Tensor) -> Tensor:
+def copy_vector(xp: Tensors, x: Tensor) -> Tensor:
+    """A copy."""
     return xp.copy(x)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from parasim.program.buffers import Buffer
 from parasim.program.learner import Optimizer
 from parasim.program.model import Part
 from parasim.program.ops import Kernel, Piece
-from parasim.program.passes import backward_pieces, forward_pieces, pass_signature
+from parasim.program.passes import backward_pieces, forward_pieces, half_pieces, pass_signature
 from parasim.program.shared import Shared
 from parasim.program.tensors import CountingTensors, Shape, Tensor, Tensors
 
@@ -21,6 +22,7 @@ __all__ = [
     "backward_kernel",
     "counted",
     "forward_kernel",
+    "half_kernel",
     "read_kernel",
     "shape_of",
     "update_function",
@@ -65,6 +67,21 @@ def backward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -
             pieces=backward_pieces(part, samples),
             signature=pass_signature(part, "backward"),
             size=samples,
+        )
+    return _of(found, step, micro)
+
+
+def half_kernel(
+    part: Part, samples: int, half: Literal["inputs", "weights"], step: int = -1, micro: int = -1
+) -> Kernel:
+    """The half of a backward pass that finds gradients of inputs, or of weights; both take what a whole pass does."""
+    key = (half, part.start, part.stop, samples)
+    found = part.model.kernels.get(key)
+    if found is None:
+        pieces = half_pieces(part, samples, half)
+        flops, moved = (math.fsum(getattr(p, name) * p.count for p in pieces) for name in ("flops", "nbytes"))
+        found = part.model.kernels[key] = Kernel(
+            f"backward {half}", "backward", flops, moved, part.name, pieces=pieces, size=samples
         )
     return _of(found, step, micro)
 

@@ -45,6 +45,12 @@ class Learner(Protocol):
         `gradient` is that of the outputs; None for the last part, which starts at its mean loss.
         """
 
+    def backward_inputs(self, part: Part, saved: Any, gradient: Tensor | None) -> tuple[Tensor | None, Any]:
+        """The half of :meth:`backward` that others wait for: gradients to the inputs, and what the other half needs."""
+
+    def backward_weights(self, part: Part, saved: Any, pending: Any) -> Tensor:
+        """The other half: gradients to the parameters (flat)."""
+
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` (buffers, what is saved) lie in."""
 

@@ -29,6 +29,8 @@ class Holding:
         Micro-batches of which all that backward needs is held.
     inputs
         Micro-batches of which the stage's input alone is held besides (0 at the first stage, which reads its batch).
+    halves
+        Micro-batches between the two halves of a backward pass: the gradients of all layers' outputs.
     samples
         Per micro-batch.
     """
@@ -39,6 +41,7 @@ class Holding:
     state: float = 0
     activations: float = 1
     inputs: float = 0
+    halves: float = 0
     samples: int = 1
 
     def with_state(self, slots: int) -> Holding:
@@ -53,6 +56,8 @@ class Holding:
     def bytes_of(self, part: Part) -> dict[str, int]:
         """Bytes by part of memory (parasim/trace/parts.py) of a stage of these layers."""
         kept = self.activations * part.stored_elements + (0 if part.is_first else self.inputs * part.input_elements)
+        outputs = part.layers[:-1] if part.is_last else part.layers  # the gradient of the last ones is stored
+        kept += self.halves * sum(layer.output_elements for layer in outputs)
         found = {
             "weights": self.weights * part.nbytes,
             "stashed versions": self.versions * part.nbytes,
@@ -126,11 +131,13 @@ def _fits(model: Model, holdings: Sequence[Holding], room: Sequence[float]) -> A
 
     stored = np.cumsum([0, *(layer.stored_elements for layer in model.layers)])
     entering = np.array([0, *(layer.input_elements for layer in model.layers[1:])])
+    leaving = np.cumsum([0, *(layer.output_elements for layer in model.layers)])
     offsets = np.array(model.offsets)
 
     def fits(stage: int, least: int, stop: int) -> Any:
         h, starts = holdings[stage], slice(least, stop)
         kept = h.activations * (stored[stop] - stored[starts]) + h.inputs * entering[starts]
+        kept = kept + h.halves * (leaving[stop] - leaving[starts])
         held = h.vectors * (offsets[stop] - offsets[starts]) + h.samples * kept
         return model.itemsize * held <= room[stage]
 

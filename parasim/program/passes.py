@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Literal
 
 from parasim.program.model import Part
 from parasim.program.ops import Piece
 
-__all__ = ["FIRST", "backward_pieces", "forward_pieces", "pass_signature"]
+__all__ = ["FIRST", "backward_pieces", "forward_pieces", "half_pieces", "pass_signature"]
 
 FIRST = " first"
 """Ends the signature of a backward pass that finds no gradient of its inputs, as a network's first layer."""
@@ -47,6 +48,26 @@ def backward_pieces(part: Part, samples: int) -> tuple[Piece, ...]:
         signature = layer.signature and _named(part, f"{layer.signature}{FIRST if first else ''}", "backward")
         pieces.append(Piece(f"{layer.kind}/backward", signature, flops * samples, float(moved * itemsize)))
     pieces.append(Piece("gather/backward", "", 0.0, 4.0 * part.nbytes))
+    return _merged(pieces)
+
+
+def half_pieces(part: Part, samples: int, half: Literal["inputs", "weights"]) -> tuple[Piece, ...]:
+    """Of the half of the backward pass that finds gradients of inputs, or of weights and of both what it moves."""
+    model, itemsize = part.model, part.model.itemsize
+    pieces = []
+    for number, layer in zip(reversed(range(part.start, part.stop)), reversed(part.layers), strict=True):
+        if half == "inputs":
+            if number == 0 and not model.needs_input_gradient:
+                continue
+            flops, moved = (
+                layer.input_flops,
+                layer.parameters + samples * (layer.stored_elements + layer.input_elements),
+            )
+        else:
+            flops, moved = layer.weight_flops, layer.parameters + samples * layer.stored_elements
+        pieces.append(Piece(f"{layer.kind}/backward", "", flops * samples, float(moved * itemsize)))
+    if half == "weights":
+        pieces.append(Piece("gather/backward", "", 0.0, 4.0 * part.nbytes))
     return _merged(pieces)
 
 

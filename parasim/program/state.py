@@ -45,6 +45,14 @@ class Activation:
     held_bytes: int = 0
     parameters: Buffer | None = None
     """Those that were lent to the forward pass: backward reads them again."""
+    pending: Any = None
+    """Between the two halves of a backward pass: the gradients of the layers' outputs."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of these; that of the loss is among what the last part stored."""
+        layers = self.part.layers[:-1] if self.part.is_last else self.part.layers
+        return self.batch.size * self.part.model.itemsize * sum(layer.output_elements for layer in layers)
 
 
 @dataclass(slots=True)

@@ -27,18 +27,22 @@ from parasim.schemes.gpipe import GPipe
 from parasim.schemes.hierarchical_sgd import HierarchicalSgd
 from parasim.schemes.hogbatch import HogBatch
 from parasim.schemes.hogwild import Hogwild
+from parasim.schemes.interleaved import Interleaved
 from parasim.schemes.k_async import KAsync, KBatchAsync
 from parasim.schemes.k_sync import KBatchSync, KSync
+from parasim.schemes.layerwise import Layerwise
 from parasim.schemes.local_sgd import LocalSgd
 from parasim.schemes.one_shot import OneShot
 from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.pipe_sgd import PipeSgd
+from parasim.schemes.pipedream_flush import PipeDreamFlush
 from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
 from parasim.schemes.softsync import Softsync
 from parasim.schemes.ssp import Ssp
 from parasim.schemes.tensor_parallel import TensorParallel
+from parasim.schemes.zero_bubble import ZeroBubble
 
 __all__ = ["SCHEMES", "find"]
 
@@ -81,6 +85,10 @@ SCHEMES: dict[str, type[Scheme]] = {
         Ddg,
         FeaturesReplay,
         Fdg,
+        Layerwise,
+        PipeDreamFlush,
+        Interleaved,
+        ZeroBubble,
     )
 }
 

@@ -8,25 +8,26 @@ it needs next.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parasim.program import Buffer, ClosedForm, Context, Holding, Program, Setting, Taxonomy, option
+from parasim.program import ClosedForm, Holding, Setting, Taxonomy, option
 from parasim.schedules.gpipe import gpipe
-from parasim.schemes.staged import Stage, Staged, StagedOptions, stage_seconds
+from parasim.schemes.flushing import Flushing, FlushingOptions, Pass
+from parasim.schemes.staged import stage_seconds
 from parasim.theory.pipelines import flow_line_seconds
 
 __all__ = ["GPipe"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPipeOptions(StagedOptions):
+class GPipeOptions(FlushingOptions):
     """Options of GPipe; `workers` is the number of stages."""
 
-    micro_batches: int = option(4, "micro-batches per mini-batch (M >= 4 stages makes the bubble small)", ge=1)
     recompute: bool = option(False, "keep only a stage's input and repeat its forward pass before the backward pass")
 
 
-class GPipe(Staged):
+class GPipe(Flushing):
     """Pipeline parallel, synchronous."""
 
     name = "gpipe"
@@ -35,30 +36,14 @@ class GPipe(Staged):
     staleness = "0"
     Options = GPipeOptions
 
-    def micro_batches(self) -> int:
-        """M."""
-        return int(self.options.micro_batches)
+    @property
+    def recomputes(self) -> bool:
+        """If asked to."""
+        return bool(self.options.recompute)
 
-    def worker(self, me: Context) -> Program[Buffer]:
-        """One stage: all micro-batches forward, all backward, update."""
-        part = self.parts(me.model)[me.index]
-        stage = Stage(me, part, [me.rank - 1], [me.rank + 1])
-        micros, recompute = self.options.micro_batches, self.options.recompute
-        replica = me.replica(part)
-        gradient = me.buffer("gradient", part.parameters)
-        for step in me.steps():
-            yield from stage.expect_all(gpipe(micros))
-            for way, micro in gpipe(micros):
-                if way == "forward":
-                    batch = me.batch(step, share=0, shares=1, micro=micro, micros=micros)
-                    yield from stage.forward(micro, replica.parameters, batch, recompute)
-                else:
-                    if recompute:
-                        yield from stage.again(micro, replica.parameters)
-                    yield from stage.backward(micro, gradient, add=micro < micros - 1)
-            yield from me.update(replica, gradient, read=replica.version, scale=1 / micros, layer=part.name)
-            yield from me.step_done(step)
-        return replica.parameters
+    def order(self, index: int) -> Iterator[Pass]:
+        """All micro-batches forward, all backward."""
+        return ((way, 0, micro) for way, micro in gpipe(self.options.micro_batches))
 
     def holding(self, place: int, samples: int) -> Holding:
         """All micro-batches are in flight; recomputing, one, and the inputs of all."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from parasim.program import (
     Activation,
@@ -31,14 +31,17 @@ from parasim.program import (
     Send,
     Setting,
     Wait,
+    backward_inputs,
     backward_kernel,
+    backward_weights,
+    copy_vector,
     cut_by_hand,
     cut_evenly,
     forward_kernel,
     option,
 )
 
-__all__ = ["Stage", "StageSeconds", "Staged", "StagedOptions", "stage_seconds"]
+__all__ = ["Stage", "StageSeconds", "Staged", "StagedOptions", "stage_seconds", "update_seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class StagedOptions(Options):
 class Staged(Scheme):
     """A worker per stage. A scheme adds its `worker`, what a stage holds, and its closed form."""
 
-    Options = StagedOptions
+    Options: ClassVar[type[Options]] = StagedOptions
 
     def __init__(self, options: StagedOptions) -> None:
         super().__init__(options)
@@ -67,8 +70,8 @@ class Staged(Scheme):
         """One."""
         return 1
 
-    def worker(self, me: Context) -> Program[Buffer]:
-        """One stage."""
+    def worker(self, me: Context) -> Program[Any]:
+        """One stage; returns its parameters (a list of them, if it has several parts)."""
         raise NotImplementedError
 
     # how the model is cut ------------------------------------------------------------------------------------------
@@ -144,6 +147,19 @@ class Staged(Scheme):
             )
         if batch_size % micros:
             raise ValueError(f"batch_size {batch_size} is no multiple of micro_batches {micros}")
+
+
+def update_seconds(scheme: Staged, setting: Setting, copies: Sequence[bool], scale: float = 1.0) -> list[float]:
+    """Time of each part's update; with a copy of the weights before, where `copies` says so."""
+    whole = max(1, setting.model.whole.parameters)
+    found = []
+    for place, part in enumerate(scheme.parts(setting.model)):
+        share, rank = part.parameters / whole, scheme.rank_of(place)
+        seconds = setting.place.seconds(setting.update_kernel(share, scale=scale), rank)
+        if copies[place]:
+            seconds += setting.place.seconds(setting.math_kernel(copy_vector, 1, share), rank)
+        found.append(seconds)
+    return found
 
 
 class Stage:
@@ -237,6 +253,16 @@ class Stage:
         downstream = yield from self._me.backward(self.stored.pop(micro), upstream, into, add=add)
         yield from self.send("backward", micro, downstream)
 
+    def backward_inputs(self, micro: int) -> Program[None]:
+        """The half of a backward pass that the stage below waits for."""
+        upstream = yield from self.arrived("backward", micro)
+        downstream = yield from backward_inputs(self._me, self.stored[micro], upstream)
+        yield from self.send("backward", micro, downstream)
+
+    def backward_weights(self, micro: int, into: Buffer, add: bool = False) -> Program[None]:
+        """The other half."""
+        yield from backward_weights(self._me, self.stored.pop(micro), into, add=add)
+
 
 def _peer(ranks: Sequence[int], peer: int) -> str:
     """A lane for each peer, where there are several."""
@@ -264,11 +290,10 @@ def stage_seconds(scheme: Staged, setting: Setting, scale: float = 1.0) -> Stage
     sizes = [part.output_elements * samples * model.itemsize for part in parts[:-1]]
     up = [place.route(*pair) for pair in itertools.pairwise(ranks)]
     down = [place.route(above, below) for below, above in itertools.pairwise(ranks)]
-    shares = [part.parameters / max(1, model.whole.parameters) for part in parts]
     return StageSeconds(
         [place.seconds(forward_kernel(part, samples), rank) for part, rank in zip(parts, ranks, strict=True)],
         [place.seconds(backward_kernel(part, samples), rank) for part, rank in zip(parts, ranks, strict=True)],
-        [place.seconds(setting.update_kernel(s, scale=scale), rank) for s, rank in zip(shares, ranks, strict=True)],
+        update_seconds(scheme, setting, [False] * scheme.cuts, scale),
         [route.alpha + size * route.beta for route, size in zip(up, sizes, strict=True)],
         [route.alpha + size * route.beta for route, size in zip(down, sizes, strict=True)],
         sizes,

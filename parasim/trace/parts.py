@@ -12,6 +12,7 @@ _LABELS = {
     "optimizer state": "optimizer state",
     "activations": "activations",
     "inputs": "activations",
+    "output gradients": "activations",
 }
 PARTS = (*dict.fromkeys(_LABELS.values()), "buffers")
 """Weights, stashed versions of them, gradients, optimizer state, activations in flight; buffers are all the rest."""

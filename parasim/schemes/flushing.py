@@ -1,0 +1,134 @@
+"""What pipelines with a flush share: every mini-batch ends with the update, so they all are sequential SGD.
+
+A mini-batch is cut into M micro-batches. `Flushing` runs the order of a schedule, mini-batch after mini-batch; a scheme
+says which order that is, and what its stages hold. A worker may have several chunks of the model (`Chunk`), one by
+default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from parasim.program import Buffer, ClosedForm, Context, Options, Program, Replica, Setting, option
+from parasim.schemes.staged import Stage, Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.theory.pipelines import flush
+
+__all__ = ["Flushing", "FlushingOptions", "Pass", "balanced", "flushed", "free"]
+
+Pass = tuple[str, int, int]
+"""A pass of a schedule: "forward", "backward" (or its halves, "inputs" and "weights"); chunk; micro-batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlushingOptions(StagedOptions):
+    """Options of pipelines with a flush; `workers` is the number of stages."""
+
+    micro_batches: int = option(4, "micro-batches per mini-batch (M >= 4 stages makes the bubble small)", ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of the model on a worker: its passes, parameters and gradient."""
+
+    stage: Stage
+    replica: Replica
+    gradient: Buffer
+
+
+class Flushing(Staged):
+    """Pipeline parallel, synchronous."""
+
+    Options: ClassVar[type[Options]] = FlushingOptions
+
+    def order(self, index: int) -> Iterable[Pass]:
+        """The passes of a worker, for one mini-batch."""
+        raise NotImplementedError
+
+    @property
+    def recomputes(self) -> bool:
+        """Is a forward pass repeated before the backward pass, so that only inputs are kept?"""
+        return False
+
+    def micro_batches(self) -> int:
+        """M."""
+        return int(self.options.micro_batches)
+
+    def chunks(self, me: Context) -> list[Chunk]:
+        """The parts of this worker."""
+        stages = self.options.workers
+        found = []
+        for place in range(me.index, self.cuts, stages):
+            part = self.parts(me.model)[place]
+            names = ("", "", "") if self.cuts == stages else tuple(f" {place + shift}" for shift in (0, -1, 1))
+            neighbours = [self.rank_of(place - 1)], [self.rank_of(place + 1)]
+            stage = Stage(me, part, *neighbours, names[0], (names[1], names[2]))
+            found.append(Chunk(stage, me.replica(part), me.buffer("gradient", part.parameters)))
+        return found
+
+    def worker(self, me: Context) -> Program[Any]:
+        """All passes of a mini-batch in their order; then the update."""
+        micros, chunks = self.micro_batches(), self.chunks(me)
+        order = list(self.order(me.index))
+        for step in me.steps():
+            for way, chunk, micro in order:
+                if way != "weights":
+                    yield from chunks[chunk].stage.expect("forward" if way == "forward" else "backward", micro)
+            begun = [False] * len(chunks)
+            for way, chunk, micro in order:
+                stage, replica, gradient = chunks[chunk].stage, chunks[chunk].replica, chunks[chunk].gradient
+                if way == "forward":
+                    batch = me.batch(step, share=0, shares=1, micro=micro, micros=micros)
+                    yield from stage.forward(micro, replica.parameters, batch, self.recomputes)
+                elif way == "inputs":
+                    yield from stage.backward_inputs(micro)
+                elif way == "weights":
+                    yield from stage.backward_weights(micro, gradient, add=begun[chunk])
+                    begun[chunk] = True
+                else:
+                    if self.recomputes:
+                        yield from stage.again(micro, replica.parameters)
+                    yield from stage.backward(micro, gradient, add=begun[chunk])
+                    begun[chunk] = True
+            for at in chunks:
+                name, version = at.stage.part.name, at.replica.version
+                yield from me.update(at.replica, at.gradient, read=version, scale=1 / micros, layer=name)
+            yield from me.step_done(step)
+        return chunks[0].replica.parameters if len(chunks) == 1 else [at.replica.parameters for at in chunks]
+
+
+def balanced(seconds: list[float]) -> bool:
+    """Are they equal, to rounding?"""
+    return max(seconds) <= min(seconds) * (1 + 1e-12)
+
+
+def free(t: StageSeconds) -> bool:
+    """Do links take no time, to rounding?"""
+    return sum(t.up + t.down) <= 1e-10 * sum(t.forward + t.backward)
+
+
+def flushed(scheme: Flushing, setting: Setting, chunks: int) -> ClosedForm:
+    """``(M + (K-1)/v)(F + B)`` and the update, of a schedule that has this bubble if all is balanced.
+
+    Otherwise a lower bound: what the slowest stage computes, and a micro-batch's way to it and back.
+    """
+    stages, micros = scheme.options.workers, scheme.micro_batches()
+    t = stage_seconds(scheme, setting, scale=1 / micros)
+    both = [a + b for a, b in zip(t.forward, t.backward, strict=True)]
+    simple = balanced(t.forward) and balanced(t.backward) and balanced(t.updates) and free(t)
+    if simple:
+        seconds = flush(stages, micros, chunks * t.forward[0], chunks * t.backward[0], chunks=chunks).seconds
+        seconds += chunks * t.updates[0]
+    else:
+        own = [sum(both[k::stages]) * micros + sum(t.updates[k::stages]) for k in range(stages)]
+        before = [sum(both[:k]) + sum(t.up[:k]) + sum(t.down[:k]) for k in range(stages)]
+        seconds = max(a + b for a, b in zip(own, before, strict=True))
+    return ClosedForm(
+        seconds,
+        2.0 * sum(t.sizes) * micros / stages,
+        2.0 * (scheme.cuts - 1) * micros / stages,
+        0.0,
+        "exact" if simple and not setting.place.noisy else "lower bound",
+        note="" if simple else "unlike stages, or links that take time: the bubble is that of the slowest stage alone",
+    )
