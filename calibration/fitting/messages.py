@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from calibration.fitting.slopes import Slopes
 from calibration.probes.programs import FLOPS, OPERATED, PAUSES, WORKED, Block, cast_of, contexts_of, times_of, works
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
@@ -263,12 +264,17 @@ def fit_messages(
             given = {"handling": handling, "native": found}
         return np.log(np.maximum(predict(cases, cores, **given), _LEAST_SECONDS))
 
+    def error(point: Any) -> Any:
+        return target - model(point)
+
     start = np.log(list(costs.start.values()))
+    slopes = Slopes(error)
     found = least_squares(
-        lambda point: target - model(point), start, loss="soft_l1", f_scale=_SOFT, diff_step=0.02, max_nfev=20,
-        ftol=1e-3, xtol=1e-3, bounds=(start - math.log(300), start + math.log(100)),
+        error, start, slopes, loss="soft_l1", f_scale=_SOFT, max_nfev=20, ftol=1e-3, xtol=1e-3,
+        bounds=(start - math.log(300), start + math.log(100)),
     )  # fmt: skip
-    jacobian, residuals = found.jac, found.fun
+    residuals = error(found.x)
+    jacobian = slopes.exact(found.x, residuals)
     draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
     values = [{name: float(number) for name, number in costs.fields(np.exp(point)).items()} for point in draws]
     best = costs.fields(np.exp(found.x))
