@@ -270,14 +270,14 @@ def test_who_waits_for_a_member_that_never_comes_waits_for_a_message():
 
 # random runs ---------------------------------------------------------------------------------------------------------
 @st.composite
-def runs(draw):
+def runs(draw, pods=(None, 2, 3)):
     hosts = draw(st.integers(3, 7))
     cluster = star(
         hosts,
         memory=draw(st.sampled_from([SLOW, FAST])),
         cores=draw(st.sampled_from([1, 2, 8])),
         thin=draw(st.sets(st.integers(0, hosts - 1), max_size=1)),
-        pod=draw(st.sampled_from([None, 2, 3])),
+        pod=draw(st.sampled_from(pods)),
     )
     roles, placement = [], []
     for number in range(draw(st.integers(1, 3))):

@@ -15,13 +15,17 @@ Compiled by numba when first imported (some seconds), and kept on disk from then
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["LINK_NUMBERS", "LINK_REALS", "SLOT_NUMBERS", "SLOT_REALS", "leave", "share"]
+__all__ = [
+    "LINK_NUMBERS", "LINK_REALS", "SLOT_NUMBERS", "SLOT_REALS", "Links", "Slots", "compiled", "leave", "links_of",
+    "share", "slots_of", "solve", "take_out",
+]  # fmt: skip
 
 _TIE = 1.0 + 1e-12  # see fairness.py
 _UNCHANGED = 1e-12  # see flows.py
@@ -31,6 +35,15 @@ _PASSES = 8
 
 Reals = NDArray[np.float64]
 Numbers = NDArray[np.int32]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function that allocates nothing.
+
+    Arrays are not counted as they are taken out of tuples: that would take most of the time.
+    """
+    return cast("_Function", njit(cache=True, _nrt=False)(function))  # type: ignore[call-overload]  # numba hides _nrt
 
 
 class Links(NamedTuple):
@@ -79,23 +92,25 @@ SLOT_REALS, SLOT_NUMBERS = 5, 5
 _CHANGED, _SOLVING, _PASS = 0, 1, 2  # places in the array of counts
 
 
-@njit(cache=True)
-def _links(reals: Any, numbers: Any) -> Links:
+@compiled
+def links_of(reals: Any, numbers: Any) -> Links:
+    """The arrays of links by name."""
     return Links(
         reals[0], reals[1], reals[2], reals[3], reals[4], reals[5], numbers[0], numbers[1], numbers[2], numbers[3],
         numbers[4], numbers[5], numbers[6], numbers[7], numbers[8], numbers[9], numbers[10], numbers[11],
     )  # fmt: skip
 
 
-@njit(cache=True)
-def _slots(reals: Any, numbers: Any, route: Numbers, nodes: Any) -> Slots:
+@compiled
+def slots_of(reals: Any, numbers: Any, route: Numbers, nodes: Any) -> Slots:
+    """The arrays of slots by name."""
     return Slots(
         reals[0], reals[1], reals[2], reals[3], reals[4], numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
         route, nodes[0], nodes[1],
     )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def _touch(links: Links, counts: Numbers, link: int) -> None:
     if not links.touched[link]:
         links.touched[link] = 1
@@ -103,52 +118,71 @@ def _touch(links: Links, counts: Numbers, link: int) -> None:
         counts[_CHANGED] += 1
 
 
-@njit(cache=True)
+@compiled
 def leave(
     link_reals: Reals, link_numbers: Numbers, slot_reals: Reals, slot_numbers: Numbers, route: Numbers, nodes: Numbers,
     counts: Numbers, highest: int, latest: float,
 ) -> int:  # fmt: skip
     """Take out the flows whose end is not after `latest`; their slots begin row 4 of the slots' numbers: how many."""
-    links = _links(link_reals, link_numbers)
-    slots = _slots(slot_reals, slot_numbers, route, nodes)
-    hops = route.shape[1]
+    links = links_of(link_reals, link_numbers)
+    slots = slots_of(slot_reals, slot_numbers, route, nodes)
     left = 0
     for slot in range(highest):
-        if slots.end[slot] > latest:
-            continue
-        slots.solved[left] = slot
-        left += 1
-        links.necks[slots.neck[slot]] -= 1
-        for hop in range(slots.hops[slot]):
-            link = slots.route[slot, hop]
-            node = slot * hops + hop
-            following, before = slots.following[node], slots.before[node]
-            if before == _NONE:
-                links.head[link] = following
-            else:
-                slots.following[before] = following
-            if following != _NONE:
-                slots.before[following] = before
-            links.users[link] -= 1
-            links.load[link] -= slots.rate[slot]
-            _touch(links, counts, link)
-        slots.hops[slot] = 0
-        slots.end[slot] = np.inf
+        if slots.end[slot] <= latest:
+            slots.solved[left] = slot
+            left += 1
+            take_out(links, slots, counts, slot)
+            slots.hops[slot] = 0
     return left
 
 
-@njit(cache=True)
+@compiled
+def take_out(links: Links, slots: Slots, counts: Numbers, slot: int) -> None:
+    """Take a flow off its links."""
+    hops = slots.route.shape[1]
+    links.necks[slots.neck[slot]] -= 1
+    for hop in range(slots.hops[slot]):
+        link = slots.route[slot, hop]
+        node = slot * hops + hop
+        following, before = slots.following[node], slots.before[node]
+        if before == _NONE:
+            links.head[link] = following
+        else:
+            slots.following[before] = following
+        if following != _NONE:
+            slots.before[following] = before
+        links.users[link] -= 1
+        links.load[link] -= slots.rate[slot]
+        _touch(links, counts, link)
+    slots.end[slot] = np.inf
+
+
+@compiled
 def share(
     link_reals: Reals, link_numbers: Numbers, slot_reals: Reals, slot_numbers: Numbers, route: Numbers, nodes: Numbers,
     counts: Numbers, highest: int, entering: Numbers, now: float, everything: bool,
 ) -> float:  # fmt: skip
     """Let flows in, and solve what has changed, or everything: the earliest end of a flow, in seconds."""
-    links = _links(link_reals, link_numbers)
-    slots = _slots(slot_reals, slot_numbers, route, nodes)
+    links = links_of(link_reals, link_numbers)
+    slots = slots_of(slot_reals, slot_numbers, route, nodes)
+    solve(links, slots, counts, highest, entering, len(entering), now, everything)
+    first = np.inf
+    for slot in range(highest):
+        first = min(first, slots.end[slot])
+    return first
+
+
+@compiled
+def solve(
+    links: Links, slots: Slots, counts: Numbers, highest: int, entering: Numbers, entered: int, now: float,
+    everything: bool,
+) -> int:  # fmt: skip
+    """Let the first `entered` flows in, and solve what has changed: how many flows, which begin `slots.solved`."""
     counts[_SOLVING] += 1
     solving = counts[_SOLVING]
     size = 0
-    for slot in entering:
+    for at in range(entered):
+        slot = entering[at]
         _enter(links, slots, slot, now)
         slots.seen[slot] = solving
         slots.solved[size] = slot
@@ -173,13 +207,10 @@ def share(
         size = _everything(links, slots, solving, highest)
         _pass(links, slots, counts, size)
     _commit(links, slots, size, now)
-    first = np.inf
-    for slot in range(highest):
-        first = min(first, slots.end[slot])
-    return first
+    return size
 
 
-@njit(cache=True)
+@compiled
 def _enter(links: Links, slots: Slots, slot: int, now: float) -> None:
     """Put a flow on its links; alone it would go on at its bandwidth."""
     hops = slots.route.shape[1]
@@ -200,7 +231,7 @@ def _enter(links: Links, slots: Slots, slot: int, now: float) -> None:
     slots.neck[slot] = _NONE
 
 
-@njit(cache=True)
+@compiled
 def _add(links: Links, slots: Slots, solving: int, link: int, size: int) -> int:
     """Solve the flows whose neck is `link`, too: how many there are then."""
     if links.added[link] == solving:
@@ -218,13 +249,13 @@ def _add(links: Links, slots: Slots, solving: int, link: int, size: int) -> int:
     return size
 
 
-@njit(cache=True)
+@compiled
 def _everything(links: Links, slots: Slots, solving: int, highest: int) -> int:
     """Solve all flows; loads are added up anew, without the roundings of all their changes."""
     links.load[:] = 0.0
     size = 0
     for slot in range(highest):
-        if slots.hops[slot]:
+        if slots.end[slot] < np.inf:
             slots.seen[slot] = solving
             slots.solved[size] = slot
             size += 1
@@ -233,7 +264,7 @@ def _everything(links: Links, slots: Slots, solving: int, highest: int) -> int:
     return size
 
 
-@njit(cache=True)
+@compiled
 def _pass(links: Links, slots: Slots, counts: Numbers, size: int) -> int:
     """Solve the listed flows in what the others leave, and add to the list who else is concerned: its length then."""
     counts[_PASS] += 1
@@ -258,7 +289,7 @@ def _pass(links: Links, slots: Slots, counts: Numbers, size: int) -> int:
     return _concerned(links, slots, counts[_SOLVING], near, full, size)
 
 
-@njit(cache=True)
+@compiled
 def _fill(links: Links, slots: Slots, near: int, growing: int) -> int:
     """Progressive filling of the links that are near, by as many flows as grow: how many links became necks."""
     hops = slots.route.shape[1]
@@ -302,7 +333,7 @@ def _fill(links: Links, slots: Slots, near: int, growing: int) -> int:
     return full
 
 
-@njit(cache=True)
+@compiled
 def _sink(links: Links, at: int, size: int) -> None:
     """Let an entry of the heap sink to its place."""
     share, link = links.shares[at], links.heap[at]
@@ -319,7 +350,7 @@ def _sink(links: Links, at: int, size: int) -> None:
     links.shares[at], links.heap[at] = share, link
 
 
-@njit(cache=True)
+@compiled
 def _concerned(links: Links, slots: Slots, solving: int, near: int, full: int, size: int) -> int:
     """Add the flows whose necks do not hold any more: how many are listed then."""
     hops = slots.route.shape[1]
@@ -340,7 +371,7 @@ def _concerned(links: Links, slots: Slots, solving: int, near: int, full: int, s
     return size
 
 
-@njit(cache=True)
+@compiled
 def _commit(links: Links, slots: Slots, size: int, now: float) -> None:
     """Let the solved flows go on at their new rates."""
     for at in range(size):

@@ -28,6 +28,7 @@ from parasim.program.collectives import DEFAULTS
 from parasim.program.collectives.algorithms import check
 from parasim.program.collectives.expand import own_piece
 from parasim.simulation.alarm import due
+from parasim.simulation.fast import crossing
 from parasim.simulation.fast.holds import Holds
 from parasim.simulation.fast.recurrence import Outcome, play
 from parasim.simulation.fast.restoring import restore
@@ -98,6 +99,7 @@ class Collectives:
         self._run = run
         self._before = run.network.flows_started
         self._watched = 0  # messages that were delivered, of those that started after this
+        self._crossed = 0  # messages of collectives whose messages share links
         self._holds = Holds(len(run.cluster.bandwidths))
         self._series: dict[tuple[str, str, str], _Series] = {}
         self._under_way: dict[Gathering, None] = {}
@@ -151,9 +153,16 @@ class Collectives:
             series.timetables[wanted] = make_timetable(op, self._run.place(op.group.ranks))
         timetable = series.timetables[wanted]
         known = self._run.deliveries() - self._watched >= self._before
-        if timetable is None or not known or not self._holds.take(timetable.links, lane):
+        if timetable is None or not known or not self._pays(timetable):
             return None
-        return timetable
+        return timetable if self._holds.take(timetable.links, lane) else None
+
+    def _pays(self, timetable: Timetable) -> bool:
+        """Do its messages share no links, or have there been so many that do that compiled functions pay?"""
+        if timetable.crossing is None:
+            return True
+        self._crossed += timetable.crossing.messages
+        return self._crossed > crossing.WORTH and crossing.compiled() is not None
 
     def _may_join(self, gathering: Gathering, actor: Actor, op: Collective) -> bool:
         """Does the member ask for the same, has it a core for its reductions, and does nobody else use its buffer?"""

@@ -47,7 +47,7 @@ class Holds:
         held = self._held[numbers] > 0
         senders = np.where(~held | (self._sender[numbers] == links.sender), links.sender, -1)
         receivers = np.where(~held | (self._receiver[numbers] == links.receiver), links.receiver, -1)
-        if (held & (self._lane[numbers] != own)).any() or ((senders < 0) & (receivers < 0)).any():
+        if (held & ((self._lane[numbers] != own) | ((senders < 0) & (receivers < 0)))).any():
             return False
         self._held[numbers] += 1
         self._lane[numbers], self._sender[numbers], self._receiver[numbers] = own, senders, receivers

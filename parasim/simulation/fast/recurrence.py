@@ -33,25 +33,33 @@ class Passage(NamedTuple):
     ----------
     block, number
         The rounds that it belongs to, and its number among them.
-    reached
-        Of each member: when it came to the round.
     begun, ended
-        Of each message.
+        Of each message; infinite: not yet.
     through
         Of each member: when its messages were; its reductions are not done then.
+    remaining
+        Where messages share links: which part of its bytes each still has now.
     """
 
     block: TimedBlock
     number: int
-    reached: NDArray[Any]
     begun: NDArray[Any]
     ended: NDArray[Any]
     through: NDArray[Any]
+    remaining: NDArray[Any] | None = None
 
     @property
     def adding(self) -> NDArray[Any] | None:
         """Of each member: seconds of its reductions after the messages."""
         return None if self.block.adding is None else self.block.adding[self.number]
+
+    def left(self, message: int, now: float) -> float:
+        """Which part of its bytes a message still has that has begun and is not over."""
+        if self.remaining is not None:
+            return float(self.remaining[message])
+        ended = float(self.ended[message])
+        flows = float(self.begun[message]) + float(self.block.latencies[self.number][message])
+        return min(1.0, (ended - now) / (ended - flows)) if ended > flows else 1.0
 
 
 def pass_through(timetable: Timetable, arrivals: NDArray[Any]) -> Iterator[Passage]:
@@ -67,7 +75,7 @@ def pass_through(timetable: Timetable, arrivals: NDArray[Any]) -> Iterator[Passa
                 through = np.maximum(ended[outgoing], ended[incoming])
             else:
                 through = _through(block, reached, ended)
-            yield Passage(block, number, reached, begun, ended, through)
+            yield Passage(block, number, begun, ended, through)
             reached = through if block.adding is None else through + block.adding[number]
 
 
@@ -113,7 +121,7 @@ def play(timetable: Timetable, arrivals: NDArray[Any], rounding: float = 0.0) ->
     last = timetable.last
     if last is not None and bool((np.abs(last[0] - arrivals) <= rounding).all()):
         return last[1]
-    outcome = _play(timetable, arrivals)
+    outcome = _play(timetable, arrivals) if timetable.crossing is None else timetable.crossing.play(arrivals, rounding)
     timetable.last = arrivals, outcome
     return outcome
 

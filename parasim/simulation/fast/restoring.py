@@ -10,7 +10,7 @@ receive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class _Course:
         self._latest = due(run.now) - begun
         self._passages: list[Passage] = []
         self._numbers: dict[int, dict[Pair, int]] = {}  # of a block: (sender, receiver) -> number of the message
-        for passage in pass_through(timetable, arrivals):
+        for passage in _passages(timetable, arrivals, run.now - begun, self._latest):
             self._passages.append(passage)
             if not (passage.through <= self._latest).any():
                 break
@@ -202,9 +202,8 @@ class _Course:
         for at, pair in sorted(self._sent, key=order):
             passage, number = self._passages[at], self._number(at, pair)
             envelope, receipt = self._sent[at, pair], self._awaited[at, pair]
-            begun, ended = float(passage.begun[number]), float(passage.ended[number])
+            begun, left = float(passage.begun[number]), passage.left(number, now)
             flows = begun + float(passage.block.latencies[passage.number][number])
-            left = min(1.0, (ended - now) / (ended - flows)) if ended > flows else 1.0
             delivered = partial(run.delivered, run.actors[envelope.destination], envelope, receipt)
             done = self._watch(envelope, partial(_from, delivered, self._begun + begun))
             run.move(envelope, left * envelope.nbytes, max(0.0, flows - now), done)
@@ -213,6 +212,13 @@ class _Course:
         """A reduction has the rest of its seconds to do."""
         actor.guard.run(pending)
         self._run.compute(actor, pending, pending.t_post, max(0.0, self._begun + end - self._run.now))
+
+
+def _passages(timetable: Timetable, arrivals: NDArray[Any], now: float, latest: float) -> Iterator[Passage]:
+    """The rounds of a collective, with what has become of its messages until now."""
+    if timetable.crossing is None:
+        return pass_through(timetable, arrivals)
+    return timetable.crossing.passages(arrivals, now, latest, timetable.blocks())
 
 
 def _from(delivered: Delivered, begun: float, _: float) -> None:

@@ -1,11 +1,12 @@
-"""What a collective takes whose messages never share a link: its rounds as arrays of seconds.
+"""What a collective takes: its rounds as arrays of seconds.
 
-It applies to collectives in which no member can be through before all have come, and whose messages can't share a link
-among themselves: in each round a link carries one message at most, and all messages that ever pass it have a member in
-common, who does one round after the other. Such a message takes its latencies, and its bytes over the smallest
-bandwidth of its route, from when both its ends have reached the round: what the network gives to a flow that is alone
-on its links. A member is through a round when its messages are, and its reductions after them. So the times follow from
-when the members come, and from nothing else. (That others stay away from the links is looked after by collectives.py.)
+It applies to collectives in which no member can be through before all have come. Messages never share a link if in each
+round a link carries one message at most, and all messages that ever pass it have a member in common, who does one round
+after the other. Such a message takes its latencies, and its bytes over the smallest bandwidth of its route, from when
+both its ends have reached the round: what the network gives to a flow that is alone on its links. A member is through a
+round when its messages are, and its reductions after them. So the times follow from when the members come, and from
+nothing else. (That others stay away from the links is looked after by collectives.py.) Where messages may meet on a
+link, they go by crossing.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from parasim.program.collectives.algorithms import ALGORITHMS
 from parasim.program.collectives.expand import mean_kernel, reduce_kernel
 from parasim.program.collectives.together import GroupBlock, blocks_together
+from parasim.simulation.fast.crossing import Crossing, make_crossing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +125,8 @@ class Timetable:
         Payload bytes, and messages, of each member.
     adds, means, flops
         Of each member's reductions: how many add and how many scale, and the FLOP of all.
+    crossing
+        All of it as arrays, if its messages may meet each other.
     last
         When members came last time, from the first of them on, and what came of it.
     """
@@ -137,11 +141,14 @@ class Timetable:
     adds: list[int]
     means: list[int]
     flops: list[float]
+    crossing: Crossing | None = None
     last: tuple[NDArray[Any], Outcome] | None = None
 
 
 def make_timetable(op: Collective, place: Place) -> Timetable | None:
-    """Time the rounds of a collective; None if its messages may meet each other, or no member needs all others.
+    """Time the rounds of a collective; None if that can't be, or no member needs all others.
+
+    Where its messages may meet each other it has a `crossing`.
 
     Parameters
     ----------
@@ -155,27 +162,33 @@ def make_timetable(op: Collective, place: Place) -> Timetable | None:
     clerk = _Clerk(op, place)
     kept: list[TimedBlock] = []
     for block in clerk.blocks():
-        if not clerk.private:
-            return None
         clerk.count(block)
         if clerk.messages <= _MOST_KEPT:
             kept.append(block)
     links = clerk.links()
     if links is None:
         return None
+    is_kept = clerk.messages <= _MOST_KEPT
     most = max([pace.most for pace in place.paces])
     negligible = bool(clerk.work.max() * most <= NEGLIGIBLE * clerk.least)
     if not negligible and most != 1.0:
         return None
 
     def blocks() -> Iterator[TimedBlock]:
-        made = kept if clerk.messages <= _MOST_KEPT else _Clerk(op, place).blocks()
+        made = kept if is_kept else _Clerk(op, place).blocks()
         return (block._replace(adding=None) for block in made) if most != 1.0 else iter(made)
 
+    crossing = None
+    if not clerk.private or not ((links.sender >= 0) | (links.receiver >= 0)).all():
+        crossing = make_crossing(blocks(), place.hosts, place.cluster, clerk.itemsize, reduces=not negligible)
+        if crossing is None:
+            return None
+        is_kept = False
+        kept.clear()
     return Timetable(
         op.group.size, links, blocks, negligible, most != 1.0,
         (clerk.sent[0].tolist(), clerk.sent[1].tolist()), (clerk.received[0].tolist(), clerk.received[1].tolist()),
-        clerk.adds.tolist(), clerk.means.tolist(), clerk.flops.tolist(),
+        clerk.adds.tolist(), clerk.means.tolist(), clerk.flops.tolist(), crossing,
     )  # fmt: skip
 
 
@@ -202,6 +215,10 @@ class _Clerk:
 
     Attributes
     ----------
+    itemsize
+        Bytes of an element.
+    known
+        Do all reductions follow messages so far?
     private
         Has every link of a round one message so far?
     sent, received, adds, means, flops
@@ -215,7 +232,7 @@ class _Clerk:
         size = op.group.size
         self._op = op
         self._place = place
-        self._itemsize = op.buffer.itemsize
+        self.itemsize = op.buffer.itemsize
         self._last: tuple[NDArray[Any], NDArray[Any]] | None = None
         self._routes = np.zeros(0), np.zeros(0)
         self._once = True
@@ -225,7 +242,7 @@ class _Clerk:
         for member, pace in enumerate(place.paces):
             self._alike.setdefault(pace.alike, []).append(member)
         self._costs: dict[Kernel, NDArray[Any]] = {}
-        self.private = True
+        self.private = self.known = True
         self.sent, self.received = np.zeros((2, size), dtype=np.int64), np.zeros((2, size), dtype=np.int64)
         self.adds, self.means = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
         self.flops, self.work = np.zeros(size), np.zeros(size)
@@ -241,11 +258,11 @@ class _Clerk:
         place, size = self._place, self._op.group.size
         for block in blocks_together([self._op] * size):
             self._follow(block)
-            nbytes = block.elements * float(self._itemsize)
+            nbytes = block.elements * float(self.itemsize)
             route_latencies, bandwidths = self._routes
             latencies = route_latencies + (place.message_overhead + place.byte_overhead * nbytes)
             adding = self._adding(block)
-            self.private = self.private and (bool(block.senders.size) or adding is None)
+            self.known = self.known and (bool(block.senders.size) or adding is None)
             if block.senders.size:
                 self._carry(block)
                 seconds = latencies + nbytes / bandwidths
@@ -275,7 +292,7 @@ class _Clerk:
     def _carry(self, block: GroupBlock) -> None:
         """Count the messages of a block."""
         rounds, size = len(block.elements), self._op.group.size
-        each = block.elements.sum(axis=0) * self._itemsize
+        each = block.elements.sum(axis=0) * self.itemsize
         for traffic, members in ((self.sent, block.senders), (self.received, block.receivers)):
             traffic[0] += np.bincount(members, each, size).astype(np.int64)
             traffic[1] += rounds * np.bincount(members, minlength=size)
@@ -323,8 +340,8 @@ class _Clerk:
         return seconds
 
     def links(self) -> Links | None:
-        """All links that are used; None if messages could ever share one."""
-        if not self.private or not self._carried:
+        """All links that are used; None if there are none, or somebody reduces without messages."""
+        if not self.known or not self._carried:
             return None
         numbers, place = np.unique(np.concatenate([links for links, _, _ in self._carried]), return_inverse=True)
         ends, ranks = [], np.array(self._op.group.ranks)
@@ -334,6 +351,4 @@ class _Clerk:
             np.minimum.at(least, place, members)
             np.maximum.at(most, place, members)
             ends.append(np.where(least == most, ranks[most], -1))
-        if not ((ends[0] >= 0) | (ends[1] >= 0)).all():
-            return None
         return Links(numbers, frozenset(numbers.tolist()), *ends)
