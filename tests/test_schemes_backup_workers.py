@@ -37,8 +37,9 @@ def test_without_backups_it_is_sequential_sgd_in_every_bit(momentum):
     rule = {"kind": "sgd", "lr": 0.125, "momentum": momentum}
     whole = weights(exact("sequential", 1, model, steps, batch=16, optimizer=rule), range(1))
     for kind, options in (("backup_workers", {"backups": 0}), ("parameter_server", {})):
-        work = {"workers": 4, "batch": 4, "optimizer": rule, "speeds": {1: 0.4}, **options}
-        assert torch.equal(weights(exact(kind, 5, model, steps, **work), range(4, 5)), whole)
+        for servers in (1, 3):
+            work = {"workers": 4, "servers": servers, "batch": 4, "optimizer": rule, "speeds": {1: 0.4}, **options}
+            assert torch.equal(weights(exact(kind, 7, model, steps, **work), range(4, 4 + servers)), whole)
 
 
 @pytest.mark.parametrize("backups", [0, 1, 3])
@@ -52,6 +53,21 @@ def test_every_update_takes_n_gradients_of_its_version(backups):
         assert len(set(peers)) == workers - backups
     assert all(read == applied for _, read, applied in updates)
     assert len({peer for peer, _, _ in updates}) == workers  # not always the same ones
+    assert result.summary["updates"] == result.summary["steps"] == steps
+
+
+def test_every_shard_takes_n_gradients_of_its_version_whoever_comes_first_there():
+    """One of three shards shares a worker's link: others come first there, and it is asked for what it is behind with."""
+    steps, workers, servers = 30, 6, 3
+    options = {"workers": workers, "backups": 3, "servers": servers, "steps": steps, "noise": SLOW_NOW_AND_THEN}
+    placement = {"worker": list(range(workers)), "server": [6, 7, 0]}
+    result = run("backup_workers", 8, bandwidth=3e7, placement=placement, **options)
+    shards = [updates_of(result, workers + shard) for shard in range(servers)]
+    for updates in shards:
+        assert [version for _, _, version in updates] == [v for v in range(steps) for _ in range(workers - 3)]
+        assert all(read == applied for _, read, applied in updates)
+    assert len({tuple(sorted(updates)) for updates in shards}) > 1
+    assert result.summary["control_messages_per_worker_per_step"] > 0
     assert result.summary["updates"] == result.summary["steps"] == steps
 
 
@@ -91,11 +107,11 @@ def test_bytes_and_messages_of_workers_that_are_never_late():
     assert summary["staleness"]["histogram"] == {0: 3 * steps}
 
 
-@pytest.mark.parametrize(("workers", "backups"), [(4, 0), (4, 1), (6, 3)])
-def test_closed_form_is_exact_where_all_take_equally_long(workers, backups):
+@pytest.mark.parametrize(("workers", "backups", "servers"), [(4, 0, 1), (4, 1, 1), (6, 3, 1), (4, 1, 2), (3, 1, 4)])
+def test_closed_form_is_exact_where_all_take_equally_long(workers, backups, servers):
     for rule in RULES:
-        options = {"model": LAYERS, "optimizer": rule, "launch": 1e-6}
-        meets("backup_workers", workers + 1, workers=workers, backups=backups, **options)
+        options = {"model": LAYERS, "optimizer": rule, "launch": 1e-6, "servers": servers}
+        meets("backup_workers", workers + servers, workers=workers, backups=backups, **options)
 
 
 def test_exponential_times_follow_the_harmonic_law():
@@ -134,6 +150,8 @@ def test_payload_is_equal_in_both_runtimes_without_backups(pool):
 
 
 @pytest.mark.real
-def test_a_recorded_real_run_is_replayed_exactly(pool, tmp_path):
-    real = same_when_replayed(learning("backup_workers", workers=3, backups=1, steps=8), pool, tmp_path / "run.json")
-    assert real.summary["staleness"]["histogram"] == {0: 2 * 8}
+@pytest.mark.parametrize(("workers", "servers"), [(3, 1), (2, 2)])
+def test_a_recorded_real_run_is_replayed_exactly(workers, servers, pool, tmp_path):
+    case = learning("backup_workers", workers=workers, backups=1, servers=servers, steps=8)
+    real = same_when_replayed(case, pool, tmp_path / "run.json")
+    assert real.summary["staleness"]["histogram"] == {0: (workers - 1) * servers * 8}

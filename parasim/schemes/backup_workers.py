@@ -2,19 +2,23 @@
 
 Of N + e workers the server takes the first N gradients of a version, updates with their mean, and answers those that
 wait. Gradients that come later are dropped on arrival; their worker, which was not interrupted, goes on at the newest
-version. So nobody waits for the e slowest. One server: which gradients come first is for one to say.
+version. So nobody waits for the e slowest. Each of several servers holds a shard, and says for itself which gradients
+come first (the paper's algorithm 4); a worker that hears of a version from one asks those that are behind for it.
 
 A step is an update here; one that a worker missed counts as done when it hears of it.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parasim.program import (
     Buffer,
     ClosedForm,
     Context,
+    Exchange,
     Message,
     Model,
     Options,
@@ -23,6 +27,7 @@ from parasim.program import (
     Send,
     Setting,
     Taxonomy,
+    bounds,
     option,
 )
 from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
@@ -35,6 +40,7 @@ class BackupWorkersOptions(Options):
     """Options of backup workers; `workers` counts them too."""
 
     backups: int = option(1, "workers whose gradients an update does without (the paper: 4 of 100)", ge=0)
+    servers: int = option(1, "parameter servers, each with one shard of the parameters", ge=1)
 
 
 class BackupWorkers(Collecting):
@@ -58,28 +64,56 @@ class BackupWorkers(Collecting):
         """An update takes the mini-batches of N workers."""
         return self.required
 
+    @property
+    def servers(self) -> int:
+        """Number of servers."""
+        return int(self.options.servers)
+
+    @classmethod
+    def extra_actors(cls, options: object) -> int:
+        """The servers."""
+        assert isinstance(options, BackupWorkersOptions)
+        return options.servers
+
     def worker(self, me: Context) -> Program[Buffer]:
         """Pull, compute, push; what comes back says which version is the newest."""
         parameters, gradient = me.initial(), me.buffer("gradient")
-        (server,) = me.ranks("server")
-        yield from Recv(server, "weights", parameters)
-        version = 0
+        cuts = bounds(parameters.elements, self.servers)
+        weights, pieces = (
+            {s: whole.part(*cut) for s, cut in zip(me.ranks("server"), itertools.pairwise(cuts), strict=True)}
+            for whole in (parameters, gradient)
+        )
+        version = yield from self._pull(weights)
         while version < me.num_steps:
             yield from me.gradient(parameters, me.batch(version), gradient)
-            yield from Send(server, gradient, "gradient", {"version": version}, lent=True)
-            message = yield from Recv(server, "weights")
-            if message.buffer is not None:
-                parameters = message.buffer
-            newest = int(message.header["version"])
+            header = {"version": version}
+            yield from Exchange(tuple(Send(s, piece, "gradient", header, lent=True) for s, piece in pieces.items()))
+            newest = yield from self._pull(weights)
             for step in range(version, newest):
                 yield from me.step_done(step)
             version = newest
         return parameters
 
+    def _pull(self, weights: Mapping[int, Buffer]) -> Program[int]:
+        """The newest version of all shards: who is behind another is asked for it."""
+        versions = dict.fromkeys(weights, -1)
+        behind = list(weights)
+        while True:
+            messages = yield from Exchange((), tuple(Recv(server, "weights", weights[server]) for server in behind))
+            versions |= {message.source: int(message.header["version"]) for message in messages}
+            newest = max(versions.values())
+            behind = [server for server, version in versions.items() if version < newest]
+            if not behind:
+                return newest
+            yield from Exchange(tuple(Send(server, None, "gradient", {"version": newest}) for server in behind))
+
     def arrived(self, me: Context, serving: Serving, message: Message) -> Program[None]:
         """The first N gradients of the version are collected, later ones dropped."""
-        version = int(message.header["version"])
-        if version < serving.version:
+        version, asked = int(message.header["version"]), message.buffer is None
+        if asked and version > serving.version:
+            serving.collected.waiting.append(message.source)
+            return
+        if asked or version < serving.version:
             if serving.applying is not None:  # the newest parameters are being made
                 serving.applying.waiting.append(message.source)
             else:
@@ -110,22 +144,23 @@ class BackupWorkers(Collecting):
             raise ValueError(f"{backups} of {workers} workers are backups: leave one or more that are required")
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """The N-th of N + e workers, then as the synchronous server with one shard (SCHEMES S4.1.5).
+        """The N-th of N + e workers, then as the synchronous server (SCHEMES S4.1.5).
 
         Exact where all take equally long. Else late gradients use the server's link at other times, and their workers
         begin the next version late: with noise the N-th order statistic is less than what is met.
         """
         workers, required, place, whole = self.options.workers, self.required, setting.place, setting.model.whole
-        pairs = [(worker, workers) for worker in range(workers)]
+        servers = self.servers
+        pairs = [(worker, workers + shard) for worker in range(workers) for shard in range(servers)]
         push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
         kernels = setting.gradient_kernels()
-        seconds = place.fastest(kernels, required) + collect_seconds(setting, workers, required)
-        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes
-        alike = place.fastest(kernels, 1) == place.fastest(kernels, workers)
+        seconds = place.fastest(kernels, required) + collect_seconds(setting, workers, required, 1 / servers)
+        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes / servers
+        alike = place.fastest(kernels, 1) == place.fastest(kernels, workers) and whole.parameters % servers == 0
         return ClosedForm(
             seconds,
             whole.nbytes,
-            1.0,
+            servers,
             0.0,
             "exact" if alike else "estimate",
             note="" if alike else "late workers push and begin at other times; of a missed version they push nothing",

@@ -1,7 +1,8 @@
 """What servers share that apply the mean of several gradients: they collect them, then make one update.
 
-`Collecting` is the base of schemes with one such server. It serves every worker on a lane of its own, so it never
-waits for one of them. The rule of a scheme says which gradients are collected, and who is answered when.
+`Collecting` is the base of schemes with such servers (one, unless a scheme shards them). Each serves every worker on a
+lane of its own, so it never waits for one of them. The rule of a scheme says which gradients are collected, and who is
+answered when.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from parasim.program import (
     Setting,
     Tensor,
     Tensors,
+    bounds,
 )
 
 __all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
@@ -86,11 +88,19 @@ class Serving:
 
 
 class Collecting(Scheme):
-    """Workers, and one server that ends with them."""
+    """Workers, and servers that end with them."""
 
     def roles(self) -> tuple[Role, ...]:
-        """Workers and the server."""
-        return (Role("worker", self.options.workers, self.worker), Role("server", 1, self.server, daemon=True))
+        """Workers and servers."""
+        return (
+            Role("worker", self.options.workers, self.worker),
+            Role("server", self.servers, self.server, daemon=True),
+        )
+
+    @property
+    def servers(self) -> int:
+        """Number of servers, each with a shard."""
+        return 1
 
     @classmethod
     def extra_actors(cls, options: object) -> int:
@@ -107,8 +117,9 @@ class Collecting(Scheme):
 
     def server(self, me: Context) -> Program[Buffer]:
         """Send the initial parameters to all; then serve each on a lane of its own."""
-        workers = me.ranks("worker")
-        serving = Serving(me.replica(), working=len(workers))
+        workers, cuts = me.ranks("worker"), bounds(me.model.whole.parameters, self.servers)
+        shard = (cuts[me.index], cuts[me.index + 1]) if self.servers > 1 else None
+        serving = Serving(me.replica(elements=shard), working=len(workers))
         yield from self.publish(workers, 0, serving.replica.parameters)
         for worker in workers:
             yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)
