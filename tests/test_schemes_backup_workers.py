@@ -57,7 +57,7 @@ def test_every_update_takes_n_gradients_of_its_version(backups):
 
 
 def test_every_shard_takes_n_gradients_of_its_version_whoever_comes_first_there():
-    """One of three shards shares a worker's link: others come first there, and it is asked for what it is behind with."""
+    """One of three shards shares a worker's link: others come first there, and who is behind is asked."""
     steps, workers, servers = 30, 6, 3
     options = {"workers": workers, "backups": 3, "servers": servers, "steps": steps, "noise": SLOW_NOW_AND_THEN}
     placement = {"worker": list(range(workers)), "server": [6, 7, 0]}

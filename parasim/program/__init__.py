@@ -2,7 +2,7 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
-from parasim.program.context import Context, copy_vector
+from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.halves import backward_inputs, backward_weights
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, half_kernel
@@ -102,7 +102,6 @@ __all__ = [
     "backward_shard",
     "backward_weights",
     "bounds",
-    "copy_vector",
     "counted",
     "cut_by_hand",
     "cut_evenly",

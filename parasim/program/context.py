@@ -8,6 +8,7 @@ from typing import Any
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.draws import Draws
+from parasim.program.elementwise import add, clear, copied
 from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of, update_function
 from parasim.program.learner import Learner, Optimizer
@@ -17,7 +18,7 @@ from parasim.program.shared import Shared
 from parasim.program.state import Activation, Batch, Ledger, Replica
 from parasim.program.tensors import Shape, Tensor, Tensors
 
-__all__ = ["Context", "copy_vector"]
+__all__ = ["Context"]
 
 _NOTHING: Mapping[str, float] = {}
 
@@ -339,16 +340,16 @@ class Context:
 
     def copy(self, buffer: Buffer) -> Program[Buffer]:
         """A copy of a buffer's values, in order with the computes that change it."""
-        copied: Buffer = yield from self.math(copy_vector, (), (buffer,))
-        return copied
+        result: Buffer = yield from self.math(copied, (), (buffer,))
+        return result
 
     def accumulate(self, into: Buffer, other: Buffer) -> Program[None]:
         """Add `other` to `into`."""
-        yield from self.math(_add, (into,), (other,))
+        yield from self.math(add, (into,), (other,))
 
     def clear(self, buffer: Buffer) -> Program[None]:
         """Set a buffer to zero."""
-        yield from self.math(_clear, (buffer,))
+        yield from self.math(clear, (buffer,))
 
     def log_loss(self, activation: Activation) -> Program[None]:
         """Log the loss that the last part's forward pass found, if values are carried."""
@@ -359,19 +360,6 @@ class Context:
     def step_done(self, step: int) -> Program[None]:
         """Log that this worker finished iteration `step`."""
         yield Log(Event("step", step=step))
-
-
-def copy_vector(xp: Tensors, x: Tensor) -> Tensor:
-    """A copy."""
-    return xp.copy(x)
-
-
-def _add(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    xp.add_(into, x)
-
-
-def _clear(xp: Tensors, x: Tensor) -> None:
-    xp.fill_(x, 0.0)
 
 
 def _wrap(label: str, shapes: Any, values: Any) -> Any:

@@ -29,9 +29,9 @@ from parasim.program import (
     Tensors,
     option,
 )
-from parasim.schemes.asynchronous import Cycle, Held, Shard, copied
+from parasim.program.elementwise import copied, scale
+from parasim.schemes.asynchronous import Cycle, Held, Shard
 from parasim.schemes.dynsgd import LocalSteps, LocalStepsOptions
-from parasim.schemes.summing import scale
 
 __all__ = ["Adag"]
 

@@ -41,6 +41,7 @@ from parasim.program import (
     Wait,
     option,
 )
+from parasim.program.elementwise import copied
 from parasim.program.graphs import Graph, named_graph, two_colours
 
 __all__ = ["AdPsgd"]
@@ -160,7 +161,7 @@ class AdPsgd(Scheme):
         asked = [(asker, answerer) for asker, others in enumerate(self.asked_by) for answerer in others]
         askers, answerers = (len({pair[end] for pair in asked}) for end in (0, 1))
         route = setting.worst_between(pair for a, b in asked for pair in ((a, b), (b, a)))
-        own = [setting.update_kernel(), setting.math_kernel(_copy)]
+        own = [setting.update_kernel(), setting.math_kernel(copied)]
         compute = setting.gradient_seconds() + sum(place.seconds(kernel) for kernel in own)
         served = 2 * (route.alpha + nbytes * route.beta) + place.seconds(setting.math_kernel(move_half, 2))
         exchange = served + place.seconds(setting.math_kernel(subtract, 2))
@@ -186,7 +187,3 @@ def move_half(xp: Tensors, mine: Tensor, theirs: Tensor) -> Tensor:
 def subtract(xp: Tensors, mine: Tensor, moved: Tensor) -> None:
     """Mine -= moved."""
     xp.add_(mine, moved, -1.0)
-
-
-def _copy(xp: Tensors, mine: Tensor) -> Tensor:
-    return xp.copy(mine)

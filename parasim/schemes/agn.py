@@ -7,9 +7,9 @@ once. So however long a worker goes on alone, a commit is no larger than one ste
 from __future__ import annotations
 
 from parasim.program import Buffer, Context, Program, Setting, Taxonomy
+from parasim.program.elementwise import scale
 from parasim.schemes.asynchronous import Held
 from parasim.schemes.dynsgd import LocalSteps, LocalStepsOptions
-from parasim.schemes.summing import scale
 
 __all__ = ["Agn"]
 

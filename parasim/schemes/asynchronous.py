@@ -35,17 +35,16 @@ from parasim.program import (
     Scheme,
     Send,
     Setting,
-    Tensor,
-    Tensors,
     Wait,
     bounds,
     option,
 )
+from parasim.program.elementwise import add, clear
 from parasim.program.ops import Header
 from parasim.theory.queueing import mean_value_analysis
 from parasim.theory.staleness import asynchronous_mean
 
-__all__ = ["Asynchronous", "Cycle", "Held", "ServerOptions", "Shard", "add", "clear", "copied"]
+__all__ = ["Asynchronous", "Cycle", "Held", "ServerOptions", "Shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,18 +391,3 @@ class Asynchronous(Scheme):
 
 
 _NOTE = "workers wait for each other at the servers (about: as in random order); start and end of the run aside"
-
-
-def add(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Into += x."""
-    xp.add_(into, x)
-
-
-def clear(xp: Tensors, x: Tensor) -> None:
-    """X = 0."""
-    xp.fill_(x, 0.0)
-
-
-def copied(xp: Tensors, x: Tensor) -> Tensor:
-    """A copy."""
-    return xp.copy(x)

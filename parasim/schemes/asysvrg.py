@@ -39,6 +39,7 @@ from parasim.program import (
     Update,
     option,
 )
+from parasim.program.elementwise import add, clear, overwrite
 from parasim.program.kernels import read_kernel, write_kernels
 
 __all__ = ["AsySvrg"]
@@ -189,18 +190,3 @@ def tell(xp: Tensors, own: Tensor, told: Tensor, share: float) -> None:
     xp.scale_(own, share)
     xp.scale_(told, -1.0)
     xp.add_(told, own)
-
-
-def overwrite(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Into = x."""
-    xp.copy_(into, x)
-
-
-def add(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Into += x."""
-    xp.add_(into, x)
-
-
-def clear(xp: Tensors, x: Tensor) -> None:
-    """X = 0."""
-    xp.fill_(x, 0.0)

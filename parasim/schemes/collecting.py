@@ -24,10 +24,9 @@ from parasim.program import (
     Scheme,
     Send,
     Setting,
-    Tensor,
-    Tensors,
     bounds,
 )
+from parasim.program.elementwise import add
 
 __all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
 
@@ -144,8 +143,3 @@ def collect_seconds(setting: Setting, server: int, count: int, fraction: float =
     place = setting.place
     adding = place.seconds(setting.math_kernel(add, 2, fraction), server)
     return (count - 1) * adding + place.seconds(setting.update_kernel(fraction, copy, scale=1 / count), server)
-
-
-def add(xp: Tensors, total: Tensor, gradient: Tensor) -> None:
-    """Total += gradient."""
-    xp.add_(total, gradient)

@@ -32,11 +32,10 @@ from parasim.program import (
     Send,
     Setting,
     Taxonomy,
-    Tensor,
-    Tensors,
     Wait,
     option,
 )
+from parasim.program.elementwise import overwrite
 from parasim.schemes.asynchronous import Asynchronous, Held, ServerOptions, Shard
 
 __all__ = ["Downpour"]
@@ -106,9 +105,9 @@ class Downpour(Asynchronous):
             computed_at = used.replies
             if under_way:
                 yield from Wait(under_way)
-                yield from me.math(take, (parameters,), (incoming,))
+                yield from me.math(overwrite, (parameters,), (incoming,))
                 used = coming
-            yield from me.math(take, (pushed,), (gradient,))
+            yield from me.math(overwrite, (pushed,), (gradient,))
             coming = Held(replies=computed_at)
             exchange = self.talk(me, incoming, coming, pushed, step + 1 < me.num_steps)
             under_way = [(yield from Post(exchange, "exchange"))]
@@ -175,7 +174,7 @@ class Downpour(Asynchronous):
         apply = self.server_seconds(setting, self.update_kernel(setting))
         exchange = 2 * (route.alpha + nbytes * route.beta) + apply
         crowded = form.seconds_per_step if form.seconds_per_step > gradient + exchange else 0.0  # servers are the limit
-        copies = 2 * setting.place.seconds(setting.math_kernel(take, 2))
+        copies = 2 * setting.place.seconds(setting.math_kernel(overwrite, 2))
         return replace(
             form,
             seconds_per_step=max(crowded, max(gradient, exchange) + copies),
@@ -183,8 +182,3 @@ class Downpour(Asynchronous):
             at_most=None,
             about=None,
         )
-
-
-def take(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Into = x."""
-    xp.copy_(into, x)

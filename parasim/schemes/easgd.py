@@ -41,6 +41,7 @@ from parasim.program import (
     Tensors,
     option,
 )
+from parasim.program.elementwise import copied, scale
 
 __all__ = ["Eamsgd", "Easgd"]
 
@@ -118,7 +119,7 @@ class Easgd(Scheme):
             if moved is not None:
                 yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
             if delta:
-                yield from me.math(shrink, (velocity.parameters,), factor=delta)
+                yield from me.math(scale, (velocity.parameters,), factor=delta)
             yield from me.update(velocity, gradient, read=velocity.version)
             if delta:
                 yield from me.math(move, (replica.parameters,), (velocity.parameters,), way=1.0)
@@ -205,7 +206,7 @@ class Easgd(Scheme):
         for _ in self._exchanges(me):
             messages = yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))
             yield from Exchange(tuple(Send(worker, centre, "centre", lent=True) for worker in workers))
-            yield from me.math(shrink, (centre,), factor=1 - len(workers) * self.alpha)
+            yield from me.math(scale, (centre,), factor=1 - len(workers) * self.alpha)
             for message in messages:
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=self.alpha)
@@ -244,7 +245,7 @@ class Easgd(Scheme):
         cycle = step + messages + meet + own
         exact = workers == 1 or options.order != "asynchronous"
         if together:
-            shrinking = place.seconds(setting.math_kernel(shrink, factor=1 - workers * alpha), workers)
+            shrinking = place.seconds(setting.math_kernel(scale, factor=1 - workers * alpha), workers)
             exact = shrinking + workers * at_server <= step
         elif options.order == "round_robin":
             cycle = max(cycle, workers * (messages + meet + at_server))
@@ -266,7 +267,7 @@ class Easgd(Scheme):
         delta = self.options.momentum
         if delta:
             kernels.append(setting.math_kernel(look_ahead, 2, delta=delta))
-            kernels.append(setting.math_kernel(shrink, factor=delta))
+            kernels.append(setting.math_kernel(scale, factor=delta))
             kernels.append(setting.math_kernel(move, 2, way=1.0))
         return kernels
 
@@ -291,11 +292,6 @@ def move(xp: Tensors, x: Tensor, by: Tensor, way: float) -> None:
     xp.add_(x, by, way)
 
 
-def shrink(xp: Tensors, x: Tensor, factor: float) -> None:
-    """``x *= factor``."""
-    xp.scale_(x, factor)
-
-
 def step_less_pull(xp: Tensors, gradient: Tensor, x: Tensor, centre: Tensor, lr: float, alpha: float) -> Tensor:
     """Reply ``|lr g| - |alpha (x - c)|``."""
     pull = xp.multiply(xp.norm(xp.add(x, centre, -1.0)), alpha)
@@ -305,8 +301,3 @@ def step_less_pull(xp: Tensors, gradient: Tensor, x: Tensor, centre: Tensor, lr:
 def look_ahead(xp: Tensors, x: Tensor, velocity: Tensor, delta: float) -> Tensor:
     """Reply ``x + delta velocity``."""
     return xp.add(x, velocity, delta)
-
-
-def copied(xp: Tensors, x: Tensor) -> Tensor:
-    """A copy."""
-    return xp.copy(x)

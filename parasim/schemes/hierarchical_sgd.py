@@ -27,7 +27,7 @@ from parasim.program import (
     bounds,
     option,
 )
-from parasim.schemes.summing import scale
+from parasim.program.elementwise import scale
 from parasim.theory.collectives import cost
 
 __all__ = ["HierarchicalSgd"]

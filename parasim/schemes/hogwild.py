@@ -35,13 +35,12 @@ from parasim.program import (
     Shared,
     Snapshot,
     Taxonomy,
-    Tensor,
-    Tensors,
     Update,
     backward_kernel,
     forward_kernel,
     option,
 )
+from parasim.program.elementwise import clear, overwrite
 from parasim.program.kernels import read_kernel, write_kernels
 
 __all__ = ["Hogwild", "HogwildOptions"]
@@ -193,13 +192,3 @@ class Hogwild(Scheme):
             at_most=None if exact or options.access == "locked" else pieces * crowded,
             note="" if exact and even else "lines that another core wrote last, and waiting for a lock, take longer",
         )
-
-
-def overwrite(xp: Tensors, mine: Tensor, fresh: Tensor) -> None:
-    """Mine = fresh."""
-    xp.copy_(mine, fresh)
-
-
-def clear(xp: Tensors, x: Tensor) -> None:
-    """X = 0."""
-    xp.fill_(x, 0.0)

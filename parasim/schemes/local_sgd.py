@@ -25,10 +25,9 @@ from parasim.program import (
     Scheme,
     Setting,
     Taxonomy,
-    Tensor,
-    Tensors,
     option,
 )
+from parasim.program.elementwise import clear
 from parasim.schemes.summing import SummingOptions, average, average_cost, check_rows, cost_is_exact
 
 __all__ = ["LocalSgd", "Momentum", "handle_momentum", "local_seconds", "momentum_seconds"]
@@ -130,8 +129,3 @@ def momentum_seconds(momentum: Momentum, setting: Setting, averaging: float) -> 
         return 1 + slots, slots * averaging
     clearing = setting.place.seconds(setting.math_kernel(clear)) if momentum == "reset" else 0.0
     return 1, slots * clearing
-
-
-def clear(xp: Tensors, x: Tensor) -> None:
-    """X = 0."""
-    xp.fill_(x, 0.0)

@@ -20,9 +20,9 @@ from parasim.program import (
     Setting,
     Taxonomy,
 )
+from parasim.program.elementwise import scale
 from parasim.schemes.collecting import Collected, collect
 from parasim.schemes.local_sgd import local_seconds
-from parasim.schemes.summing import scale
 
 __all__ = ["OneShot"]
 

@@ -40,6 +40,7 @@ from parasim.program import (
     Wait,
     option,
 )
+from parasim.program.elementwise import scale
 from parasim.program.graphs import exponential_hops, pairs_of, strongly_connected
 
 __all__ = ["Sgp", "SgpOptions"]
@@ -84,7 +85,7 @@ class Sgp(Scheme):
             yield from me.gradient(unbiased, me.batch(step), gradient)
             yield from me.update(replica, gradient, read=replica.version)
             share = 1.0 / (1 + len(self.targets(me.index, step)))
-            yield from me.math(shrink, (replica.parameters,), share=share)
+            yield from me.math(scale, (replica.parameters,), factor=share)
             weight *= share
             late.append((yield from Post(self._exchange(me, replica.parameters, weight, step), lane="gossip")))
             last = step + 1 == me.num_steps
@@ -164,7 +165,7 @@ class Sgp(Scheme):
             }
         share = 1.0 / (1 + max(counts))
         kernels = [*setting.gradient_kernels(), setting.update_kernel(), setting.math_kernel(divide, weight=1.0)]
-        kernels += [setting.math_kernel(shrink, share=share)]
+        kernels += [setting.math_kernel(scale, factor=share)]
         if max(counts):
             kernels.append(setting.math_kernel(add_all, 1 + max(counts)))
         compute = place.longest(kernels)
@@ -182,11 +183,6 @@ class Sgp(Scheme):
 def divide(xp: Tensors, model: Tensor, weight: float) -> Tensor:
     """The unbiased model."""
     return xp.divide(model, weight)
-
-
-def shrink(xp: Tensors, model: Tensor, share: float) -> None:
-    """Keep one share of the model."""
-    xp.scale_(model, share)
 
 
 def add_all(xp: Tensors, model: Tensor, *received: Tensor) -> None:

@@ -34,12 +34,12 @@ from parasim.program import (
     backward_inputs,
     backward_kernel,
     backward_weights,
-    copy_vector,
     cut_by_hand,
     cut_evenly,
     forward_kernel,
     option,
 )
+from parasim.program.elementwise import copied
 
 __all__ = ["Stage", "StageSeconds", "Staged", "StagedOptions", "stage_seconds", "update_seconds"]
 
@@ -157,7 +157,7 @@ def update_seconds(scheme: Staged, setting: Setting, copies: Sequence[bool], sca
         share, rank = part.parameters / whole, scheme.rank_of(place)
         seconds = setting.place.seconds(setting.update_kernel(share, scale=scale), rank)
         if copies[place]:
-            seconds += setting.place.seconds(setting.math_kernel(copy_vector, 1, share), rank)
+            seconds += setting.place.seconds(setting.math_kernel(copied, 1, share), rank)
         found.append(seconds)
     return found
 

@@ -15,11 +15,10 @@ from parasim.program import (
     Program,
     Route,
     Setting,
-    Tensor,
-    Tensors,
     option,
 )
 from parasim.program.collectives.torus import most_square
+from parasim.program.elementwise import scale
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
@@ -99,11 +98,6 @@ def cost_is_exact(options: SummingOptions, setting: Setting, cost: Cost) -> bool
     pieces = math.lcm(options.workers, 1 << (options.workers.bit_length() - 1))
     free = setting.place.seconds(Kernel("reduce", "reduce")) == 0
     return cost.exact and free and setting.model.whole.parameters % pieces == 0
-
-
-def scale(xp: Tensors, x: Tensor, factor: float) -> None:
-    """X *= factor."""
-    xp.scale_(x, factor)
 
 
 def _routes(options: SummingOptions, setting: Setting) -> tuple[Route, Route]:
