@@ -47,7 +47,7 @@ class TensorParallel(Scheme):
     name = "tensor_parallel"
     aliases = ("tensor", "intra_layer", "megatron")
     citation = "Dean et al. (2012); Shoeybi et al. (2019)"
-    taxonomy = Taxonomy("model parallel", "synchronous", "none")
+    taxonomy = Taxonomy("model parallel", "synchronous", "none", "all-reduce of activations and their gradients")
     staleness = "0"
     Options = TensorParallelOptions
 
