@@ -150,7 +150,7 @@ class Collectives:
         """The timetable of a collective whose first member comes; None if it can't go by it."""
         wanted = _wish(op)
         if wanted not in series.timetables:
-            series.timetables[wanted] = make_timetable(op, self._run.place(op.group.ranks))
+            series.timetables[wanted] = make_timetable(op, self._run.place(op.group.ranks), may_cross=True)
         timetable = series.timetables[wanted]
         known = self._run.deliveries() - self._watched >= self._before
         if timetable is None or not known or not self._pays(timetable):

@@ -145,10 +145,8 @@ class Timetable:
     last: tuple[NDArray[Any], Outcome] | None = None
 
 
-def make_timetable(op: Collective, place: Place) -> Timetable | None:
+def make_timetable(op: Collective, place: Place, *, may_cross: bool = False) -> Timetable | None:
     """Time the rounds of a collective; None if that can't be, or no member needs all others.
-
-    Where its messages may meet each other it has a `crossing`.
 
     Parameters
     ----------
@@ -156,12 +154,17 @@ def make_timetable(op: Collective, place: Place) -> Timetable | None:
         As each member asks for it; checked, with a buffer.
     place
         Where the group sits.
+    may_cross
+        May its messages meet each other? It has a `crossing` then, and must not begin before another one on its links
+        is over.
     """
     if ALGORITHMS[op.kind, op.algorithm].receives != "place" or not _all_need_all(op):
         return None
     clerk = _Clerk(op, place)
     kept: list[TimedBlock] = []
     for block in clerk.blocks():
+        if not (clerk.private or may_cross):
+            return None
         clerk.count(block)
         if clerk.messages <= _MOST_KEPT:
             kept.append(block)
@@ -180,7 +183,8 @@ def make_timetable(op: Collective, place: Place) -> Timetable | None:
 
     crossing = None
     if not clerk.private or not ((links.sender >= 0) | (links.receiver >= 0)).all():
-        crossing = make_crossing(blocks(), place.hosts, place.cluster, clerk.itemsize, reduces=not negligible)
+        arrays = place.hosts, place.cluster, clerk.itemsize
+        crossing = make_crossing(blocks(), *arrays, reduces=not negligible) if may_cross else None
         if crossing is None:
             return None
         is_kept = False
