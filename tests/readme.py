@@ -57,6 +57,7 @@ CHECKED = {
     "hogbatch": "one sample at once is Hogwild; lines between cores fall by the batch; closed form to 1e-9",
     "asysvrg": "one worker is SVRG; the first inner step is the full gradient; closed form to 1e-9",
     "hierarchical_sgd": "period 1 equals all-reduce, groups of one local SGD, bit for bit; closed form to 1e-9",
+    "zero": "equals sequential bit for bit, every stage; 16 bytes a parameter over N; tensors held; real = simulated",
     "tensor_parallel": "equals sequential bit for bit, both splits; closed form to 1e-9; real = simulated",
     "ddg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
     "fr": "one module equals sequential bit for bit; autograd of replays; closed form to 1e-9; real = simulated",

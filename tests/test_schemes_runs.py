@@ -46,6 +46,7 @@ CASES = {  # scheme: hosts, options
     "fr": (3, {"start": "early"}),
     "fdg": (3, {"shrink": 0.5}),
     "gpipe": (3, {"recompute": True}),
+    "zero": (4, {"replicas": 2}),
     "tensor_parallel": (4, {"split": "pairs"}),
     "layerwise": (3, {}),
     "pipedream_flush": (3, {"micro_batches": 8}),

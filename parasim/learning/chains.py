@@ -53,10 +53,11 @@ def chain_of(network: Network, hessian: torch.Tensor | None, optimum: torch.Tens
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptInputs:
-    """Of each block, its activated inputs and its weights."""
+    """Of each block, its activated inputs and its weights; are these lent, so that somebody else holds them?"""
 
     inputs: list[torch.Tensor]
     weights: list[torch.Tensor]
+    lent: bool
 
 
 class BlockChain:
@@ -72,7 +73,7 @@ class BlockChain:
     ) -> tuple[torch.Tensor, KeptInputs]:
         """Keep copies of activated inputs and of weights (lent: the weights themselves), recording or not."""
         x = inputs
-        kept = KeptInputs([], [])
+        kept = KeptInputs([], [], lent)
         offsets = part.model.offsets
         for i in range(part.start, part.stop):
             block = self._blocks[i]

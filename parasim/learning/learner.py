@@ -152,6 +152,14 @@ class TorchLearner:
         """Address and bytes of every block of memory that tensors of `what` lie in, each once."""
         return blocks_of(what)
 
+    def give_up(self, vector: torch.Tensor) -> None:
+        """Free the memory of a vector, as FSDP does; views of it stay and are of no use until it is renewed."""
+        vector.untyped_storage().resize_(0)
+
+    def renew(self, vector: torch.Tensor) -> None:
+        """Give a vector memory again, with any contents."""
+        vector.untyped_storage().resize_(vector.numel() * vector.element_size())
+
     def forward_segment(
         self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, aside: Any, samples: torch.Tensor
     ) -> tuple[torch.Tensor, Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from parasim.learning.chains import Graph
+from parasim.learning.chains import Graph, KeptInputs
 from parasim.program.buffers import Buffer
 
 __all__ = ["blocks_of"]
@@ -18,7 +18,8 @@ def blocks_of(what: Any) -> dict[int, int]:
     """Address and bytes of each block of memory behind the tensors of `what`: buffers, lists, what a pass saved.
 
     Of a recorded graph also what its operators keep for the backward pass; its parameters, which the graph only
-    borrows or copies where they do not start on a cache line, belong to whoever holds the parameters.
+    borrows or copies where they do not start on a cache line, belong to whoever holds the parameters, as do weights
+    that were lent to a pass.
     """
     blocks = {}
     for tensor in _tensors(what):
@@ -33,6 +34,8 @@ def _tensors(what: Any) -> Iterator[torch.Tensor]:
         yield what
     elif isinstance(what, Buffer):
         yield from _tensors(what.root.values)
+    elif isinstance(what, KeptInputs):
+        yield from [*what.inputs, *([] if what.lent else what.weights)]
     elif isinstance(what, Graph):
         borrowed = {parameter.untyped_storage().data_ptr() for parameter in what.parameters}
         yield from (t for t in _recorded(what.outputs) if t.untyped_storage().data_ptr() not in borrowed)

@@ -176,6 +176,18 @@ class Context:
             counted = float(self._ledger.release(self._learner.blocks(what)))
         self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
 
+    def give_up(self, label: str, buffer: Buffer) -> None:
+        """Release a buffer and free its memory; it, and what refers to it, is of no use until it is renewed."""
+        self.release(label, buffer.nbytes, buffer)
+        if self._learner is not None:
+            self._learner.give_up(buffer.values)
+
+    def renew(self, label: str, buffer: Buffer) -> None:
+        """Hold a buffer again that was given up, with any contents."""
+        if self._learner is not None:
+            self._learner.renew(buffer.values)
+        self.hold(label, buffer.nbytes, buffer)
+
     # computing -----------------------------------------------------------------------------------------------------
     def math(
         self,

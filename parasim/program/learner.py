@@ -54,6 +54,12 @@ class Learner(Protocol):
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` (buffers, what is saved) lie in."""
 
+    def give_up(self, vector: Tensor) -> None:
+        """Free the memory of a vector; whoever refers to it refers to nothing until :meth:`renew`."""
+
+    def renew(self, vector: Tensor) -> None:
+        """Give a vector memory again, with any contents."""
+
     def forward_segment(
         self, part: Part, parameters: Tensor, inputs: Tensor, aside: Any, samples: Any
     ) -> tuple[Tensor, Any, Any]:

@@ -42,6 +42,7 @@ from parasim.schemes.sgp import Sgp
 from parasim.schemes.softsync import Softsync
 from parasim.schemes.ssp import Ssp
 from parasim.schemes.tensor_parallel import TensorParallel
+from parasim.schemes.zero import Zero
 from parasim.schemes.zero_bubble import ZeroBubble
 
 __all__ = ["SCHEMES", "find"]
@@ -89,6 +90,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         PipeDreamFlush,
         Interleaved,
         ZeroBubble,
+        Zero,
     )
 }
 
