@@ -66,6 +66,10 @@ CHECKED = {
     "layerwise": "equals sequential bit for bit; closed form to 1e-9; real = simulated",
     "pipedream_flush": "equals sequential bit for bit; GPipe's bubble; K-k in flight; real = simulated",
     "interleaved_1f1b": "equals sequential bit for bit; bubble (K-1)/(vM); torch's order; real = simulated",
+    "pipelined_backprop": "gradients at the delayed versions; 2(K-1-k) late, exactly; memory; real = simulated",
+    "pipedream": "gradients are autograd's at the stashed versions; K-k versions; planner is optimal; real = simulated",
+    "pipedream_2bw": "equals SGD with a delay of one for any K; two versions; real = simulated",
+    "spectrain": "passes at the predicted weights; exact for a constant gradient; real = simulated",
     "zb_h1": "equals sequential bit for bit; a third of 1F1B's bubble; torch's order; real = simulated",
 }
 """What tests of every scheme hold it to (tests/test_schemes_*.py, tests/test_both_runtimes.py)."""

@@ -52,6 +52,10 @@ CASES = {  # scheme: hosts, options
     "pipedream_flush": (3, {"micro_batches": 8}),
     "interleaved_1f1b": (2, {"chunks": 2}),
     "zb_h1": (3, {"micro_batches": 8}),
+    "pipelined_backprop": (3, {}),
+    "pipedream": (3, {"replicas": [2, 1]}),
+    "pipedream_2bw": (3, {"micro_batches": 8}),
+    "spectrain": (3, {}),
 }
 NOISE = {"kind": "lognormal", "sigma": 0.3}
 EACH = pytest.mark.parametrize("kind", CASES)

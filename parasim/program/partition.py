@@ -23,8 +23,9 @@ class Holding:
 
     Attributes
     ----------
-    weights, versions, gradients, state
-        Vectors as large as the stage's parameters: those in use, stashed versions beside, gradients, optimiser state.
+    weights, versions, gradients, state, buffers
+        Vectors as large as the stage's parameters: those in use, stashed versions beside, gradients, optimiser state,
+        others.
     activations
         Micro-batches of which all that backward needs is held.
     inputs
@@ -42,6 +43,7 @@ class Holding:
     activations: float = 1
     inputs: float = 0
     halves: float = 0
+    buffers: float = 0
     samples: int = 1
 
     def with_state(self, slots: int) -> Holding:
@@ -51,7 +53,7 @@ class Holding:
     @property
     def vectors(self) -> float:
         """All of the parameters' size together."""
-        return self.weights + self.versions + self.gradients + self.state
+        return self.weights + self.versions + self.gradients + self.state + self.buffers
 
     def bytes_of(self, part: Part) -> dict[str, int]:
         """Bytes by part of memory (parasim/trace/parts.py) of a stage of these layers."""
@@ -64,6 +66,7 @@ class Holding:
             "gradients": self.gradients * part.nbytes,
             "optimizer state": self.state * part.nbytes,
             "activations": self.samples * part.model.itemsize * kept,
+            "buffers": self.buffers * part.nbytes,
         }
         return {name: round(nbytes) for name, nbytes in found.items() if nbytes}
 

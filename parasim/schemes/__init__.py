@@ -36,10 +36,14 @@ from parasim.schemes.one_shot import OneShot
 from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.pipe_sgd import PipeSgd
+from parasim.schemes.pipedream import PipeDream
+from parasim.schemes.pipedream_2bw import PipeDream2BW
 from parasim.schemes.pipedream_flush import PipeDreamFlush
+from parasim.schemes.pipelined_backprop import PipelinedBackprop
 from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
 from parasim.schemes.softsync import Softsync
+from parasim.schemes.spectrain import SpecTrain
 from parasim.schemes.ssp import Ssp
 from parasim.schemes.tensor_parallel import TensorParallel
 from parasim.schemes.zero import Zero
@@ -91,6 +95,10 @@ SCHEMES: dict[str, type[Scheme]] = {
         Interleaved,
         ZeroBubble,
         Zero,
+        PipelinedBackprop,
+        PipeDream,
+        PipeDream2BW,
+        SpecTrain,
     )
 }
 

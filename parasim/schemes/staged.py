@@ -39,7 +39,6 @@ from parasim.program import (
     forward_kernel,
     option,
 )
-from parasim.program.elementwise import copied
 
 __all__ = ["Stage", "StageSeconds", "Staged", "StagedOptions", "stage_seconds", "update_seconds"]
 
@@ -112,6 +111,10 @@ class Staged(Scheme):
             holdings = self._holdings(setting)
             room = [ground.memory(self.rank_of(place)) for place in range(self.cuts)]
             parts = cut_evenly(model, self.cuts, seconds, holdings, room)
+        self.cut_at(parts)
+
+    def cut_at(self, parts: Sequence[Part]) -> None:
+        """Take these parts."""
         self._stops = tuple(part.stop for part in parts)
 
     def parts(self, model: Model) -> tuple[Part, ...]:
@@ -149,17 +152,11 @@ class Staged(Scheme):
             raise ValueError(f"batch_size {batch_size} is no multiple of micro_batches {micros}")
 
 
-def update_seconds(scheme: Staged, setting: Setting, copies: Sequence[bool], scale: float = 1.0) -> list[float]:
-    """Time of each part's update; with a copy of the weights before, where `copies` says so."""
+def update_seconds(scheme: Staged, setting: Setting, scale: float = 1.0) -> list[float]:
+    """Time of each part's update."""
     whole = max(1, setting.model.whole.parameters)
-    found = []
-    for place, part in enumerate(scheme.parts(setting.model)):
-        share, rank = part.parameters / whole, scheme.rank_of(place)
-        seconds = setting.place.seconds(setting.update_kernel(share, scale=scale), rank)
-        if copies[place]:
-            seconds += setting.place.seconds(setting.math_kernel(copied, 1, share), rank)
-        found.append(seconds)
-    return found
+    kernels = [setting.update_kernel(part.parameters / whole, scale=scale) for part in scheme.parts(setting.model)]
+    return [setting.place.seconds(kernel, scheme.rank_of(place)) for place, kernel in enumerate(kernels)]
 
 
 class Stage:
@@ -293,7 +290,7 @@ def stage_seconds(scheme: Staged, setting: Setting, scale: float = 1.0) -> Stage
     return StageSeconds(
         [place.seconds(forward_kernel(part, samples), rank) for part, rank in zip(parts, ranks, strict=True)],
         [place.seconds(backward_kernel(part, samples), rank) for part, rank in zip(parts, ranks, strict=True)],
-        update_seconds(scheme, setting, [False] * scheme.cuts, scale),
+        update_seconds(scheme, setting, scale),
         [route.alpha + size * route.beta for route, size in zip(up, sizes, strict=True)],
         [route.alpha + size * route.beta for route, size in zip(down, sizes, strict=True)],
         sizes,

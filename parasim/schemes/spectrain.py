@@ -1,0 +1,95 @@
+"""SpecTrain: 1F1B whose passes go through predicted weights (Chen, Yang, Cheng 2018; SCHEMES S29).
+
+Nothing is stashed. Before each pass stage k predicts its weights of the time at which the update will be applied, from
+the momentum v of the optimiser: ``W - s lr v``, with s = floor(k/2) + K - k - 1 updates ahead of a forward pass and
+floor(k/2) ahead of a backward pass; the gradient is applied to the real weights.
+"""
+
+from __future__ import annotations
+
+from parasim.program import (
+    Buffer,
+    ClosedForm,
+    Context,
+    Holding,
+    Planning,
+    Program,
+    Replica,
+    Setting,
+    Taxonomy,
+    Tensor,
+    Tensors,
+)
+from parasim.schedules.one_f_one_b import fill, one_f_one_b
+from parasim.schemes.staged import Stage, Staged, update_seconds
+from parasim.schemes.streaming import Stream, streamed
+
+__all__ = ["SpecTrain"]
+
+
+class SpecTrain(Staged):
+    """Pipeline parallel, with known delays that are predicted away."""
+
+    name = "spectrain"
+    citation = "Chen, Yang, Cheng (2018)"
+    taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
+    staleness = "K - 1 - k at stage k, less what is predicted"
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """One stage: predict, pass; after a backward pass update the real weights."""
+        part = self.parts(me.model)[me.index]
+        stage = Stage(me, part, [me.rank - 1], [me.rank + 1])
+        replica, gradient = me.replica(part), me.buffer("gradient", part.parameters)
+        predicted = me.buffer("predicted weights", part.parameters)
+        late = fill(me.index, self.options.workers)
+        read: dict[int, int] = {}
+        stream = Stream(stage, one_f_one_b(late, me.num_steps), 2 * self.options.workers)
+        while (now := (yield from stream.next())) is not None:
+            way, step = now
+            ahead = me.index // 2 + (late if way == "forward" else 0)
+            yield from self._predict(me, replica, predicted, ahead)
+            if way == "forward":
+                read[step] = replica.version
+                yield from stage.forward(step, predicted, me.batch(step, share=0, shares=1))
+            else:
+                yield from stage.backward(step, gradient)  # through the weights predicted just now
+                yield from me.update(replica, gradient, read=read.pop(step), layer=part.name)
+                yield from me.step_done(step)
+        return replica.parameters
+
+    def _predict(self, me: Context, replica: Replica, predicted: Buffer, ahead: int) -> Program[None]:
+        """Write the weights of so many updates ahead."""
+        distance = ahead * me.optimizer.lr if replica.slots else 0.0
+        yield from me.math(predict, (predicted,), (replica.parameters, *replica.slots), distance=distance)
+
+    def plan(self, setting: Planning) -> None:
+        """The momentum of plain SGD predicts; without momentum nothing is predicted."""
+        if setting.optimizer.slots not in ((), ("momentum",)):
+            raise ValueError("SpecTrain predicts by the momentum of SGD: write optimizer: {kind: sgd, momentum: 0.9}")
+        super().plan(setting)
+
+    def holding(self, place: int, samples: int) -> Holding:
+        """K - k mini-batches; the predicted weights are a buffer."""
+        return Holding(buffers=1, activations=self.options.workers - place, samples=samples)
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``max over stages of F_k + B_k + update + two predictions`` for a mini-batch.
+
+        Exact for balanced stages, and links that take no time.
+        """
+        stages, whole = self.options.workers, max(1, setting.model.whole.parameters)
+        slots = len(setting.optimizer.slots)
+        extra = update_seconds(self, setting)
+        for place, part in enumerate(self.parts(setting.model)):
+            for late in (fill(place, stages), 0):
+                distance = (place // 2 + late) * setting.optimizer.lr if slots else 0.0
+                kernel = setting.math_kernel(predict, 2 + slots, part.parameters / whole, distance=distance)
+                extra[place] += setting.place.seconds(kernel, place)
+        return streamed(self, setting, extra, (stages - 1) / 2, [stages - k for k in range(stages)])
+
+
+def predict(xp: Tensors, predicted: Tensor, parameters: Tensor, *velocity: Tensor, distance: float) -> None:
+    """``parameters - distance * velocity``."""
+    xp.copy_(predicted, parameters)
+    if velocity and distance:
+        xp.add_(predicted, velocity[0], -distance)

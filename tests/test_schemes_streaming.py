@@ -1,0 +1,348 @@
+"""Pipelines without a flush: staleness per stage, gradients at the versions of the papers, memory, steady state."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parasim import ScenarioError, closed_form, simulate
+from parasim.learning.build import make_optimizer, pin_threads
+from parasim.metrics.memory import course_of, memory_of, tensors_of
+from parasim.metrics.staleness import staleness_of
+from parasim.program import Planning
+from parasim.schedules.one_f_one_b import fill, fill_replicated
+from parasim.schedules.pipedream_planner import pipedream_plan, stage_time
+from tests.delayed import delayed, replicated, stashed
+from tests.schemes_real import learning, same_in_both
+from tests.schemes_setup import make, run, steady, weights
+
+NET = {"kind": "mlp", "width": 16, "depth": 4, "activation": "relu"}
+LEARNS = {"model": NET, "data": {"kind": "digits"}, "learn": True, "batch": 8, "dtype": "float64"}
+KINDS = ("pipelined_backprop", "pipedream", "pipedream_2bw", "spectrain")
+MOMENTUM = {"kind": "sgd", "lr": 0.125, "momentum": 0.5}
+FREE = {"bandwidth": 1e18, "latency": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    pin_threads()
+
+
+def close(result, ranks, expected):
+    for rank, weight in zip(ranks, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(result.returns[rank]), weight, rtol=1e-9, atol=1e-12)
+
+
+def parts_of(scenario):
+    return scenario.scheme.parts(scenario.workload.model)
+
+
+def late(result):
+    """Of each stage: largest staleness, and how many gradients had each below it."""
+    table = staleness_of(result.trace)
+    return {rank: staleness.histogram for rank, staleness in table.per_worker.items()}
+
+
+# gradients and versions ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_pipedreams_gradients_are_autograds_at_the_stashed_versions(stages):
+    """v_f(j, k) = v_b(j, k) = max(0, j - (K-1-k))."""
+    scenario = make("pipedream", stages, steps=9, **LEARNS)
+    close(simulate(scenario), range(stages), delayed(scenario, parts_of(scenario), 9, stashed(stages)))
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_without_stashing_the_backward_pass_goes_through_the_newest_weights(stages):
+    scenario = make("pipedream", stages, steps=9, stashing=False, **LEARNS)
+    newest = delayed(scenario, parts_of(scenario), 9, stashed(stages), lambda j, k: j)
+    result = simulate(scenario)
+    close(result, range(stages), newest)
+    right = delayed(scenario, parts_of(scenario), 9, stashed(stages))
+    differs = any(not torch.allclose(one, other, rtol=1e-6) for one, other in zip(newest, right, strict=True))
+    assert differs == (stages > 2)  # of two, the first passes no gradient on, the last is never late
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_with_vertical_sync_all_stages_use_the_version_of_the_first(stages):
+    scenario = make("pipedream", stages, steps=9, vertical_sync=True, **LEARNS)
+    expected = delayed(scenario, parts_of(scenario), 9, lambda j, k: max(0, j - (stages - 1)))
+    close(simulate(scenario), range(stages), expected)
+
+
+@pytest.mark.parametrize("replicas", [[2, 1], [1, 2], [1, 2, 1], [3, 2, 1]])
+def test_replicas_take_turns_and_update_once_a_round(replicas):
+    workers, steps = sum(replicas), 3
+    scenario = make("pipedream", workers, steps=steps, replicas=replicas, **LEARNS)
+    count = steps * scenario.scheme.pipelines()
+    result = simulate(scenario)
+    firsts = [sum(replicas[:k]) for k in range(len(replicas))]
+    close(result, firsts, delayed(scenario, parts_of(scenario), count, replicated(replicas), replicas=replicas))
+    for first, replica in zip(firsts, replicas, strict=True):
+        for rank in range(first, first + replica):
+            assert result.returns[rank].tobytes() == result.returns[first].tobytes()
+    for k, first in enumerate(firsts):
+        assert max(late(result)[first]) == min(fill_replicated(k, replicas), count // replicas[k] - 1)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_pipelined_backprop_reads_old_weights_forward_and_new_ones_backward(stages):
+    """v_f(j, k) = max(0, j - 2(K-1-k)), v_b = j."""
+    scenario = make("pipelined_backprop", stages, steps=9, **LEARNS)
+    expected = delayed(scenario, parts_of(scenario), 9, lambda j, k: max(0, j - 2 * (stages - 1 - k)), lambda j, k: j)
+    close(simulate(scenario), range(stages), expected)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_2bw_is_sgd_with_a_delay_of_one_for_any_number_of_stages(stages):
+    scenario = make("pipedream_2bw", stages, steps=7, micro_batches=4, **LEARNS)
+    close(simulate(scenario), range(stages), delayed(scenario, parts_of(scenario), 7, lambda j, k: max(0, j - 1)))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_spectrain_passes_through_predicted_weights(stages):
+    """s = floor(k/2) + K - k - 1 forward, floor(k/2) backward; the gradient is applied to the real weights."""
+    scenario = make("spectrain", stages, steps=9, optimizer=MOMENTUM, **LEARNS)
+    ahead = (lambda j, k: k // 2 + stages - 1 - k, lambda j, k: k // 2)
+    found = delayed(scenario, parts_of(scenario), 9, stashed(stages), lambda j, k: j, momentum=0.5, ahead=ahead)
+    close(simulate(scenario), range(stages), found)
+
+
+def test_spectrain_without_momentum_is_pipedream_without_stashing_bit_for_bit():
+    plain, predicted = (
+        run(kind, 3, steps=6, **LEARNS, **options)
+        for kind, options in (("pipedream", {"stashing": False}), ("spectrain", {}))
+    )
+    assert torch.equal(weights(plain, range(3)), weights(predicted, range(3)))
+
+
+def test_predictions_of_a_constant_gradient_are_the_weights_to_come():
+    """v as it is, W(t + s) = W(t) - s lr v."""
+    from parasim.learning.tensors import TorchTensors
+    from parasim.schemes.spectrain import predict
+
+    rule, xp = make_optimizer("sgd", {"lr": 0.125, "momentum": 0.5}), TorchTensors("float64")
+    weight, speed, slope = (
+        torch.tensor(values, dtype=torch.float64) for values in ([3.0, -1.0], [4.0, 8.0], [2.0, 4.0])
+    )
+    predicted = torch.empty(2, dtype=torch.float64)
+    predict(xp, predicted, weight, speed, distance=3 * 0.125)
+    for step in range(3):
+        rule.update(xp, weight, slope, (speed,), step, 1.0)  # speed = 0.5 speed + slope: it stays
+    assert torch.equal(predicted, weight)
+
+
+@pytest.mark.parametrize("kind", ["pipelined_backprop", "pipedream", "spectrain"])
+@pytest.mark.parametrize("rule", [{"kind": "sgd", "lr": 0.125}, MOMENTUM])
+def test_one_stage_is_sequential_sgd_in_every_bit(kind, rule):
+    if kind == "spectrain" and "momentum" in rule:
+        rule = {**rule, "momentum": 0.9}
+    result, alone = (run(k, 1, steps=6, optimizer=rule, **LEARNS) for k in (kind, "sequential"))
+    assert torch.equal(weights(result, range(1)), weights(alone, range(1)))
+
+
+def test_2bw_of_one_stage_is_late_all_the_same():
+    result, alone = (run(kind, 1, steps=6, **LEARNS) for kind in ("pipedream_2bw", "sequential"))
+    assert not torch.allclose(weights(result, range(1)), weights(alone, range(1)))
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_one_replicated_stage_is_all_reduce(workers):
+    settings = {**LEARNS, "steps": 5}
+    result = run("pipedream", workers, replicas=[workers], **settings)
+    together = run("allreduce", workers, overlap=False, **settings)
+    assert torch.equal(weights(result, range(1)), weights(together, range(1)))
+    assert result.summary["staleness"]["max"] == 0
+
+
+# staleness -----------------------------------------------------------------------------------------------------------
+def ramp(delay, count):
+    """Histogram of a delay that is reached one by one."""
+    return {**dict.fromkeys(range(delay), 1), delay: count - delay}
+
+
+@pytest.mark.parametrize("noise", [None, {"kind": "lognormal", "sigma": 0.5}])
+@pytest.mark.parametrize("stages", [1, 3, 4])
+def test_staleness_of_each_stage_is_exact_whatever_the_times(stages, noise):
+    """2(K-1-k), K-1-k, K-1 with vertical sync, 1."""
+    settings = {"steps": 12, "noise": noise, "batch": 8}
+    for kind, options, delay in (
+        ("pipelined_backprop", {}, lambda k: 2 * (stages - 1 - k)),
+        ("pipedream", {}, lambda k: stages - 1 - k),
+        ("pipedream", {"vertical_sync": True}, lambda k: stages - 1),
+        ("pipedream_2bw", {}, lambda k: 1),
+        ("spectrain", {}, lambda k: stages - 1 - k),
+    ):
+        found = late(run(kind, stages, **settings, **options))
+        assert found == {k: ramp(delay(k), 12) for k in range(stages)}, kind
+
+
+# memory --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stages", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("kind", "options", "versions", "flying"),
+    [
+        ("pipelined_backprop", {}, lambda n, k: 1, lambda n, k: 2 * (n - 1 - k) + 1),
+        ("pipedream", {}, lambda n, k: n - k, lambda n, k: n - k),
+        ("pipedream", {"stashing": False}, lambda n, k: 1, lambda n, k: n - k),
+        ("pipedream", {"vertical_sync": True}, lambda n, k: n, lambda n, k: n - k),
+        ("pipedream_2bw", {}, lambda n, k: 2, lambda n, k: n - k),
+        ("spectrain", {}, lambda n, k: 1, lambda n, k: n - k),
+    ],
+)
+def test_peaks_are_the_closed_forms_and_the_tensors(kind, options, versions, flying, stages):
+    """Versions and mini-batches (micro-batches) in flight of stage k; all that is planned is what is held."""
+    settings = {**LEARNS, "steps": 9, "optimizer": MOMENTUM, "dtype": "float32", **options}
+    scenario = make(kind, stages, **settings)
+    result = simulate(scenario)
+    planned = scenario.scheme.memory(Planning(scenario.workload.model, 8, make_optimizer(*scenario.optimizer), None))
+    for k, part in enumerate(parts_of(scenario)):
+        said, counted = course_of(result.trace, k), tensors_of(result.trace, k)
+        assert said == counted
+        peaks = {name: max(held.bytes_of[name] for held in said) for name in said[0].bytes_of}
+        assert peaks["weights"] + peaks["stashed versions"] == versions(stages, k) * part.nbytes
+        samples = 8 // scenario.scheme.micro_batches()
+        assert peaks["activations"] == flying(stages, k) * part.stored_elements * samples * 4
+        assert {name: nbytes for name, nbytes in peaks.items() if nbytes} == planned[k]
+        assert memory_of(result.trace)[k].peak_bytes <= sum(planned[k].values())
+
+
+def test_a_plan_with_too_many_versions_is_refused():
+    layers = {
+        "kind": "layers",
+        "layers": [{"parameters": 5 * 10**7, "forward_flops": 1e6, "output_elements": 8, "repeat": 4}],
+    }
+    make("pipelined_backprop", 4, model=layers)
+    with pytest.raises(
+        ScenarioError, match=r"worker 0 holds weights 200 MB \+ stashed versions 600 MB \+ gradients 200 MB"
+    ):
+        make("pipedream", 4, model=layers)
+
+
+# time ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_steady_state_has_no_bubble(kind, stages):
+    """The slowest stage is always busy: a mini-batch takes max of F_k + B_k and the update."""
+    settings = {**FREE, "steps": 12, "batch": 16, "launch": 1e-6}
+    form, met = closed_form(make(kind, stages, **settings)), steady(kind, stages, **settings)
+    assert met[1] == pytest.approx(form.bytes_sent_per_worker_per_step, rel=1e-12)
+    assert met[2] == pytest.approx(form.messages_sent_per_worker_per_step, rel=1e-12)
+    assert met[0] >= form.seconds_per_step * (1 - 1e-9)
+    assert met[0] == pytest.approx(form.seconds_per_step, rel=1e-9 if form.exact else 0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bandwidth", [1e6, 1e7, 1e8])
+def test_forms_are_lower_bounds_with_slow_links_and_unlike_stages(kind, bandwidth):
+    settings = {"bandwidth": bandwidth, "speeds": {1: 0.4}, "latency": 1e-4, "steps": 12}
+    form, met = closed_form(make(kind, 3, **settings)), steady(kind, 3, **settings)
+    assert met[0] >= form.seconds_per_step * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("replicas", [[2, 1], [1, 2], [2, 2], [3]])
+def test_traffic_of_replicated_stages(replicas):
+    form = closed_form(make("pipedream", sum(replicas), replicas=replicas))
+    met = steady("pipedream", sum(replicas), replicas=replicas, steps=4)
+    assert met[1] == pytest.approx(form.bytes_sent_per_worker_per_step, rel=1e-3)  # pieces of rings differ by a number
+    assert met[2] == pytest.approx(form.messages_sent_per_worker_per_step, rel=1e-12)
+    assert met[0] >= form.seconds_per_step * (1 - 1e-9)
+
+
+# the planner ---------------------------------------------------------------------------------------------------------
+def best_by_hand(seconds, activations, sizes, machines, beta):
+    """All plans."""
+    layers = len(seconds)
+    found = []
+    for count in range(1, min(layers, machines) + 1):
+        for ends in itertools.combinations(range(1, layers), count - 1):
+            cuts = list(itertools.pairwise((0, *ends, layers)))
+            for cut in itertools.combinations(range(1, machines), count - 1):
+                replicas = [b - a for a, b in itertools.pairwise((0, *cut, machines))]
+                times = [
+                    stage_time(sum(seconds[a:b]), sum(sizes[a:b]), m, beta)
+                    for (a, b), m in zip(cuts, replicas, strict=True)
+                ]
+                found.append(max([*times, *(2 * activations[end - 1] * beta for end in ends)]))
+    return min(found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 10**6))
+def test_the_planner_finds_the_best_of_all_plans(layers, machines, seed):
+    draw = random.Random(seed)
+    seconds, activations, sizes = ([draw.randint(1, 9) for _ in range(layers)] for _ in range(3))
+    beta = draw.choice([0.0, 0.1, 1.0])
+    plan, slowest = pipedream_plan(seconds, activations, sizes, machines, beta)
+    assert slowest == pytest.approx(best_by_hand(seconds, activations, sizes, machines, beta), rel=1e-12)
+    assert sum(stage.layers for stage in plan) == layers
+    assert sum(stage.replicas for stage in plan) == machines
+
+
+def test_the_planner_replicates_what_is_large_to_compute_and_small_to_send():
+    """The shape of VGG-16: convolutions replicated, the fully connected part on one machine."""
+    plan, _ = pipedream_plan([7, 7, 7, 7, 2, 2], [4, 4, 4, 1, 1, 1], [1, 1, 1, 1, 90, 90], 8, 0.25)
+    assert [tuple(stage) for stage in plan] == [(4, 7), (2, 1)]
+
+
+def test_planned_stages_and_replicas_are_used():
+    layer = {"parameters": 10, "forward_flops": 7e6, "output_elements": 4}
+    last = {"parameters": 10**7, "forward_flops": 2e6, "output_elements": 4}
+    model = {"kind": "layers", "layers": [{**layer, "repeat": 3}, last]}
+    scenario = make("pipedream", 4, model=model, planned=True, batch=4, memory_bandwidth=1e12)
+    assert scenario.scheme.replicas == (3, 1)
+    assert [len(part.layers) for part in parts_of(scenario)] == [3, 1]
+    assert simulate(scenario).summary["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "hosts", "options", "message"),
+    [
+        ("pipedream", 3, {"replicas": [1, 1]}, r"replicas \[1, 1\] sum to 2, there are 3 workers"),
+        ("pipedream", 2, {"planned": True, "replicas": [1, 1]}, "planned finds stages and replicas"),
+        ("pipedream", 2, {"vertical_sync": True, "stashing": False}, "vertical_sync needs stashing"),
+        ("pipedream", 5, {}, "5 stages need at least 5 layers"),
+        ("pipedream_2bw", 4, {"micro_batches": 2}, "micro_batches 2 are fewer than 4 stages"),
+        ("spectrain", 2, {"optimizer": {"kind": "adam"}}, "SpecTrain predicts by the momentum of SGD"),
+    ],
+)
+def test_what_can_not_be_is_refused(kind, hosts, options, message):
+    with pytest.raises(ScenarioError, match=message):
+        make(kind, hosts, **options)
+
+
+# for real ------------------------------------------------------------------------------------------------------------
+REAL = {
+    "pipelined_backprop": (3, {}),
+    "pipedream": (3, {}),
+    "pipedream, vertical sync": (3, {"vertical_sync": True}),
+    "pipedream, replicas": (3, {"replicas": [2, 1]}),
+    "pipedream_2bw": (2, {"micro_batches": 2}),
+    "spectrain": (2, {}),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("case", REAL)
+def test_real_runs_give_the_same_bits_versions_and_memory(case, pool):
+    hosts, options = REAL[case]
+    scenario = learning(case.split(",")[0], hosts, 4, **options)
+    real, simulated = same_in_both(scenario, pool), simulate(scenario)
+    assert staleness_of(real.trace) == staleness_of(simulated.trace)
+    for rank in range(hosts):
+        said, counted = course_of(real.trace, rank), tensors_of(real.trace, rank)
+        assert [held.bytes_of for held in said] == [held.bytes_of for held in counted]
+        assert [held.bytes_of for held in said] == [held.bytes_of for held in course_of(simulated.trace, rank)]
+
+
+def test_first_update_of_pipelined_backprop_is_in_its_tick():
+    """Stage k updates first in tick 2(K-1) - k: after 2(K-1-k) + 1 forward passes, of which the first was in tick k."""
+    result = run("pipelined_backprop", 4, steps=9)
+    for stage in range(4):
+        rows = [row for row in result.trace if row.rank == stage and row.op == "compute"]
+        first = next(i for i, row in enumerate(rows) if row.label == "update")
+        forward = [row for row in rows[:first] if row.label == "forward"]
+        assert stage + len(forward) - 1 == 2 * 3 - stage
+        assert len(forward) == 2 * fill(stage, 4) + 1
