@@ -125,7 +125,9 @@ def path_of(monkeypatch, variant, updates):
     return np.array(path) - learner.data.optimum.numpy()
 
 
-@pytest.mark.parametrize("groups", [2, 4, 8])
+@pytest.mark.parametrize(
+    "groups", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_asynchrony_begets_momentum(monkeypatch, groups):
     """SCHEMES S17.7: 1 - 1/g and 0.2 / g, up to what chance does in so few updates."""
     momentum, rate = fitted(path_of(monkeypatch, f"{groups} groups", 2000))

@@ -220,8 +220,15 @@ def test_the_scenario_shows_that_gossip_does_not_wait_for_all():
 
 # for real ------------------------------------------------------------------------------------------------------------
 @pytest.mark.real
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("graph", ["ring", "triangle with a tail"])
+@pytest.mark.parametrize(
+    ("graph", "order"),
+    [
+        ("triangle with a tail", "combine_then_adapt"),
+        pytest.param("triangle with a tail", "adapt_then_combine", marks=pytest.mark.slow),
+        pytest.param("ring", "combine_then_adapt", marks=pytest.mark.slow),
+        pytest.param("ring", "adapt_then_combine", marks=pytest.mark.slow),
+    ],
+)
 def test_real_runs_give_the_same_bits_bytes_and_messages(graph, order, pool):
     case = scenario({"kind": "dpsgd", "workers": 4, "order": order, **GRAPHS[graph]})
     real, simulated = execute(case, pool=pool), parasim.simulate(case)
@@ -237,7 +244,7 @@ def test_real_runs_give_the_same_bits_bytes_and_messages(graph, order, pool):
 @pytest.mark.real
 def test_a_real_run_that_mixes_all_equals_sequential_sgd_exactly(pool):
     model, steps = EXACT_MODELS["one layer"]
-    mixing = make("dpsgd", 4, graph="complete", order="adapt_then_combine", model=model, steps=steps, **EXACT)
-    alone = run("sequential", 1, model=model, steps=steps, **{**EXACT, "batch": 16})
+    mixing = make("dpsgd", 2, graph="complete", order="adapt_then_combine", model=model, steps=steps, **EXACT)
+    alone = run("sequential", 1, model=model, steps=steps, **{**EXACT, "batch": 8})
     for found in execute(mixing, pool=pool).returns:
         assert found.tobytes() == alone.returns[0].tobytes()

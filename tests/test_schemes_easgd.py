@@ -189,7 +189,7 @@ def test_region_of_stability(order, eta_h, workers):
         alpha = factor * boundary(order, workers, eta_h)
         settings = {"workers": workers, "curvature": 1.0, "rate": eta_h, "alpha": alpha}
         distances = []
-        for steps in (40, 80):
+        for steps in (32, 64):
             optimum, ends, _ = one_dimension(order, steps=steps, **settings)
             distances.append(max(abs(end - optimum) for end in ends))
         sizes.append(distances[1] / distances[0])
@@ -281,6 +281,7 @@ def test_a_recorded_real_run_is_replayed_exactly(early, pool, tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_payload_of_momentum_is_equal_in_both_runtimes(pool):
     case = learning("eamsgd", workers=2, period=3)
     same_payload(executed(case, pool), simulate(case))

@@ -88,6 +88,6 @@ def test_the_scenario_shows_that_the_slow_link_is_crossed_now_and_then():
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("period", [1, 4])
+@pytest.mark.parametrize("period", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_real_runs_give_the_same_bits_bytes_and_messages(period, pool):
     same_in_both(learning("hierarchical_sgd", workers=4, groups=2, period=period), pool)

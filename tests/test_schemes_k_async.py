@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from parasim import simulate
 from parasim.learning.build import pin_threads
-from tests.schemes_real import executed, learning, same_payload, same_when_replayed
+from tests.schemes_real import EQUAL, learning, same_when_replayed
 from tests.schemes_setup import make, run, steady, updates_of, weights
 from tests.test_scenarios import golden
 from tests.test_schemes_closed_forms import LAYERS, RULES, closed_form, meets
@@ -124,10 +124,10 @@ def test_a_recorded_real_run_is_replayed_exactly(kind, k, pool, tmp_path):
     case = learning(kind, workers=3, k=k, steps=8)
     real = same_when_replayed(case, pool, tmp_path / "run.json")
     assert real.summary["staleness"]["count"] == 3 * 8
+    same_bytes_and_messages(real, simulate(case))
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(("kind", "k"), [("k_async", 2), ("k_batch_async", 3)])
-def test_payload_is_equal_in_both_runtimes(kind, k, pool):
-    case = learning(kind, workers=2, k=k)
-    same_payload(executed(case, pool), simulate(case))
+def same_bytes_and_messages(one, other):
+    """The number of updates differs: the last ones of a run may be of fewer gradients, as they come."""
+    for figure in (figure for figure in EQUAL if figure != "updates"):
+        assert one.summary[figure] == pytest.approx(other.summary[figure], rel=1e-12), figure

@@ -255,7 +255,7 @@ def test_scenarios_have_their_expected_outcomes():
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("local_sgd", {"workers": 3, "period": 2, "momentum": "average"}),
+        ("local_sgd", {"workers": 2, "period": 2, "momentum": "average"}),
         ("bmuf", {"workers": 2, "period": 3}),
         ("one_shot", {"workers": 2}),
     ],

@@ -105,6 +105,6 @@ def test_scenarios_have_their_expected_outcomes():
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("kind", "options"), [("pipe_sgd", {"workers": 3}), ("accumulation", {"workers": 2})])
+@pytest.mark.parametrize(("kind", "options"), [("pipe_sgd", {"workers": 2}), ("accumulation", {"workers": 2})])
 def test_real_runs_give_the_same_bits(kind, options, pool):
     same_in_both(learning(kind, **options), pool)
