@@ -14,7 +14,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.summary import summary
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.intervals import Union, covered
-from parasim.trace.lanes import TRANSFER
+from parasim.trace.lanes import TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 from parasim.trace.spans import ActorSpans
 from parasim.trace.table import Trace
@@ -56,6 +56,42 @@ def test_union_lets_old_pieces_go_and_clips_what_reaches_behind_them():
     assert union.length() == 4500 + 999
     union.add(0.0, 9999.0)  # pieces that were let go are not counted twice
     assert 4500 + 999 < union.length() <= 9999
+
+
+spans = st.lists(st.integers(0, 300), max_size=24, unique=True).map(
+    lambda ends: list(zip(sorted(ends)[::2], sorted(ends)[1::2], strict=False))
+)
+
+
+@given(st.lists(spans, max_size=4))
+def test_a_union_takes_intervals_in_order_at_once(groups):
+    one_by_one, at_once = Union(), Union()
+    for group in groups:
+        at_once.add_in_order(group)
+        for start, end in group:
+            one_by_one.add(start, end)
+    assert at_once.length() == one_by_one.length()
+
+
+def test_many_intervals_at_once_leave_as_few_pieces():
+    union = Union()
+    union.add_in_order([(2.0 * i, 2.0 * i + 1) for i in range(5000)])
+    assert union.length() == 5000
+    assert len(union._starts) <= 1024
+
+
+@given(st.lists(st.tuples(st.sampled_from(["main", "comm", "other"]), spans, st.sampled_from([0, 1])), max_size=6))
+def test_work_told_at_once_is_split_as_work_told_piece_by_piece(groups):
+    one_by_one, at_once = LaneTimes(), LaneTimes()
+    for number, (lane, group, kind) in enumerate(groups):
+        at_once.works(lane, group, kind)
+        for start, end in group:
+            one_by_one.work(lane, start, end, kind)
+        for lanes in (one_by_one, at_once):
+            lanes.wait("main", ("comm", "other")[: 1 + number % 2], 50.0 * number, 50.0 * number + 40.0)
+            lanes.passed(50.0 * number + 40.0)
+    assert at_once.main_seconds() == one_by_one.main_seconds()
+    assert at_once.busy_seconds() == one_by_one.busy_seconds()
 
 
 # the split, by hand ------------------------------------------------------------------------------------------------

@@ -163,9 +163,8 @@ class ActorTotals:
         self.bytes_received += sums.received[0]
         self.messages_received += sums.received[1]
         self.flops += sums.flops[0]
-        for kind, spans in ((TRANSFER, sums.transfers), (COMPUTE, sums.computes)):
-            for start, stop in spans:
-                self.times.work(lane, start, stop, kind)
+        self.times.works(lane, sums.transfers, TRANSFER)
+        self.times.works(lane, sums.computes, COMPUTE)
         self.num_rows += sums.sent[1] + sums.received[1] + sums.flops[1] - 1
         self._ended(lane, end)
 

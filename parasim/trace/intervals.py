@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = ["Union", "covered"]
 
@@ -53,6 +53,19 @@ class Union:
             ends[-1] = max(ends[-1], end)
         else:
             self._insert(max(start, self._floor), end)
+
+    def add_in_order(self, intervals: Sequence[tuple[float, float]]) -> None:
+        """Take intervals that are in order, disjoint and not empty."""
+        ends = self._ends
+        number = 0
+        while ends and number < len(intervals) and intervals[number][0] <= ends[-1]:
+            self.add(*intervals[number])
+            number += 1
+        later = intervals[number:] if number else intervals
+        self._starts += [start for start, _ in later]
+        ends += [end for _, end in later]
+        if len(ends) >= _KEPT:
+            self._let_go(len(ends) - _KEPT // 2)
 
     def _insert(self, start: float, end: float) -> None:
         """Merge an interval with all the pieces that it meets."""

@@ -107,6 +107,25 @@ class LaneTimes:
                 if kind == COMPUTE:
                     self._computes(lane).add(start, end)
 
+    def works(self, lane: str, intervals: Sequence[tuple[float, float]], kind: int) -> None:
+        """Operations of one kind that follow each other: disjoint (start, end) in order, none empty."""
+        if not intervals:
+            return
+        self._busy[kind].add_in_order(intervals)
+        if lane == MAIN:
+            self._main[kind].add_in_order(intervals)
+            return
+        if kind == COMPUTE:
+            self._computes(lane).add_in_order(intervals)
+        if intervals[0][0] < self._last_wait:
+            for start, end in intervals:
+                self._beside(lane, (start, end, kind))
+        else:
+            spans = self._recent.setdefault(lane, [])
+            spans += [(start, end, kind) for start, end in intervals]
+            if len(spans) > self._limit:
+                self._let_go(spans)
+
     def shared(self, lane: str, start: float, end: float) -> None:
         """A read or an update of shared memory: the computes in it have been told; what they leave is TRANSFER."""
         for low, high in self._computes(lane).gaps(start, end):
@@ -129,6 +148,12 @@ class LaneTimes:
                 compute, transfer = self._waits.popleft().split()
                 self._waited = (self._waited[0] + compute, self._waited[1] + transfer)
 
+    def _let_go(self, spans: list[_Span]) -> None:
+        """Forget what the main lane has passed."""
+        floor = self._floor
+        spans[:] = [kept for kept in spans if kept[1] > floor]
+        self._limit = max(64, 2 * len(spans))
+
     def _beside(self, lane: str, span: _Span) -> None:
         """Keep what a posted lane did until the main lane has passed it."""
         spans = self._recent.get(lane)
@@ -136,9 +161,7 @@ class LaneTimes:
             spans = self._recent[lane] = []
         spans.append(span)
         if len(spans) > self._limit:
-            floor = self._floor
-            spans[:] = [kept for kept in spans if kept[1] > floor]
-            self._limit = max(64, 2 * len(spans))
+            self._let_go(spans)
         if span[0] < self._last_wait:
             for wait in reversed(self._waits):
                 if wait.end <= span[0]:

@@ -7,6 +7,10 @@ circulation.py takes all of them through all rounds, from the coming of the firs
 Why it is exact: the loop does what programs, mailboxes and network do message by message, with the same state of each
 flow, changed at the same instants, and max-min fair shares are unique. What else a message has, its program and its
 row, follows from the round that it belongs to.
+
+Times are the same but for rounding. In long rings on much shared links that may be more than it seems: who meets whom
+hangs on the last bits, message by message too. With 80 random hosts of a fat tree, latencies that are longer by 1e-12
+of themselves change the makespan by some 1e-5 of itself, in either way of simulating.
 """
 
 from __future__ import annotations
