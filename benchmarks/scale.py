@@ -125,8 +125,10 @@ def report(name: str, family: Family, points: Sequence[Point]) -> str:
         lines.append(f"  stopped at the limit with {family.sizes[len(points)]:,} {family.size}: missed")
     growth = slope(points, lambda p: p.seconds, lambda p: p.size)
     if growth is not None:
-        events = slope(points, lambda p: p.events, lambda p: p.size)
-        lines.append(f"  seconds grow as {family.size} to the power of {growth:.2f}, events {events:.2f}")
+        some = [p for p in points if p.events]
+        events = slope(some, lambda p: p.events, lambda p: p.size)
+        counted = "" if events is None else f", events {events:.2f}"
+        lines.append(f"  seconds grow as {family.size} to the power of {growth:.2f}{counted}")
     if len(points) == len(family.sizes):
         last = points[-1]
         asked = [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from parasim.metrics.shares import time_split
+from parasim.metrics.shares import TimeSplit, time_split
 from parasim.trace.actor import ActorTotals
 
 __all__ = ["figures"]
@@ -35,14 +35,18 @@ def figures(actors: Sequence[ActorTotals], steps: int, seconds: float, per: str 
     per
         Put into the names of figures per actor ("_per_worker").
     """
-    return {**_picked(actors, steps, seconds, per, _mean), "max": _picked(actors, steps, seconds, per, _largest)}
+    splits = [time_split(actor, seconds) for actor in actors]
+    return {**_picked(actors, splits, steps, per, _mean), "max": _picked(actors, splits, steps, per, _largest)}
 
 
 def _picked(
-    actors: Sequence[ActorTotals], steps: int, seconds: float, per: str, pick: Callable[[list[float]], float]
+    actors: Sequence[ActorTotals],
+    splits: Sequence[TimeSplit],
+    steps: int,
+    per: str,
+    pick: Callable[[list[float]], float],
 ) -> dict[str, Any]:
     """The figures of all actors, each brought to one number by `pick`."""
-    splits = [time_split(actor, seconds) for actor in actors]
     own_steps = [actor.steps or steps for actor in actors]
 
     def per_step(values: list[float]) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 from parasim.trace.actor import Histogram
 from parasim.trace.sinks import Foldable
 
-__all__ = ["Staleness", "StalenessTable", "staleness_of"]
+__all__ = ["Staleness", "StalenessTable", "all_staleness", "staleness_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ class StalenessTable:
     overall: Staleness
     per_worker: dict[int, Staleness]
     per_layer: dict[str, Staleness]
+
+
+def all_staleness(trace: Foldable) -> Staleness:
+    """Distribution of staleness over all gradients of a run."""
+    return Staleness.of(histogram for actor in trace.fold().actors for histogram in actor.staleness.values())
 
 
 def staleness_of(trace: Foldable) -> StalenessTable:

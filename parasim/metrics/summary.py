@@ -23,7 +23,7 @@ from typing import Any
 from parasim.metrics.figures import figures
 from parasim.metrics.info import RunInfo
 from parasim.metrics.losses import first_and_last_loss
-from parasim.metrics.staleness import staleness_of
+from parasim.metrics.staleness import all_staleness
 from parasim.trace.actor import ActorTotals
 from parasim.trace.sinks import Foldable
 
@@ -58,7 +58,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "seconds_per_step": seconds / steps if steps else None,
         "samples_per_second": batches * info.batch_size / seconds if seconds else None,
         **figures(team, steps, seconds, "_per_worker"),
-        "staleness": staleness_of(trace).overall.as_dict(),
+        "staleness": all_staleness(trace).as_dict(),
         "data": None if info.data is None else dict(info.data),
         "loss": first_and_last_loss(trace),
         "updates": _updates(actors),

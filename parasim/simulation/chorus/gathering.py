@@ -86,8 +86,9 @@ def _asked(op: Collective, actors: int) -> Collective:
 
 
 def _wish(op: Collective) -> tuple[Any, ...]:
-    assert op.buffer is not None
-    return op.kind, op.algorithm, op.reduce, op.shape, op.chunks, op.counts, op.buffer.elements, op.buffer.itemsize
+    """What decides how a collective goes; the group lives as long as the run."""
+    size = None if op.buffer is None else (op.buffer.elements, op.buffer.itemsize)
+    return id(op.group), op.kind, op.algorithm, op.reduce, op.shape, op.chunks, op.counts, size
 
 
 def _one(values: Any) -> NDArray[Any]:
@@ -123,9 +124,9 @@ class Messages:
         """
         from parasim.simulation.fast.recurrence import play
 
-        op = _asked(op, self._actors)
         wish = _wish(op)
         if wish not in self._known:
+            op = _asked(op, self._actors)
             timetable = self._make(op)
             if timetable is None or len(set(timetable.adds)) > 1 or len(set(timetable.means)) > 1:
                 raise Distinguished("no timetable, or members that reduce more often than others")
@@ -187,10 +188,9 @@ class Coupled:
         Distinguished
             If members go on one by one.
         """
-        op = _asked(op, self._actors)
         wish = _wish(op)
         if wish not in self._known:
-            plan = self._make(op)
+            plan = self._make(_asked(op, self._actors))
             moving, computing = _one(plan.moving), _one(plan.computing)
             through = plan.seconds if plan.rehearsal is None else plan.rehearsal.through
             times = {"moving": moving, "computing": computing, "through": _one(np.atleast_1d(through))}

@@ -87,12 +87,15 @@ class Paces:
         taken = self.without_noise(kernel)
         if not isinstance(self._law, NoNoise):
             taken = taken * self._factors(kernel, count)
-        if self._rules:
+        holding = [
+            (rank, rule.factor(draws, kernel, count))
+            for rank, rule, draws in self._rules
+            if rule.holds(float(start[rank if len(start) > 1 else 0]), step)
+        ]
+        if holding:
             taken = np.array(np.broadcast_to(taken, self._kind_of.shape))
-            starts = np.broadcast_to(start, taken.shape)
-            for rank, rule, draws in self._rules:
-                if rule.holds(float(starts[rank]), step):
-                    taken[rank] *= rule.factor(draws, kernel, count)
+        for rank, factor in holding:
+            taken[rank] *= factor
         return taken
 
     def without_noise(self, kernel: Kernel) -> NDArray[Any]:

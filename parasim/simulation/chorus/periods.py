@@ -8,14 +8,12 @@ between happens again and again: all sums grow as they did.
 Why it is exact: a program's course follows from its state and from the replies to its operations, those follow from
 their times relative to each other, and no time depends on the clock. Where a program has compared counts, periods are
 skipped only as long as it would get the same answers (counts.py). What an expression holds while it waits for the next
-iteration can't be seen, so nobody but the program itself may hold the iterations (`zip` could).
+iteration can't be seen (the other lists of a `zip` could be), so the iterations must be a `for` loop's own.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
-import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +132,7 @@ class Periods:
         left: float = (steps.last - steps.next.value) // period
         for family, g in growth.items():
             left = min(left, family.room(before.asked[family], g))
-        if left < 1 or not _alone(steps):
+        if left < 1 or not steps.looped:
             return
         periods = int(left)
         for family, g in growth.items():
@@ -143,9 +141,3 @@ class Periods:
         self._score.tallies.repeat(before.sums, periods)
         self._seen.clear()
         self._looked = 0
-
-
-def _alone(steps: Steps) -> bool:
-    """Does nobody but functions hold the iterations?"""
-    own = (types.GeneratorType, types.FrameType)
-    return all(isinstance(holder, own) for holder in gc.get_referrers(steps))

@@ -6,7 +6,9 @@ long as it does not ask for its rank, index, draws or samples, all actors would 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from opcode import opmap
 from typing import Any
 
 from parasim.program.buffers import bounds
@@ -17,6 +19,8 @@ from parasim.simulation.chorus.counts import Count, Distinguished, Family
 
 __all__ = ["Steps", "Voice"]
 
+_BEGIN, _LONG, _LOOP = (bytes((opmap[name],)) for name in ("GET_ITER", "EXTENDED_ARG", "FOR_ITER"))
+"""How a `for` loop begins; a long one has the second in between."""
 _OWN = ("rank", "index", "draws")
 
 
@@ -46,14 +50,20 @@ class Steps:
         The number of the next.
     last
         How many there are.
+    looped
+        Are they what a `for` loop goes through, and nothing else?
     """
 
     def __init__(self, last: int, before: Callable[[Steps], None]) -> None:
         self.next = Count(Family())
         self.last = last
+        self.looped = False
         self._before = before
 
     def __iter__(self) -> Steps:
+        frame = sys._getframe(1)
+        following = frame.f_code.co_code[frame.f_lasti :: 2]
+        self.looped = following.startswith(_BEGIN) and following[1:].lstrip(_LONG).startswith(_LOOP)
         return self
 
     def __next__(self) -> Count:
