@@ -6,6 +6,7 @@ Nothing here goes through parasim's passes or runtimes; only initial weights and
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from parasim import Scenario
 from parasim.learning.build import make_learner
+from tests.golden import golden_path
 from tests.schemes_setup import make
 
 RATE = 0.125
@@ -133,3 +135,9 @@ def unbalanced(counts: Sequence[float]) -> dict[str, Any]:
     """A layer for each module, of so many layers of `UNIT`."""
     layers = [{**UNIT["layers"][0], "repeat": 1, "forward_flops": 1e9 * count} for count in counts]
     return {"kind": "layers", "needs_input_gradient": True, "layers": layers}
+
+
+def golden(name: str, figure: str) -> dict[str, Any]:
+    """A figure of each variant of a scenario of schemes, in its golden summary."""
+    summaries = json.loads(golden_path(f"scenarios/schemes/{name}.yaml").read_text())
+    return {variant: summary[figure] for variant, summary in summaries.items()}

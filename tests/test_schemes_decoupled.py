@@ -1,14 +1,11 @@
 """What the schemes of decoupled modules have in common: memory, and the outcomes that their scenarios expect."""
 
-import json
-
 import pytest
 
 from parasim.learning.build import pin_threads
 from parasim.metrics.memory import course_of, tensors_of
 from parasim.trace.parts import PARTS
-from tests.decoupled_setup import LEARNING
-from tests.golden import golden_path
+from tests.decoupled_setup import LEARNING, golden
 from tests.schemes_setup import make, run
 
 KINDS = ("ddg", "fr", "fdg")
@@ -52,11 +49,6 @@ def test_what_is_said_to_be_held_equals_the_tensors_note_by_note(kind):
 
 
 # scenarios -----------------------------------------------------------------------------------------------------------
-def golden(name, figure):
-    summaries = json.loads(golden_path(f"scenarios/schemes/{name}.yaml").read_text())
-    return {variant: summary[figure] for variant, summary in summaries.items()}
-
-
 @pytest.mark.parametrize(("name", "speedups"), [("ddg", (1.5, 1.8, 2)), ("fr", (1.2, 1.5, 12 / 7)), ("fdg", (2, 3, 4))])
 def test_speedups_that_scenarios_expect(name, speedups):
     """Start and end of 40 steps, updates and transfers take a few per cent; of FDG, with its long delays, more."""

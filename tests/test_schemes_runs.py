@@ -45,6 +45,7 @@ CASES = {  # scheme: hosts, options
     "ddg": (3, {}),
     "fr": (3, {"start": "early"}),
     "fdg": (3, {"shrink": 0.5}),
+    "fdg_data": (4, {"combine": "combine_then_adapt"}),
     "gpipe": (3, {"recompute": True}),
     "zero": (4, {"replicas": 2}),
     "tensor_parallel": (4, {"split": "pairs"}),

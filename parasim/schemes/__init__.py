@@ -22,6 +22,7 @@ from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
 from parasim.schemes.fdg import Fdg
+from parasim.schemes.fdg_data import FdgData
 from parasim.schemes.fr import FeaturesReplay
 from parasim.schemes.gpipe import GPipe
 from parasim.schemes.hierarchical_sgd import HierarchicalSgd
@@ -99,6 +100,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         PipeDream,
         PipeDream2BW,
         SpecTrain,
+        FdgData,
     )
 }
 

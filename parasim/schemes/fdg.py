@@ -21,7 +21,6 @@ from parasim.program import (
     Holding,
     Message,
     Program,
-    Route,
     Setting,
     Taxonomy,
     Tensor,
@@ -31,9 +30,8 @@ from parasim.program import (
 from parasim.schedules.ddg import IDLE
 from parasim.schedules.fdg import fdg
 from parasim.schemes.decoupled import payload, stash_seconds, trade
-from parasim.schemes.staged import Staged, StagedOptions, stage_seconds
+from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds
 from parasim.schemes.stash import Stash
-from parasim.theory.pipelines import decoupled_forward_and_backward_seconds
 from parasim.theory.staleness import decoupled_forward_and_backward
 
 __all__ = ["Fdg", "FdgOptions"]
@@ -111,29 +109,41 @@ class Fdg(Staged):
         outputs equally long; or for two. Otherwise two neighbours take at least as long as the slower one and their
         transfer.
         """
-        count = self.cuts
         t = stage_seconds(self, setting)
-        late = zip(t.backward, t.updates, stash_seconds(self, setting), self._shrinking(setting), strict=True)
-        passes = [sum(seconds) for seconds in late]
-        together = [f + b for f, b in zip(t.forward, passes, strict=True)]
-        links = [max(up, down) for up, down in zip(t.up, t.down, strict=True)]
-        pairs = [(k, k + 1) for k in range(len(links))]
-        alone = max([*together, *(max(together[k : k + 2]) + link for k, link in enumerate(links))])
-        route = setting.place.together([*pairs, *((b, a) for a, b in pairs)]) if pairs else Route(0.0, 0.0)
-        transfer = route.alpha + max(t.sizes, default=0) * route.beta
-        crowded = decoupled_forward_and_backward_seconds(t.forward, passes, transfer)
-        least = (1 - 1e-12) * max(together)
-        alike = all(max(together[k : k + 2]) >= least for k in range(count - 1)) and len(set(t.sizes)) <= 1
-        exact = (alike or count <= 2) and not setting.place.noisy
+        together = self.computing(setting, t)
+        alone, crowded, alike = self.exchanged(setting, t, together)
+        exact = (alike or self.cuts <= 2) and not setting.place.noisy
         return ClosedForm(
             crowded if alike else alone,
-            2.0 * sum(t.sizes) / count,
-            2.0 * len(links) / count,
-            sum(decoupled_forward_and_backward(count, k) for k in range(count)) / count,
+            2.0 * sum(t.sizes) / self.cuts,
+            2.0 * len(t.sizes) / self.cuts,
+            self.mean_staleness(),
             "exact" if exact else "lower bound",
             at_most=None if exact or setting.place.noisy else crowded,
             note="" if exact else "modules that differ exchange at different times",
         )
+
+    def mean_staleness(self) -> float:
+        """Of all modules, far from the start."""
+        return sum(decoupled_forward_and_backward(self.cuts, k) for k in range(self.cuts)) / self.cuts
+
+    def computing(self, setting: Setting, t: StageSeconds) -> list[float]:
+        """Seconds of each module's passes and update."""
+        copies, shrinking = stash_seconds(self, setting), self._shrinking(setting)
+        return [sum(own) for own in zip(t.forward, t.backward, t.updates, copies, shrinking, strict=True)]
+
+    def exchanged(self, setting: Setting, t: StageSeconds, together: list[float]) -> tuple[float, float, bool]:
+        """An iteration with the exchange: at least, if all exchange at the same time, and whether they do."""
+        pairs = list(pairwise(range(self.cuts)))
+        links = [max(up, down) for up, down in zip(t.up, t.down, strict=True)]
+        slower = [max(together[below], together[above]) for below, above in pairs]
+        alone = max([*together, *(seconds + link for seconds, link in zip(slower, links, strict=True))])
+        if not pairs:
+            return alone, alone, True
+        route = setting.place.together([*pairs, *((above, below) for below, above in pairs)])
+        transfer = route.alpha + max(t.sizes) * route.beta
+        alike = min(slower) >= (1 - 1e-12) * max(together) and len(set(t.sizes)) == 1
+        return alone, max(together) + transfer, alike
 
     def _shrinking(self, setting: Setting) -> list[float]:
         """Seconds of scaling each module's error gradient."""

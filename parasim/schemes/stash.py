@@ -43,12 +43,17 @@ class Stash:
 
     def update(self, gradient: Buffer, *, read: int, scale: float = 1.0, layer: str = "") -> Program[None]:
         """As :meth:`Context.update`, of a copy if the newest weights are still needed."""
+        yield from self.spare()
+        yield from self._me.update(self._replica, gradient, read=read, scale=scale, layer=layer)
+
+    def spare(self) -> Program[Buffer]:
+        """Put the newest weights by if somebody still has them; replies with those that may be changed."""
         me, replica = self._me, self._replica
-        if self._borrowers[replica.version]:
+        if self._borrowers[replica.version] and replica.version not in self._stashed:
             newest: Buffer = yield from me.math(duplicate, (), (replica.parameters,))
             self._stashed[replica.version], replica.parameters = replica.parameters, newest
             me.hold("stashed weights", newest.nbytes, newest)
-        yield from me.update(replica, gradient, read=read, scale=scale, layer=layer)
+        return replica.parameters
 
 
 def duplicate(xp: Tensors, weights: Tensor) -> Tensor:
