@@ -63,7 +63,7 @@ def test_full_consensus_from_equal_starts_equals_averaging():
 
 
 def mixed(net, steps, groups, order, matrix):
-    """Two modules in each group, each copy with its own history: ``w_s <- sum_r C_sr (w_r - eta G_r)``, or C w - eta G."""
+    """Two modules a group, each copy with its own history: ``w_s <- sum_r C_sr (w_r - eta G_r)``, or C w - eta G."""
     history = [[[w] for w in net.initial] for _ in range(groups)]
     for j in range(steps):
         moved = []

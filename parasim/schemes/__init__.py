@@ -91,6 +91,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         Ddg,
         FeaturesReplay,
         Fdg,
+        FdgData,
         Layerwise,
         PipeDreamFlush,
         Interleaved,

@@ -23,10 +23,9 @@ from parasim.program import (
     Program,
     Setting,
     Taxonomy,
-    Tensor,
-    Tensors,
     option,
 )
+from parasim.program.elementwise import scale
 from parasim.schedules.ddg import IDLE
 from parasim.schedules.fdg import fdg
 from parasim.schemes.decoupled import payload, stash_seconds, trade
@@ -75,7 +74,7 @@ class Fdg(Staged):
             if behind is not None:
                 activation, version = stored.pop(behind)
                 if error is not None and self.options.shrink < 1:
-                    yield from me.math(shrunk, (error,), factor=self.options.shrink)
+                    yield from me.math(scale, (error,), factor=self.options.shrink)
                 downstream = yield from me.backward(activation, error, gradient)
                 stash.give_back(version)
             above, below = next_behind is not None and not part.is_last, next_ahead is not None and not part.is_first
@@ -152,10 +151,5 @@ class Fdg(Staged):
             return [0.0] * len(parts)
         whole = max(1, setting.model.whole.parameters)
         sizes = [part.output_elements * setting.batch_size for part in parts[:-1]]
-        kernels = [setting.math_kernel(shrunk, 1, size / whole, factor=factor) for size in sizes]
+        kernels = [setting.math_kernel(scale, 1, size / whole, factor=factor) for size in sizes]
         return [*(setting.place.seconds(kernel, k) for k, kernel in enumerate(kernels)), 0.0]
-
-
-def shrunk(xp: Tensors, error: Tensor, factor: float) -> None:
-    """Error *= factor."""
-    xp.scale_(error, factor)

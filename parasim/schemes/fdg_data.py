@@ -39,6 +39,7 @@ from parasim.program import (
     option,
 )
 from parasim.program.graphs import Matrix, metropolis, named_graph
+from parasim.schemes.dpsgd import mix
 from parasim.schemes.fdg import Fdg, FdgOptions
 from parasim.schemes.staged import stage_seconds
 from parasim.schemes.stash import Stash
@@ -211,7 +212,4 @@ class FdgData(Fdg):
 def mix_(xp: Tensors, own: Tensor, *others: Tensor, place: int, weights: tuple[float, ...]) -> None:
     """Own = the weighted sum of all, of which it is at `place`: equal rows of C give equal bits."""
     models = [*others[:place], own, *others[place:]]
-    mixed = xp.multiply(models[0], weights[0])
-    for model, weight in zip(models[1:], weights[1:], strict=True):
-        xp.add_(mixed, model, weight)
-    xp.copy_(own, mixed)
+    xp.copy_(own, mix(xp, *models, weights=weights))

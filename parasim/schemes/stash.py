@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from parasim.program import Buffer, Context, Program, Replica, Setting, Tensor, Tensors
+from parasim.program import Buffer, Context, Program, Replica, Setting
+from parasim.program.elementwise import copied
 
 __all__ = ["Stash", "stash_kernel_seconds"]
 
@@ -50,17 +51,12 @@ class Stash:
         """Put the newest weights by if somebody still has them; replies with those that may be changed."""
         me, replica = self._me, self._replica
         if self._borrowers[replica.version] and replica.version not in self._stashed:
-            newest: Buffer = yield from me.math(duplicate, (), (replica.parameters,))
+            newest: Buffer = yield from me.math(copied, (), (replica.parameters,))
             self._stashed[replica.version], replica.parameters = replica.parameters, newest
             me.hold("stashed weights", newest.nbytes, newest)
         return replica.parameters
 
 
-def duplicate(xp: Tensors, weights: Tensor) -> Tensor:
-    """A copy."""
-    return xp.copy(weights)
-
-
 def stash_kernel_seconds(setting: Setting, share: float, rank: int) -> float:
     """Seconds of copying this share of the parameters before an update, on an actor's device."""
-    return setting.place.seconds(setting.math_kernel(duplicate, 1, share), rank)
+    return setting.place.seconds(setting.math_kernel(copied, 1, share), rank)
