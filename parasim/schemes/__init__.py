@@ -101,7 +101,6 @@ SCHEMES: dict[str, type[Scheme]] = {
         PipeDream,
         PipeDream2BW,
         SpecTrain,
-        FdgData,
     )
 }
 
