@@ -2,7 +2,7 @@
 
 Three log-log curves, CPU seconds of `parasim.simulate`, each the least of several runs. *asynchronous*: Downpour on one
 server, over its operations. *coupled, one more collective*: a ring and a hierarchy of equal workers at coupled
-fidelity, pieces of equal length, the seconds that 100 more steps take over 100, by workers; a rule of stragglers that
+fidelity, pieces of equal length, the seconds that 1000 more steps take over 1000, by workers; a rule of stragglers that
 never holds keeps steps from being skipped. *synchronous steps*: equal steps of a ring, message by message.
 """
 
@@ -56,7 +56,7 @@ def asynchronous(sizes: Sequence[int], repeat: int) -> Curve:
     return Curve("asynchronous", "operations", done, tuple(seconds for seconds, _ in found))
 
 
-def collectives(name: str, sizes: Sequence[int], repeat: int, more: int = 100) -> Curve:
+def collectives(name: str, sizes: Sequence[int], repeat: int, more: int = 1000) -> Curve:
     """What one more step with its all-reduce costs at coupled fidelity, by workers."""
     seconds = []
     for size in sizes:

@@ -402,13 +402,7 @@ class Engine:
 
         paces = [self._paces[rank] for rank in ranks]
         hosts = tuple([self._placement[rank] for rank in ranks])
-        return Setting(
-            self._cluster,
-            hosts,
-            lambda member, kernel: paces[member].steady(kernel),
-            lambda member: paces[member].alike,
-            *self._overhead,
-        )
+        return Setting(self._cluster, hosts, paces, *self._overhead)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,20 @@ from parasim.simulation.stragglers import Straggler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Paces"]
+__all__ = ["Paces", "Steady"]
+
+
+class Steady(NamedTuple):
+    """The pace of actors of one kind, without noise: of which kind they are, and their device and speed."""
+
+    alike: int
+    device: Device
+    speed: float
+
+    def steady(self, kernel: Kernel) -> float:
+        """Seconds of a kernel."""
+        seconds: float = kernel_seconds(self.device, kernel) / self.speed
+        return seconds
 
 
 class Paces:
@@ -103,15 +116,10 @@ class Paces:
         seconds = np.array([kernel_seconds(device, kernel) / speed for device, speed in self._kinds])
         return seconds if len(seconds) == 1 else seconds[self._kind_of]
 
-    def member(self, rank: int, kernel: Kernel) -> float:
-        """Seconds of a kernel without noise on one actor's device."""
-        device, speed = self._kinds[self._kind_of[rank]]
-        seconds: float = kernel_seconds(device, kernel) / speed
-        return seconds
-
-    def kind(self, rank: int) -> int:
-        """Actors of which this is the same need the same seconds without noise."""
-        return int(self._kind_of[rank])
+    def each(self) -> list[Steady]:
+        """The pace of each actor without noise."""
+        kinds = [Steady(kind, device, speed) for kind, (device, speed) in enumerate(self._kinds)]
+        return [kinds[kind] for kind in self._kind_of.tolist()]
 
     def passed_over(self, label: str, count: int) -> None:
         """So many kernels of no step have been done without asking."""

@@ -120,7 +120,7 @@ def _gatherer(stage: Stage, cast: Cast, paces: Paces) -> Gatherer:
     def plan(op: Collective) -> Plan:
         from parasim.simulation.coupled.plan import Setting, make_plan
 
-        setting = Setting(stage.cluster, hosts, paces.member, paces.kind, *stage.overhead)
+        setting = Setting(stage.cluster, hosts, paces.each(), *stage.overhead)
         return make_plan([op] * len(hosts), setting)
 
     return Messages(len(hosts), timetable) if stage.fidelity == "message" else Coupled(len(hosts), plan)

@@ -14,9 +14,9 @@ rounds are shortened in proportion.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from parasim.simulation.coupled.play import Rehearsal, Step, rehearse
 from parasim.simulation.coupled.trains import Leg, Stretch
 from parasim.trace.intervals import covered
 
-__all__ = ["FEW_MESSAGES", "MOST_ROUNDS", "Plan", "Setting", "make_plan"]
+__all__ = ["FEW_MESSAGES", "MOST_ROUNDS", "Plan", "Setting", "SteadyPace", "make_plan"]
 
 MOST_ROUNDS = 256
 """More rounds are gathered into as many: a train that shares links costs a bounded number of events."""
@@ -102,17 +102,24 @@ class Plan:
         )
 
 
+class SteadyPace(Protocol):
+    """Of one member; all of which `alike` is the same have the same seconds."""
+
+    @property
+    def alike(self) -> Hashable:
+        """What tells members apart."""
+
+    def steady(self, kernel: Kernel) -> float:
+        """Seconds of a kernel without noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a group sits: hosts of its members; time of a kernel on a member's device (member, kernel); overheads.
-
-    Members that are `alike` have the same times.
-    """
+    """Where a group sits: hosts of its members; seconds of their kernels; overheads."""
 
     cluster: Cluster
     hosts: tuple[int, ...]
-    seconds: Callable[[int, Kernel], float]
-    alike: Callable[[int], Hashable]
+    paces: Sequence[SteadyPace]
     message_overhead: float
     byte_overhead: float
 
@@ -231,7 +238,7 @@ class _Chain:
         self.in_step = True
         self.steps: list[Step] = []
         hosts = np.asarray(setting.hosts)
-        self._alike = [setting.alike(member) for member in range(size)]
+        self._alike = [pace.alike for pace in setting.paces]
         self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
         self._host_of = np.unique(hosts, return_inverse=True)[1]
 
@@ -352,7 +359,7 @@ class _Chain:
                     key = self._alike[member], elements
                     if key not in known:
                         kernel = kernel_of(self._op, elements)
-                        known[key] = self._setting.seconds(member, kernel), rounds * kernel.flops
+                        known[key] = self._setting.paces[member].steady(kernel), rounds * kernel.flops
                     seconds[member] += known[key][0]
                     self.flops[member] += known[key][1]
         self.computing += rounds * seconds
@@ -360,7 +367,7 @@ class _Chain:
 
     def _seconds(self, member: int, kernel: Kernel, times: int) -> float:
         self.flops[member] += times * kernel.flops
-        return self._setting.seconds(member, kernel)
+        return self._setting.paces[member].steady(kernel)
 
     def _shared(self, computing: Any) -> Any:
         """The same with members of one host sharing its cores."""
