@@ -27,6 +27,7 @@ def make(
     dtype: str = "float32",
     learn: bool = False,
     trace: str = "rows",
+    fast_paths: str = "all",
     seed: int = 0,
     cores: int = 1,
     flops: float = 1e9,
@@ -65,7 +66,7 @@ def make(
             "cluster": cluster,
             "scheme": {"kind": kind, **options},
             "optimizer": optimizer or {"kind": "sgd", "lr": 0.125},
-            "run": {"steps": steps, "learn": learn, "seed": seed, "trace": trace},
+            "run": {"steps": steps, "learn": learn, "seed": seed, "trace": trace, "fast_paths": fast_paths},
         }
     )
 

@@ -71,6 +71,7 @@ class Actor:
         self.ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self.unfinished = 0
         self.messages = 0
+        self.ended = 0.0  # when the last of its programs ended, seconds
         self.rows = Writer((self.rank, context.role, context.index), sink, port.now)
         self._now = port.now
 
@@ -207,6 +208,7 @@ class Actor:
         handle.result = result
         handle.cancelled = task.cancelled
         handle.since = task.since
+        self.ended = max(self.ended, task.since)
         del self.tasks[task.id]
         if not task.daemon:
             self.unfinished -= 1

@@ -10,7 +10,7 @@ from parasim.errors import DeadlockError, ProgramError
 if TYPE_CHECKING:
     from parasim.runtime.actor import Actor
 
-__all__ = ["Blocked", "check_replay", "deadlock_error"]
+__all__ = ["Blocked", "check_replay", "deadlock_error", "deadlock_of"]
 
 Blocked = tuple[int, str, str, str, str, float]
 """Rank, role with index, program, lane, pending operation, since when (seconds)."""
@@ -29,6 +29,12 @@ def deadlock_error(rows: Sequence[Blocked], now: float) -> DeadlockError:
     count = len({row[0] for row in rows})
     who = "1 rank waits" if count == 1 else f"{count} ranks wait"
     return DeadlockError(f"deadlock at {now:.6g} s: {who} for what will never happen\n" + "\n".join(lines))
+
+
+def deadlock_of(actors: Sequence[Actor]) -> DeadlockError:
+    """The error of these actors, which came to it when the last of their programs went on."""
+    rows = [row for actor in actors for row in actor.table()]
+    return deadlock_error(rows, max([*(actor.ended for actor in actors), *(row[5] for row in rows)]))
 
 
 def check_replay(actors: Sequence[Actor]) -> None:

@@ -25,7 +25,7 @@ from parasim.program.context import Context
 from parasim.program.ops import Collective, Locked
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
-from parasim.runtime.deadlock import check_replay, deadlock_error
+from parasim.runtime.deadlock import check_replay, deadlock_of
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
 from parasim.simulation.coupled.conductor import Conductor
@@ -218,7 +218,7 @@ class Engine:
             return
         check_replay(self.actors)
         if any(actor.unfinished for actor in self.actors) or sum(actor.close() for actor in self.actors) == 0:
-            raise deadlock_error([row for actor in self.actors for row in actor.table()], self.env.now)
+            raise deadlock_of(self.actors)
 
     def _settle(self) -> None:
         """Step every actor that has something to do."""
