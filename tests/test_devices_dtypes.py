@@ -22,6 +22,8 @@ SCENARIO = Path(__file__).parent / "real_scenario.yaml"
 OPTIONS: dict[str, dict[str, Any]] = {
     "sequential": {"workers": 1},
     "hierarchical_sgd": {"groups": 3},
+    "grid": {"groups": 3},
+    "three_d": {"pipeline": 3},
     **{kind: {"hosts": 1} for kind in ("hogwild", "hogbatch", "asysvrg")},
 }
 """Of schemes that do not run with three workers on a host each."""

@@ -25,6 +25,7 @@ from parasim.schemes.fdg import Fdg
 from parasim.schemes.fdg_data import FdgData
 from parasim.schemes.fr import FeaturesReplay
 from parasim.schemes.gpipe import GPipe
+from parasim.schemes.grid import Grid
 from parasim.schemes.hierarchical_sgd import HierarchicalSgd
 from parasim.schemes.hogbatch import HogBatch
 from parasim.schemes.hogwild import Hogwild
@@ -47,6 +48,7 @@ from parasim.schemes.softsync import Softsync
 from parasim.schemes.spectrain import SpecTrain
 from parasim.schemes.ssp import Ssp
 from parasim.schemes.tensor_parallel import TensorParallel
+from parasim.schemes.three_d import ThreeD
 from parasim.schemes.zero import Zero
 from parasim.schemes.zero_bubble import ZeroBubble
 
@@ -88,6 +90,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         Easgd,
         GPipe,
         TensorParallel,
+        Grid,
+        ThreeD,
         Ddg,
         FeaturesReplay,
         Fdg,

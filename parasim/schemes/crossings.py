@@ -57,13 +57,13 @@ def crossing_cost(
     return rings(setting, ring_route(setting, groups), len(shards), shards[0].exchanged(part, samples))
 
 
-def passes_seconds(setting: Setting, shards: Sequence[Shard]) -> tuple[float, bool]:
+def passes_seconds(setting: Setting, shards: Sequence[Shard], scale: float = 1.0) -> tuple[float, bool]:
     """A step's passes through the slowest shard, and its update; are all shards equal?"""
     found = []
     for shard in shards:
         whole = shard.model.whole
         kernels = [forward_kernel(segment, setting.batch_size) for segment in shard.model.each()]
         kernels += [backward_kernel(segment, setting.batch_size) for segment in shard.model.each()]
-        kernels.append(setting.update_kernel(whole.parameters / max(1, setting.model.whole.parameters)))
+        kernels.append(setting.update_kernel(whole.parameters / max(1, setting.model.whole.parameters), scale=scale))
         found.append(setting.place.longest(kernels))
     return max(found), len({shard.model.layers for shard in shards}) == 1

@@ -1,0 +1,236 @@
+"""3-D parallelism: data x pipeline x tensor (Narayanan et al. 2021, Megatron-LM's PTD-P; SCHEMES S35).
+
+Worker (d, p, t) holds of stage p the shard t, in copy d of the pipeline. Inside each stage its tensor group exchanges
+activations (t: consecutive workers, so that a node holds a group); stages pass each micro-batch on, shard t to shard t,
+in the order of 1F1B with a flush; after the last one, the workers that hold the same shard of the same stage sum their
+gradients, and update. Traffic of the three kinds of groups shares whatever links it meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from parasim.program import (
+    Activation,
+    Batch,
+    Buffer,
+    ClosedForm,
+    Collective,
+    Context,
+    Group,
+    Model,
+    Options,
+    Part,
+    Program,
+    Role,
+    Route,
+    Setting,
+    Shard,
+    Taxonomy,
+    backward_kernel,
+    backward_shard,
+    forward_kernel,
+    forward_shard,
+    option,
+)
+from parasim.schedules.one_f_one_b import fill, one_f_one_b
+from parasim.schemes.crossings import Exchanged, ring_route, rings
+from parasim.schemes.staged import Stage, Staged, StagedOptions
+
+__all__ = ["ThreeD"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreeDOptions(StagedOptions):
+    """Options of 3-D parallelism; `workers` is data x pipeline x tensor."""
+
+    pipeline: int = option(2, "stages of a pipeline (p)", ge=1)
+    tensor: int = option(1, "workers that share each stage's layers (t)", ge=1)
+    split: Literal["outputs", "pairs"] = option("pairs", "each layer by outputs, or pairs by outputs, then inputs")
+    micro_batches: int = option(4, "micro-batches of a pipeline's mini-batch", ge=1)
+
+
+class _ShardStage(Stage):
+    """A stage of which a group of workers hold a shard each."""
+
+    def __init__(
+        self, me: Context, shard: Shard, part: Part, group: Group, below: Sequence[int], above: Sequence[int]
+    ) -> None:
+        super().__init__(me, shard.of(part), below, above)
+        self._shard, self._group = shard, group
+        self._passed: dict[int, list[Activation]] = {}
+
+    def pass_on(self, micro: int, parameters: Buffer, batch: Batch) -> Program[None]:
+        """Forward pass of a micro-batch."""
+        inputs = yield from self.arrived("forward", micro)
+        passed = yield from forward_shard(self._me, self._shard, self.part, parameters, batch, self._group, inputs)
+        yield from self.send("forward", micro, passed[-1].outputs)
+        if self._shard.split.index == 0:
+            yield from self._me.log_loss(passed[-1])
+        self._passed[micro] = passed
+
+    def pass_back(self, micro: int, into: Buffer, add: bool) -> Program[None]:
+        """Backward pass of a micro-batch; its gradient is written (or added) to `into`."""
+        upstream = yield from self.arrived("backward", micro)
+        downstream = yield from backward_shard(
+            self._me, self._shard, self._passed.pop(micro), upstream, into, self._group, add
+        )
+        yield from self.send("backward", micro, downstream)
+
+
+class ThreeD(Staged):
+    """Data, pipeline and tensor parallel, synchronous."""
+
+    name = "three_d"
+    aliases = ("3d", "ptd_p", "megatron_3d")
+    citation = "Narayanan et al. (2021)"
+    taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
+    staleness = "0"
+    Options: ClassVar[type[Options]] = ThreeDOptions
+
+    def roles(self) -> tuple[Role, ...]:
+        """Workers only: worker ``(d p_stages + p) t_shards + t``."""
+        return (Role("worker", self.options.workers, self.worker),)
+
+    @property
+    def copies(self) -> int:
+        """Copies of the pipeline: the data-parallel size d."""
+        return int(self.options.workers // (self.options.pipeline * self.options.tensor))
+
+    @property
+    def cuts(self) -> int:
+        """Stages."""
+        return int(self.options.pipeline)
+
+    def pipelines(self) -> int:
+        """One per copy."""
+        return self.copies
+
+    def micro_batches(self) -> int:
+        """M of each pipeline."""
+        return int(self.options.micro_batches)
+
+    def rank_of(self, place: int) -> int:
+        """The first worker of a stage of the first copy."""
+        return place * int(self.options.tensor)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Of each stage of each copy the tensor group; and who holds the same shard of the same stage."""
+        shards, size = self.options.tensor, self.options.pipeline * self.options.tensor
+        starts = range(0, self.copies * size, shards)
+        tensor = [Group(f"tensor {start // shards}", tuple(range(start, start + shards))) for start in starts]
+        data = [Group(f"data {i}", tuple(range(i, self.copies * size, size))) for i in range(size)]
+        return (*tensor, *data)
+
+    def shard(self, model: Model, place: int) -> Shard:
+        """What the member at this place of a tensor group holds, of all stages."""
+        return model.split(self.options.split, place, self.options.tensor)
+
+    def worker(self, me: Context) -> Program[Buffer]:
+        """One shard of one stage of one copy: all micro-batches; the sum of the gradients of all copies; update."""
+        shards, stages, micros = self.options.tensor, self.options.pipeline, self.options.micro_batches
+        above, place = divmod(me.index, shards)
+        copy, number = divmod(above, stages)
+        shard, part = self.shard(me.model, place), self.parts(me.model)[number]
+        stage = _ShardStage(me, shard, part, me.group(f"tensor {above}"), [me.rank - shards], [me.rank + shards])
+        replica, gradient = me.replica(stage.part), me.buffer("gradient", stage.part.parameters)
+        order = list(self.order(number))
+        for step in me.steps():
+            yield from stage.expect_all(order)
+            begun = False
+            for way, micro in order:
+                if way == "forward":
+                    batch = me.batch(step, share=copy, shares=self.copies, micro=micro, micros=micros)
+                    yield from stage.pass_on(micro, replica.parameters, batch)
+                else:
+                    yield from stage.pass_back(micro, gradient, add=begun)
+                    begun = True
+            yield from Collective("all_reduce", me.group(f"data {me.index % (shards * stages)}"), gradient, "ring")
+            scale = 1 / (micros * self.copies)
+            yield from me.update(replica, gradient, read=replica.version, scale=scale, layer=stage.part.name)
+            yield from me.step_done(step)
+        return replica.parameters
+
+    def order(self, number: int) -> Iterator[tuple[Literal["forward", "backward"], int]]:
+        """1F1B with a flush."""
+        return one_f_one_b(fill(number, self.options.pipeline), self.options.micro_batches)
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """Full copies, enough layers, equal micro-batches, something of every layer for every shard."""
+        o = self.options
+        if o.workers % (o.pipeline * o.tensor):
+            raise ValueError(
+                f"{o.workers} workers are no multiple of pipeline {o.pipeline} x tensor {o.tensor} = "
+                f"{o.pipeline * o.tensor}: change one of them"
+            )
+        super().check(model, batch_size)
+        self.shard(model, 0)
+
+    def closed_form(self, setting: Setting) -> ClosedForm:
+        """``(M + p - 1)(t_f + t_b) + C(d, P/(p t))`` + update when balanced; t_f, t_b with the tensor group's traffic.
+
+        Exact if stages and shards are equal, a message between stages takes no time and groups share no link; else a
+        lower bound: the slowest stage's passes, and a micro-batch's way to it and back.
+        """
+        o, place = self.options, setting.place
+        micros, samples = o.micro_batches, setting.batch_size // o.micro_batches
+        shards = [self.shard(setting.model, index) for index in range(o.tensor)]
+        parts = self.parts(setting.model)
+        groups = self.groups()
+        inside, across = (
+            setting.worst(ring_route(setting, [group.ranks]) for group in some)
+            for some in (groups[: self.copies * o.pipeline], groups[self.copies * o.pipeline :])
+        )
+        between = self._between(setting)
+        exchanged, summed = Exchanged(0.0, 0.0, 0.0, True), Exchanged(0.0, 0.0, 0.0, True)
+        both, ends, links, sizes = [], [], [], []
+        for number, part in enumerate(parts):
+            own = shards[0].of(part)
+            crossed = rings(setting, inside, o.tensor, shards[0].exchanged(own, samples))
+            segments = [own.model.part(j, j + 1) for j in range(own.start, own.stop)]
+            kernels = [kernel(at, samples) for at in segments for kernel in (forward_kernel, backward_kernel)]
+            both.append(sum(map(place.seconds, kernels)) + crossed.seconds)
+            exchanged += Exchanged(0.0, crossed.bytes_sent * micros, crossed.messages_sent * micros, crossed.exact)
+            copies = rings(setting, across, self.copies, [("all_reduce", own.nbytes)])
+            share = own.parameters / max(1, setting.model.whole.parameters)
+            ends.append(copies.seconds + place.seconds(setting.update_kernel(share, scale=1 / (micros * self.copies))))
+            summed += Exchanged(0.0, copies.bytes_sent, copies.messages_sent, copies.exact)
+            if number:
+                sizes += list(self._boundary(shards, part, samples))
+                links.append(sum(between.alpha + size * between.beta for size in sizes[-2:]))
+        simple = max(both) <= min(both) * (1 + 1e-12) and max(ends) <= min(ends) * (1 + 1e-12)
+        simple = simple and sum(links) <= 1e-10 * sum(both) and exchanged.exact and summed.exact
+        before = [sum(both[:k]) + sum(links[:k]) for k in range(o.pipeline)]
+        if simple:
+            seconds = (micros + o.pipeline - 1) * both[0] + ends[0]
+        else:
+            seconds = max(a + micros * b + e for a, b, e in zip(before, both, ends, strict=True))
+        where = ", ".join(
+            f"{name} {1 / route.beta / 1e9:.3g} GB/s"
+            for name, route in (("tensor", inside), ("pipeline", between), ("data", across))
+            if route.beta
+        )
+        return ClosedForm(
+            seconds,
+            (exchanged.bytes_sent + summed.bytes_sent + micros * sum(sizes)) / o.pipeline,
+            (exchanged.messages_sent + summed.messages_sent + micros * len(sizes)) / o.pipeline,
+            0.0,
+            "exact" if simple and not place.noisy else "lower bound",
+            note=f"slowest links of groups, each alone there: {where}" if where else "",
+        )
+
+    def _between(self, setting: Setting) -> Route:
+        """Of messages between stages, each alone."""
+        shards, size = self.options.tensor, self.options.pipeline * self.options.tensor
+        ranks = [rank for rank in range(self.copies * size) if rank % size < size - shards]
+        return setting.worst_between((rank, rank + shards) for rank in ranks)
+
+    @staticmethod
+    def _boundary(shards: Sequence[Shard], part: Part, samples: int) -> tuple[float, float]:
+        """Bytes that a worker sends up and down between a stage and the one before it: the mean over the shards."""
+        number = shards[0].of(part).start
+        entering = sum(shard.model.layers[number].input_elements for shard in shards) / len(shards)
+        up = samples * entering * part.model.itemsize
+        return up, up / len(shards) if shards[0].crossings[number].columns else up
