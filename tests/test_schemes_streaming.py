@@ -12,7 +12,7 @@ from parasim import ScenarioError, closed_form, simulate
 from parasim.learning.build import make_optimizer, pin_threads
 from parasim.metrics.memory import course_of, memory_of, tensors_of
 from parasim.metrics.staleness import staleness_of
-from parasim.program import Planning
+from parasim.program import Context, Planning
 from parasim.schedules.one_f_one_b import fill, fill_replicated
 from parasim.schedules.pipedream_planner import pipedream_plan, stage_time
 from tests.delayed import delayed, replicated, stashed
@@ -249,6 +249,26 @@ def test_traffic_of_replicated_stages(replicas):
     assert met[1] == pytest.approx(form.bytes_sent_per_worker_per_step, rel=1e-3)  # pieces of rings differ by a number
     assert met[2] == pytest.approx(form.messages_sent_per_worker_per_step, rel=1e-12)
     assert met[0] >= form.seconds_per_step * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_the_last_stage_learns_as_sequential_sgd_if_all_others_are_frozen(stages, monkeypatch):
+    """Its own gradient is never late, and what comes in no longer depends on when it was computed."""
+    update = Context.update
+
+    def frozen(me, replica, gradient, **more):
+        return (update if me.rank == stages - 1 else unchanged)(me, replica, gradient, **more)
+
+    def unchanged(me, replica, gradient, **more):
+        replica.version += 1
+        return
+        yield
+
+    monkeypatch.setattr(Context, "update", frozen)
+    late, alone = (run(kind, stages, steps=9, **LEARNS) for kind in ("pipelined_backprop", "layerwise"))
+    found, expected = ([row.value for row in result.trace if row.label == "loss"] for result in (late, alone))
+    assert found == expected
+    assert len(set(found)) == 9
 
 
 # the planner ---------------------------------------------------------------------------------------------------------
