@@ -65,6 +65,7 @@ CHECKED = {
     "fr": "one module equals sequential bit for bit; autograd of replays; closed form to 1e-9; real = simulated",
     "fdg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
     "fdg_data": "one group is FDG, one module all-reduce, consensus with all averaging, bit for bit; real = simulated",
+    "dni": "the oracle equals sequential bit for bit; models of gradients against autograd; real = simulated",
     "gpipe": "equals sequential bit for bit; closed form to 1e-9 (balanced stages); real = simulated",
     "layerwise": "equals sequential bit for bit; closed form to 1e-9; real = simulated",
     "pipedream_flush": "equals sequential bit for bit; GPipe's bubble; K-k in flight; real = simulated",

@@ -51,6 +51,14 @@ def test_gradients_are_autograd_at_the_stored_versions_shrunk_by_compound_factor
     assert shrink == 1 or (expected - delayed(net, 11, delays(modules))).abs().max() > 1e-3
 
 
+def test_it_is_pipelined_back_propagation_where_no_stale_weights_are_gone_through():
+    """Of two modules the first needs no gradient of its inputs; that of a single layer holds no weights of it."""
+    one, other = (final(kind, 2, steps=8, stages=[1, 5]) for kind in ("fdg", "pipelined_backprop"))
+    assert torch.equal(one, other)
+    one, other = (final(kind, 2, steps=8, stages=[2, 4]) for kind in ("fdg", "pipelined_backprop"))
+    assert not torch.equal(one, other)
+
+
 # delays, order and memory --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("modules", [1, 2, 3, 4])
 def test_delays_are_exact(modules):

@@ -47,6 +47,7 @@ CASES = {  # scheme: hosts, options
     "fr": (3, {"start": "early"}),
     "fdg": (3, {"shrink": 0.5}),
     "fdg_data": (4, {"combine": "combine_then_adapt"}),
+    "dni": (3, {"layers": 1, "labels": True}),
     "gpipe": (3, {"recompute": True}),
     "zero": (2, {"workers": 4}),
     "grid": (1, {"workers": 4}),

@@ -103,6 +103,22 @@ class TorchLearner:
         """Inputs of these samples, flat: numbers, or tokens (int64)."""
         return self.data.ready(torch.index_select(self.data.inputs, 0, samples)).view(-1)
 
+    def labels(self, samples: torch.Tensor) -> torch.Tensor:
+        """What these samples should give, flat: targets, or a one for the class (of each token) and zeros elsewhere.
+
+        Raises
+        ------
+        ProgramError
+            If the data have no labels.
+        """
+        if self.data.spec.kind == "quadratic":
+            raise ProgramError(f"data {self.data.spec.name} have no labels; leave `labels` out")
+        targets = torch.index_select(self.data.targets, 0, samples).flatten()
+        if self.data.spec.kind == "regression":
+            return targets.to(self._dtype)
+        classes = samples.numel() * self.model.whole.output_elements // targets.numel()
+        return torch.nn.functional.one_hot(targets.long(), classes).to(self._dtype).flatten()
+
     def forward(
         self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, samples: torch.Tensor, lent: bool = False
     ) -> tuple[torch.Tensor, Saved]:

@@ -128,6 +128,18 @@ class Context:
         first = share * self.batch_size
         return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * self.batch_size)
 
+    def labels(self, batch: Batch) -> Buffer:
+        """What the samples of a batch should give, as many numbers per sample as the model has outputs.
+
+        Of classes: a one for the right one, zeros for the others. Not held: labels are part of the data.
+        """
+        values = None
+        if self._learner is not None:
+            learner = self._learner
+            values = learner.labels(learner.samples(batch.step, batch.start, batch.stop, batch.total))
+        elements = batch.size * self.model.whole.output_elements
+        return Buffer("labels", elements, self.model.itemsize, values)
+
     def buffer(self, name: str, elements: int | None = None, itemsize: int | None = None) -> Buffer:
         """A zero buffer (default: as large as the model's parameters), held until :meth:`release`."""
         elements = self.model.whole.parameters if elements is None else elements

@@ -31,6 +31,9 @@ class Learner(Protocol):
     def inputs(self, samples: Any) -> Tensor:
         """The input vectors of these samples, flat."""
 
+    def labels(self, samples: Any) -> Tensor:
+        """What these samples should give, flat: numbers, or a one for the class and zeros for the others."""
+
     def forward(
         self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any, lent: bool = False
     ) -> tuple[Tensor, Any]:

@@ -17,6 +17,7 @@ from parasim.schemes.bmuf import Bmuf
 from parasim.schemes.compute_groups import ComputeGroups
 from parasim.schemes.dcasgd import DcAsgd
 from parasim.schemes.ddg import Ddg
+from parasim.schemes.dni import Dni
 from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
@@ -96,6 +97,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         FeaturesReplay,
         Fdg,
         FdgData,
+        Dni,
         Layerwise,
         PipeDreamFlush,
         Interleaved,
