@@ -149,15 +149,23 @@ def test_real_runs_have_the_simulated_payload_and_are_replayed_exactly(name, poo
     real = same_when_replayed(case, pool, tmp_path / "record.json")
     if name not in ("downpour, zealous", "ssp, cached"):  # how often these push or fetch depends on who is how far
         same_payload(real, parasim.simulate(case))
+    if name in ("downpour, warm start", "dcasgd, adaptive", "compute_groups"):
+        for server in range(2, 2 + options["servers"]):
+            total, updates = window(updates_of(real, server), 2, case.run.steps)
+            assert abs(total - updates) <= 4  # the law (N - 1) U, up to N^2
 
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    "name", ["ssp", "softsync", "dcasgd, adaptive", "compute_groups", "dynsgd", "agn", "adag, server"]
+    "name",
+    [
+        *("downpour", "ssp", "softsync", "dcasgd, adaptive", "compute_groups", "dynsgd", "adag, server"),
+        pytest.param("agn", marks=pytest.mark.slow),
+    ],
 )
 def test_one_real_worker_equals_sequential_in_every_bit(name, pool):
     """The rows of SCHEMES 17 with N = 1, for real."""
-    kind, options = ALONE[name]
+    kind, options = {**ALONE, "downpour": ("downpour", {})}[name]
     rule = RULES[1]
     real = same_in_both(learning(kind, workers=1, servers=1, steps=3, optimizer=rule, **options), pool)
     alone = parasim.simulate(learning("sequential", hosts=1, workers=1, steps=3, optimizer=rule))

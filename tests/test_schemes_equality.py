@@ -95,6 +95,14 @@ def test_allreduce_on_digits_to_rounding_and_replicas_in_every_bit(algorithm):
     torch.testing.assert_close(first, whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("bucket_bytes", "buckets"), [(1, 4), (4 * 32**2 + 1, 2), (10**9, 1)])
+def test_there_is_one_allreduce_per_bucket(bucket_bytes, buckets):
+    """SCHEMES S3.7: four layers of 32 by 32 in float32, of 4,096 bytes each."""
+    result = run("allreduce", 4, steps=3, bucket_bytes=bucket_bytes)
+    for rank in range(4):
+        assert sum(row.rank == rank and row.op == "collective" for row in result.trace) == 3 * buckets
+
+
 # GPipe ---------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("micros", [1, 2, 4])

@@ -121,14 +121,14 @@ def chances(workers, count, most):
     return found
 
 
-@pytest.mark.parametrize("n", [6, 2])
+@pytest.mark.parametrize("n", [6, pytest.param(2, marks=pytest.mark.slow)])
 def test_distribution_of_staleness_fits_the_law(n):
-    """Chi-square over 5,000 gradients and more: geometric for one gradient per update, its sums over c for more."""
-    workers, steps = 6, 900
+    """Chi-square over 5,000 updates and more: geometric for one gradient per update, its sums over c for more."""
+    workers, steps = 6, 5400 // n
     result = run("softsync", 7, workers=workers, n=n, rate="constant", steps=steps, trace="aggregate", **EXPONENTIAL)
     table = staleness_of(result.trace).overall
-    assert table.count >= 5000
     count = workers // n
+    assert result.summary["updates"] >= 5000
     most = max(value for value in table.histogram if table.count * chances(workers, count, value)[value] >= 20)
     expected = [table.count * chance for chance in chances(workers, count, most)]
     observed = [table.histogram.get(value, 0) for value in range(most)]
@@ -158,6 +158,7 @@ def test_scenario():
     updates = golden("schemes_softsync", "updates")
     for n in (1, 2, 10):
         assert staleness[f"n = {n}"]["mean"] == pytest.approx(9 / (10 // n), rel=0.15)
-        assert updates[f"n = {n}"] == 10 * 40 // (10 // n)
+        assert updates[f"n = {n}"] == 10 * 60 // (10 // n)
+    assert set(staleness["n = 1"]["histogram"]) == {"0", "1", "2"}  # no barrier, unlike hardsync (S11.7)
     assert loss["n = 10, constant rates"]["last"] > 2 * loss["n = 10"]["last"]
     assert all(loss[f"n = {n}"]["last"] < 0.6 * loss[f"n = {n}"]["first"] for n in (1, 2, 10))
