@@ -142,7 +142,7 @@ def test_plain_additions_lose_what_others_write_meanwhile(monkeypatch):
 
 
 def test_reads_of_several_parts_may_be_torn():
-    counts = [crowd("hogbatch", 4, parts=parts, steps=40, noise=NOISE).summary["torn_reads"] for parts in (1, 8)]
+    counts = [crowd("hogbatch", 4, parts=parts, steps=80, noise=NOISE).summary["torn_reads"] for parts in (1, 8)]
     assert counts[0] == 0
     assert counts[1] > 40
 
