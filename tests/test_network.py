@@ -107,7 +107,7 @@ def test_no_bytes_take_the_latencies_only() -> None:
 
 
 def test_overheads_of_the_end_points_come_on_top() -> None:
-    run = Run(switched(2), [(0.0, 0, 1, 100.0), (0.0, 1, 0, 0.0)], message_overhead=0.5, byte_overhead=0.01)
+    run = Run(switched(2), [(0.0, 0, 1, 100.0), (0.0, 1, 0, 0.0)], overhead=(0.5, 0.01))
     assert run.ends == [0.5 + 0.5 + 1.0 + 1.0, 0.5 + 0.5]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.draws import Draws
 from parasim.program.elementwise import add, clear, copied
 from parasim.program.groups import Group
-from parasim.program.kernels import backward_kernel, counted, forward_kernel, shape_of, update_function
+from parasim.program.kernels import backward_kernel, counted_of, forward_kernel, update_function
 from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
@@ -124,9 +125,10 @@ class Context:
         """
         share = self.index if share is None else share
         shares = self.count(self.role) if shares is None else shares
-        cuts = bounds(self.batch_size, micros)
-        first = share * self.batch_size
-        return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * self.batch_size)
+        size = self.batch_size
+        cuts = (0, size) if micros == 1 else bounds(size, micros)
+        first = share * size
+        return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * size)
 
     def labels(self, batch: Batch) -> Buffer:
         """What the samples of a batch should give, as many numbers per sample as the model has outputs.
@@ -176,16 +178,18 @@ class Context:
         With `what` holds them (buffers, or what a pass saved), its tensors are counted beside, each block of memory
         once; the same goes to :meth:`release`.
         """
-        counted = None
-        if what is not None and self._learner is not None:
-            counted = float(self._ledger.hold(self._learner.blocks(what)))
+        if what is None or self._learner is None:
+            self.notes.append(_held("hold", label, nbytes))
+            return
+        counted = float(self._ledger.hold(self._learner.blocks(what)))
         self.notes.append(Event("hold", label, nbytes=nbytes, value=counted))
 
     def release(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that they are not held any more."""
-        counted = None
-        if what is not None and self._learner is not None:
-            counted = float(self._ledger.release(self._learner.blocks(what)))
+        if what is None or self._learner is None:
+            self.notes.append(_held("release", label, nbytes))
+            return
+        counted = float(self._ledger.release(self._learner.blocks(what)))
         self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
 
     def give_up(self, label: str, buffer: Buffer) -> None:
@@ -217,7 +221,8 @@ class Context:
         tensors wrapped as buffers (None, one or a tuple). The function changes `touches` only.
         """
         operands = (*touches, *reads)
-        cost = counted(function, tuple(map(shape_of, operands)), tuple(sorted(constants.items())), tuple(varying))
+        sizes = tuple([(operand.elements, operand.itemsize) for operand in operands])
+        cost = counted_of(function, sizes, tuple(sorted(constants.items())), tuple(varying))
         label = getattr(function, "__name__", "math")
         work = None
         if self._learner is not None:
@@ -384,6 +389,11 @@ class Context:
     def step_done(self, step: int) -> Program[None]:
         """Log that this worker finished iteration `step`."""
         yield Log(Event("step", step=step))
+
+
+@functools.lru_cache(maxsize=4096)
+def _held(kind: Literal["hold", "release"], label: str, nbytes: int) -> Event:
+    return Event(kind, label, nbytes=nbytes)
 
 
 def _wrap(label: str, shapes: Any, values: Any) -> Any:

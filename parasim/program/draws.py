@@ -73,7 +73,10 @@ class Draws:
         base = self._purposes.get((purpose, label))
         if base is None:
             base = self._purposes[purpose, label] = _mix(_mix(self._base, _word(purpose)), _word(label))
-        return _mix(_mix(base, step & _MASK), micro & _MASK)
+        x = (base + _GOLDEN + (step & _MASK)) & _MASK  # _mix of the step, then of the micro-batch
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+        return _mix(x ^ (x >> 31), micro & _MASK)
 
     def uniform(self, purpose: str, step: int = 0, micro: int = 0, label: str = "") -> float:
         """Uniform in the open interval (0, 1)."""

@@ -21,6 +21,7 @@ __all__ = [
     "Counted",
     "backward_kernel",
     "counted",
+    "counted_of",
     "forward_kernel",
     "half_kernel",
     "read_kernel",
@@ -29,6 +30,8 @@ __all__ = [
     "write_kernels",
 ]
 
+_KEPT = 64
+"""Steps of which kernels are kept."""
 _LINE = 64
 """Bytes of a cache line."""
 
@@ -49,7 +52,7 @@ def forward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) ->
             signature=pass_signature(part, "forward"),
             size=samples,
         )
-    return _of(found, step, micro)
+    return _of(part.model.kernels, key, found, step, micro)
 
 
 def backward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -> Kernel:
@@ -68,7 +71,7 @@ def backward_kernel(part: Part, samples: int, step: int = -1, micro: int = -1) -
             signature=pass_signature(part, "backward"),
             size=samples,
         )
-    return _of(found, step, micro)
+    return _of(part.model.kernels, key, found, step, micro)
 
 
 def half_kernel(
@@ -83,7 +86,7 @@ def half_kernel(
         found = part.model.kernels[key] = Kernel(
             f"backward {half}", "backward", flops, moved, part.name, pieces=pieces, size=samples
         )
-    return _of(found, step, micro)
+    return _of(part.model.kernels, key, found, step, micro)
 
 
 def read_kernel(shared: Shared, part: int) -> Kernel:
@@ -107,9 +110,21 @@ def _access(shared: Shared, part: int, label: str, passes: int, flops: int = 0, 
     return Kernel(label, "shared", flops * nbytes / shared.itemsize, passes * nbytes, shared.name, lines=lines)
 
 
-def _of(k: Kernel, step: int, micro: int) -> Kernel:
-    """The kernel of one step and micro-batch."""
-    return Kernel(k.label, k.kind, k.flops, k.nbytes, k.layer, step, micro, k.pieces, k.signature, k.size)
+def _of(kernels: dict[tuple[object, ...], Kernel], key: tuple[object, ...], k: Kernel, step: int, micro: int) -> Kernel:
+    """The kernel of one step and micro-batch; the latest are kept, as many actors ask for the same.
+
+    A step that is no plain number stands for more than one: its kernel is nobody else's.
+    """
+    own = None
+    if type(step) is int:
+        own = (key, micro, step % _KEPT)
+        kept = kernels.get(own)
+        if kept is not None and kept.step == step:
+            return kept
+    kernel = Kernel(k.label, k.kind, k.flops, k.nbytes, k.layer, step, micro, k.pieces, k.signature, k.size)
+    if own is not None:
+        kernels[own] = kernel
+    return kernel
 
 
 class Counted:
@@ -196,6 +211,17 @@ def counted(
     result = function(watched, *shapes, **dict(constants), **dict.fromkeys(varying, 1))
     verbs = [Piece(verb, "", flops, nbytes, count) for (verb, flops, nbytes), count in watched.steps.items()]
     return Counted(xp.flops, xp.nbytes, result, tuple(verbs), shapes[0].elements if shapes else 0)
+
+
+@functools.lru_cache(maxsize=65536)
+def counted_of(
+    function: Callable[..., Any],
+    sizes: tuple[tuple[int, int], ...],
+    constants: tuple[tuple[str, Any], ...],
+    varying: tuple[str, ...],
+) -> Counted:
+    """:func:`counted` for operands of these elements and bytes per element, found sooner than by shapes."""
+    return counted(function, tuple([Shape(*size) for size in sizes]), constants, varying)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -18,7 +18,8 @@ from typing import Any
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.context import Context
-from parasim.program.ops import ANY, Closed, Handle, Message, Op, Program, Recv
+from parasim.program.ops import ANY, Closed, Handle, Message, Program, Recv, Send
+from parasim.runtime.describe import describe
 from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Mailbox
@@ -29,7 +30,7 @@ from parasim.trace.actor import Sums
 from parasim.trace.record import Recorder, Script
 from parasim.trace.rows import Sink
 
-__all__ = ["Actor", "describe"]
+__all__ = ["Actor"]
 
 _MAX_CLOSINGS = 3
 
@@ -114,16 +115,17 @@ class Actor:
 
         What stands for a native collective inside is nobody's choice, and is neither recorded nor replayed.
         """
-        while self.ready:
-            if self.script is None:
-                task, reply, error = self.ready.popleft()
+        ready, script, recorder = self.ready, self.script, self.recorder
+        while ready:
+            if script is None:
+                task, reply, error = ready.popleft()
             else:
-                turn = self._turn(self.script)
+                turn = self._turn(script)
                 if turn is None:
                     return
                 task, reply, error = turn
-            if self.recorder is not None and not task.quiet:
-                self.recorder.resume(task.id)
+            if recorder is not None and not task.quiet:
+                recorder.resume(task.id)
             if task.cancelled:
                 self._stop(task)
             else:
@@ -278,24 +280,40 @@ class Actor:
     def computed(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
         """A compute ended."""
         self.rows.computed(pending, t_start, t_end)
-        for started in self.guard.leave(pending):
+        following = self.guard.leave(pending)
+        self.make_ready(pending.task, result, since=t_end)
+        for started in following:
             started.task.since = max(started.task.since, t_end)
             self.port.compute(self, started)
-        self.make_ready(pending.task, result, since=t_end)
 
     def sent(self, envelope: Envelope, t_start: float, t_end: float) -> None:
         """The peer has all of it."""
         pending = envelope.pending
         assert pending is not None
-        self._message(pending, envelope, True, t_start, t_end)
+        task = pending.task
+        if task.quiet or type(pending.op) is not Send:
+            self._message(pending, envelope, True, t_start, t_end)
+            return
+        pending.over = True
+        self.rows.message(pending, envelope, True, t_start, t_end, task.cancelled)
+        self.make_ready(task, None, since=t_end)
 
     def received(
         self, receipt: Receipt, envelope: Envelope, buffer: Buffer | None, t_start: float, t_end: float
     ) -> None:
         """All of a message is here, in `buffer` (which is `receipt.into` if that was given)."""
-        pending = receipt.pending
-        pending.replies[receipt.slot] = Message(envelope.source, envelope.tag, envelope.header, buffer)
-        self._message(pending, envelope, False, t_start, t_end)
+        pending, task = receipt.pending, receipt.pending.task
+        message = Message(envelope.source, envelope.tag, envelope.header, buffer)
+        if task.quiet or type(pending.op) is not Recv:
+            pending.replies[receipt.slot] = message
+            self._message(pending, envelope, False, t_start, t_end)
+            return
+        pending.over = True
+        if self.recorder is not None and receipt.source == ANY:
+            self.recorder.choice(task.id, "source", message.source)
+        self.rows.message(pending, envelope, False, t_start, t_end, task.cancelled)
+        pending.receipts.clear()  # they know the pending operation
+        self.make_ready(task, message, since=t_end)
 
     def slept(self, pending: Pending) -> None:
         """A sleep ended (unless it was interrupted before)."""
@@ -353,7 +371,7 @@ class Actor:
 
     # details -------------------------------------------------------------------------------------------------------
     def _message(self, pending: Pending, envelope: Envelope, sent: bool, t_start: float, t_end: float) -> None:
-        """One message of a Send, Recv or Exchange is through."""
+        """One message of an Exchange is through, or of what is done for a native collective."""
         task = pending.task
         if not task.quiet:
             pending.messages.append((t_start, t_end, envelope, sent, task.cancelled))
@@ -394,23 +412,3 @@ class Actor:
             elif self.lanes[task.lane].current is not task:
                 rows.append((self.rank, who, task.id, task.lane, "queued on its lane", 0.0))
         return rows
-
-
-def describe(op: Op[Any]) -> str:
-    """An operation in a few words."""
-    name = type(op).__name__
-    words = {
-        "peer": getattr(op, "peer", None),
-        "source": getattr(op, "source", None),
-        "tag": getattr(op, "tag", None),
-        "kernel": getattr(getattr(op, "kernel", None), "label", None),
-        "handles": getattr(op, "handles", None),
-    }
-    if name == "Exchange":
-        words["to"] = [send.peer for send in op.sends]  # type: ignore[attr-defined]
-        words["from"] = [recv.source for recv in op.receives]  # type: ignore[attr-defined]
-        words["tag"] = next((part.tag for part in (*op.sends, *op.receives)), None)  # type: ignore[attr-defined]
-    if words["source"] == -1:
-        words["source"] = "ANY"
-    inside = ", ".join(f"{key}={value}" for key, value in words.items() if value is not None)
-    return f"{name}({inside})"

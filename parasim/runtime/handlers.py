@@ -37,7 +37,7 @@ from parasim.program.ops import (
     WaitAny,
 )
 from parasim.runtime.shared import read_program, update_program
-from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Pending, Receipt, Task
+from parasim.runtime.tasks import NESTED, NOTHING, PENDING, Envelope, Frame, Pending, Receipt, Task
 
 if TYPE_CHECKING:
     from parasim.runtime.actor import Actor
@@ -47,7 +47,7 @@ __all__ = ["HANDLERS", "finish_wait", "fold", "interrupt", "message_reply"]
 
 
 def _compute(actor: Actor, task: Task, op: Compute[Any]) -> Any:
-    pending = task.pending = Pending(task, op, actor.port.now())
+    pending = task.pending = Pending(task, op, actor.port.now(), 1, NOTHING, NOTHING, NOTHING)
     if actor.guard.enter(pending):
         actor.port.compute(actor, pending)
     return PENDING
@@ -168,7 +168,7 @@ def _freeze_send(actor: Actor, program: str, op: Send) -> Send:
 
 def _wait(actor: Actor, task: Task, op: Wait) -> Any:
     missing = [handle for handle in op.handles if not handle.done]
-    pending = Pending(task, op, actor.port.now(), len(missing))
+    pending = Pending(task, op, actor.port.now(), len(missing), NOTHING, NOTHING, NOTHING)
     if not missing:
         _heed(task, op.handles)
         _wait_row(actor, pending)
@@ -208,7 +208,10 @@ def finish_wait(actor: Actor, pending: Pending, handle: Handle) -> None:
 
 def _heed(task: Task, handles: Sequence[Handle]) -> None:
     """What the task does next could not begin before these were done."""
-    task.since = max([task.since, *(handle.since for handle in handles)])
+    since = task.since
+    for handle in handles:
+        since = handle.since if handle.since > since else since
+    task.since = since
 
 
 def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
@@ -223,8 +226,9 @@ def _winner(actor: Actor, task: Task, handle: Handle) -> Handle:
 
 
 def _wait_row(actor: Actor, pending: Pending) -> None:
-    lanes = tuple(dict.fromkeys([handle.lane for handle in pending.op.handles]))
-    actor.rows.waited(pending, lanes, max(pending.t_post, pending.task.since))
+    handles, since = pending.op.handles, pending.task.since
+    lanes = (handles[0].lane,) if len(handles) == 1 else tuple(dict.fromkeys([handle.lane for handle in handles]))
+    actor.rows.waited(pending, lanes, pending.t_post if pending.t_post > since else since)
 
 
 def _poll(actor: Actor, task: Task, op: Poll) -> bool:

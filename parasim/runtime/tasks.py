@@ -10,12 +10,15 @@ from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Handle, Header, Op, Program
 
-__all__ = ["NESTED", "PENDING", "Envelope", "Frame", "Lane", "Part", "Pending", "Receipt", "Task"]
+__all__ = ["NESTED", "NOTHING", "PENDING", "Envelope", "Frame", "Lane", "Part", "Pending", "Receipt", "Task"]
 
 PENDING = object()
 """What a handler replies when the operation is not done yet."""
 NESTED = object()
 """What a handler replies when it pushed a program that stands for the operation."""
+
+NOTHING: list[Any] = []
+"""The replies, messages and receipts of an operation that has none."""
 
 
 @dataclass(slots=True)

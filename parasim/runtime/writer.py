@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from parasim.program.ops import Collective, Event, Exchange
-from parasim.runtime.tasks import Part, Pending, Task
+from parasim.runtime.tasks import Envelope, Part, Pending, Task
 from parasim.trace.actor import Sums
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.rows import Row, Sink
@@ -61,28 +61,34 @@ class Writer:
         )  # fmt: skip
 
     def messages(self, pending: Pending) -> None:
-        """The messages of a Send, Recv or Exchange that is done, in the order of their starts."""
-        task, messages = pending.task, pending.messages
+        """The messages of an operation that is done, in the order of their starts."""
+        messages = pending.messages
         if len(messages) > 1:
             messages.sort(key=_START)
-        if self._totals is not None:
-            for t_start, t_end, envelope, sent, _ in messages:
-                count = self._totals.sent if sent else self._totals.received
-                count(task.lane, envelope.nbytes, 0 if envelope.has_buffer else HEADER_BYTES, t_start, t_end)
+        for t_start, t_end, envelope, sent, cancelled in messages:
+            self.message(pending, envelope, sent, t_start, t_end, cancelled)
+
+    def message(
+        self, pending: Pending, envelope: Envelope, sent: bool, t_start: float, t_end: float, cancelled: bool
+    ) -> None:
+        """A message, at one of its ends."""
+        task, totals = pending.task, self._totals
+        nbytes, control = envelope.elements * envelope.itemsize, 0 if envelope.has_buffer else HEADER_BYTES
+        if totals is not None:
+            (totals.sent if sent else totals.received)(task.lane, nbytes, control, t_start, t_end)
             return
         label, group = "exchange" if type(pending.op) is Exchange else "", ""
         inside = task.stack[-1].op
         if isinstance(inside, Collective):
             label, group = inside.kind, inside.group.name
-        for t_start, t_end, envelope, sent, cancelled in messages:
-            op, peer = ("send", envelope.destination) if sent else ("recv", envelope.source)
-            self._sink.add(
-                Row._make((
-                    *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
-                    envelope.name, envelope.nbytes, 0 if envelope.has_buffer else HEADER_BYTES, 0.0, -1, -1, -1, -1,
-                    "cancelled" if cancelled else "", None, 0, pending.t_post, t_start, t_end, 0,
-                ))
-            )  # fmt: skip
+        op, peer = ("send", envelope.destination) if sent else ("recv", envelope.source)
+        self._sink.add(
+            Row._make((
+                *self._who, task.lane, task.id, op, label, "", peer, group, envelope.tag, envelope.message,
+                envelope.name, nbytes, control, 0.0, -1, -1, -1, -1, "cancelled" if cancelled else "", None, 0,
+                pending.t_post, t_start, t_end, 0,
+            ))
+        )  # fmt: skip
 
     def coupled(self, pending: Pending, part: Part, t_start: float, t_end: float) -> None:
         """A collective done as a whole: all it sent, all it received, then its reductions, as one row each."""

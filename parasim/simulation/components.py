@@ -71,8 +71,10 @@ class Components:
         shared = [link for link in flow.links if len(users[link]) > 1]
         hub = self._hub_for(flow, shared) if shared and flow.weights is None else None
         if hub is not None:
+            before = hub.first
             hub.add(flow, now)
-            self._expect(hub)
+            if hub.first != before:
+                self._expect(hub)
             return
         flow.rate = flow.bandwidth
         flow.end = now + flow.nbytes / flow.bandwidth
@@ -145,7 +147,11 @@ class Components:
         users, hubs = self._users, self._hubs
         if not hubs:
             return None
-        hub = next((hubs[link] for link in shared if link in hubs), None)
+        hub = None
+        for link in shared:
+            hub = hubs.get(link)
+            if hub is not None:
+                break
         if hub is None or self._capacities[hub.link] > flow.bandwidth:
             return None
         for link in shared:

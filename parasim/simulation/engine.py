@@ -28,8 +28,10 @@ from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import check_replay, deadlock_of
 from parasim.runtime.shared import SharedVector
 from parasim.runtime.tasks import Envelope, Pending, Receipt, Task
+from parasim.simulation.alarm import Burst
 from parasim.simulation.coupled.conductor import Conductor
 from parasim.simulation.coupled.coupling import Coupling, Fidelity
+from parasim.simulation.fast.instants import Instants
 from parasim.simulation.garbage import YOUNG, collecting
 from parasim.simulation.handling import Handlers, handlers_of, handles
 from parasim.simulation.memory import Memory
@@ -115,10 +117,9 @@ class Engine:
         self._cluster = cluster
         self._placement = placement
         self._overhead = overhead
-        self._network = Network(
-            self.env, cluster, message_overhead=overhead[0], byte_overhead=overhead[1], fast_paths=fast_paths
-        )
-        self._processors = [Processor(self.env, host.cores, host.contention) for host in cluster.hosts]
+        burst = Burst()
+        self._network = Network(self.env, cluster, overhead, fast_paths=fast_paths, burst=burst)
+        self._processors = [Processor(self.env, host.cores, host.contention, burst) for host in cluster.hosts]
         self._handlers: Handlers | None = None
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)
@@ -134,28 +135,21 @@ class Engine:
         self._coupling = None
         if fidelity != "message":
             conductor = Conductor(self.env, self._network)
+            noisy = not isinstance(law, NoNoise) or bool(slower)
             self._coupling = Coupling(
-                conductor,
-                fidelity,
-                self._setting_of,
-                noisy=not isinstance(law, NoNoise) or bool(slower),
-                tensors=contexts[0].tensors,
-                wake=self._go_on,
+                conductor, fidelity, self._setting_of, noisy=noisy, tensors=contexts[0].tensors, wake=self._go_on
             )
         self._awake: deque[Actor] = deque()
+        instants = fast_paths and fidelity == "message" and self._handlers is None
+        self._instants = Instants(self.env, burst, self._awake, self._paces) if instants else None
         self._asleep = [True] * len(cast)
         self._stepping = False
         self._memory = Memory(contexts[0])
         self._cast = cast
+        none = [None] * len(contexts)
         self.actors = [
-            Actor(
-                context,
-                self,
-                sink,
-                recorder=recorders[context.rank] if recorders else None,
-                script=scripts[context.rank] if scripts else None,
-            )
-            for context in contexts
+            Actor(me, self, sink, recorder=recorder, script=script)
+            for me, recorder, script in zip(contexts, recorders or none, scripts or none, strict=True)
         ]
         self._mains: list[Task] = []
 
@@ -169,9 +163,8 @@ class Engine:
         ProgramError
             If a program breaks the contract of the language.
         """
-        values = any(actor.carries for actor in self.actors)
         try:
-            with collecting(0 if values else YOUNG):
+            with collecting(0 if any(actor.carries for actor in self.actors) else YOUNG):
                 self._run()
         finally:
             for actor in self.actors:
@@ -226,8 +219,8 @@ class Engine:
         self._stepping = True
         while awake:
             actor = awake.popleft()
-            asleep[actor.rank] = True
             actor.run()
+            asleep[actor.rank] = True
         self._stepping = False
 
     # the port ------------------------------------------------------------------------------------------------------
@@ -237,7 +230,7 @@ class Engine:
         return now
 
     def wake(self, actor: Actor) -> None:
-        """Step the actor before the next event."""
+        """Step the actor before the next event; who is being stepped takes up by himself what comes."""
         if self._asleep[actor.rank]:
             self._asleep[actor.rank] = False
             self._awake.append(actor)
@@ -258,6 +251,9 @@ class Engine:
             self.env.timeout(max(0.0, end - now)).callbacks.append(lambda _: ended())
         elif self._fast is None or self._fast.compute(actor, pending):
             processor = self._processors[self._placement[actor.rank]]
+            if self._instants is not None and self._instants.take(actor, pending.op.kernel, processor, now):
+                self._worked(actor, pending, now, now)
+                return
             seconds = self._paces[actor.rank](pending.op.kernel, now)
             processor.start(seconds, partial(self._computed, actor, pending, now))
 
@@ -278,7 +274,7 @@ class Engine:
         """Announcements take no time but that of handling."""
         if not 0 <= envelope.destination < len(self.actors):
             raise ProgramError(f"rank {actor.rank} sends to rank {envelope.destination}; there are {len(self.actors)}")
-        handlers = self._handlers_of(envelope)
+        handlers = None if self._handlers is None else self._handlers_of(envelope)
         if handlers is None:
             self._heard(envelope)
         else:
@@ -286,8 +282,6 @@ class Engine:
 
     def _handlers_of(self, envelope: Envelope) -> Handlers | None:
         """Who handles a message: the program's, or the backend's own inside a native collective."""
-        if self._handlers is None:
-            return None
         assert envelope.pending is not None
         return self._native if envelope.pending.task.quiet else self._handlers
 
@@ -304,7 +298,7 @@ class Engine:
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
         """Move the payload as a flow; a header alone takes the end points' overhead only."""
         delivered = partial(self._delivered, actor, envelope, receipt)
-        handlers = self._handlers_of(envelope)
+        handlers = None if self._handlers is None else self._handlers_of(envelope)
         if handlers is not None:
             if envelope.has_buffer:
                 handlers.transfer(envelope.source, envelope.destination, envelope.nbytes, delivered)
@@ -313,7 +307,7 @@ class Engine:
         elif envelope.has_buffer:
             source, destination = self._placement[envelope.source], self._placement[envelope.destination]
             done = delivered if self._fast is None else self._fast.watch(envelope, delivered)
-            self._network.start(source, destination, envelope.nbytes, done)
+            self._network.start(source, destination, envelope.elements * envelope.itemsize, done)
         elif self._overhead[0]:
             start = self.now()
             self.env.timeout(2 * self._overhead[0]).callbacks.append(lambda _: delivered(start))
@@ -337,7 +331,7 @@ class Engine:
             else:
                 values = actor.copy_values(sent.values) if envelope.lent else sent.values
                 buffer = Buffer(sent.name, sent.elements, sent.itemsize, values)
-        handlers = self._handlers_of(envelope)
+        handlers = None if self._handlers is None else self._handlers_of(envelope)
         if handlers is None:
             self.actors[envelope.source].sent(envelope, start, end)
             actor.received(receipt, envelope, buffer, start, end)

@@ -16,7 +16,7 @@ from simpy.core import Environment
 from simpy.events import Event
 
 from parasim.cluster.cluster import Cluster
-from parasim.simulation.alarm import Alarm, EndOfInstant, due
+from parasim.simulation.alarm import Alarm, Burst, EndOfInstant, due
 from parasim.simulation.buckets import Buckets
 from parasim.simulation.components import Components
 from parasim.simulation.crowd import FEW, MANY, WORTH, Crowd, compiled
@@ -34,11 +34,13 @@ class Network:
         The simulation.
     cluster
         Links and routes.
-    message_overhead, byte_overhead
+    overhead
         Time that the end points add to each message (seconds) and to each of its bytes (seconds/byte), before it flows
         and holding no bandwidth.
     fast_paths
         May many flows that share links become a crowd?
+    burst
+        Told of messages that are delivered together.
 
     Attributes
     ----------
@@ -52,17 +54,17 @@ class Network:
         self,
         env: Environment,
         cluster: Cluster,
+        overhead: tuple[float, float] = (0.0, 0.0),
         *,
-        message_overhead: float = 0.0,
-        byte_overhead: float = 0.0,
         fast_paths: bool = True,
+        burst: Burst | None = None,
     ) -> None:
         self.flows_started = 0
+        self._burst = burst or Burst()
         self.crowds = 0
         self._env = env
         self._path = cluster.path
-        self._message_overhead = message_overhead
-        self._byte_overhead = byte_overhead
+        self._message_overhead, self._byte_overhead = overhead
         self._alarm = Alarm(env, self._ring)
         self._cores = len(cluster.links)
         self._capacities = [*cluster.bandwidths, *(float(host.cores) for host in cluster.hosts)]
@@ -144,7 +146,7 @@ class Network:
         flow = Flow(number, links, bandwidth, nbytes, now, done)
         flow.credit = credit
         heappush(self._arrivals, (arrival, number, flow))
-        self._alarm.at(arrival)
+        self._alarm.at(arrival, now)
         return arrival
 
     @property
@@ -191,7 +193,7 @@ class Network:
         number = self.flows_started
         self.flows_started = number + 1
         heappush(self._arrivals, (now + pause, number, Flow(number, links, rate, amount, now, done, weights)))
-        self._alarm.at(now + pause)
+        self._alarm.at(now + pause, now)
 
     def express(
         self, links: tuple[int, ...], seconds: float, done: Callable[[float], None], met: Callable[[], None]
@@ -209,7 +211,7 @@ class Network:
             self._users[link][flow] = None
         self._expresses += 1
         self._components.enter_alone(flow)
-        self._alarm.at(flow.end)
+        self._alarm.at(flow.end, now)
 
     def _end_expresses(self, arrived: Sequence[Flow]) -> None:
         """Others have come to links that were taken."""
@@ -228,13 +230,16 @@ class Network:
         """Take out the flows that end, let in those whose latencies are over, deliver, and share anew."""
         now = self._env.now
         latest = due(now)
-        ended = self._take_ended(now, latest)
+        ended = self._take_ended(now, latest) if self._first() <= latest else []
         if self._arrivals and self._arrivals[0][0] <= latest:
             ended += self._let_in(now, latest)
         if len(ended) > 1:
             ended.sort(key=attrgetter("number"))
+        burst = self._burst
+        burst.left += len(ended)
         for flow in ended:
             flow.component = None  # which knows the flow: no cycle is left to the garbage collector
+            burst.left -= 1
             flow.done(flow.started)
         if (self._crowd or self._components).changed and not self._gathering:
             if self._env.peek() > now:
@@ -242,7 +247,7 @@ class Network:
             else:
                 self._gathering = True
                 EndOfInstant(self._env, self._end_instant)
-        self._set_alarm()
+        self._set_alarm(now)
 
     def _take_ended(self, now: float, latest: float) -> list[Flow]:
         ended = self._components.take_ended(now, latest)
@@ -253,8 +258,10 @@ class Network:
                     del self._users[link][flow]
             ended += crowded
         for flow in ended:
-            self._expresses -= flow.met is not None
-            self._weighted -= flow.weights is not None
+            if flow.met is not None:
+                self._expresses -= 1
+            if flow.weights is not None:
+                self._weighted -= 1
             if flow.credit:
                 self._buckets.drain(flow, now)
         return ended
@@ -271,7 +278,8 @@ class Network:
                 arrived.append(flow)
                 for link in flow.links:
                     users[link][flow] = None
-                self._weighted += flow.weights is not None
+                if flow.weights is not None:
+                    self._weighted += 1
             else:
                 empty.append(flow)
         if self._expresses and arrived:
@@ -289,7 +297,7 @@ class Network:
     def _end_instant(self, _: Event) -> None:
         self._gathering = False
         self._share()
-        self._set_alarm()
+        self._set_alarm(self._env.now)
 
     def _share(self) -> None:
         """Solve what has changed, and see whether the flows have become many, or few."""
@@ -322,13 +330,16 @@ class Network:
         for flow, left in crowd.flows(now):
             self._components.resume(flow, left, now)
 
-    def _set_alarm(self) -> None:
-        """Ring at the next end or arrival."""
+    def _first(self) -> float:
+        """When the next flow ends."""
         first = self._components.first
-        if self._crowd is not None and self._crowd.first < first:
-            first = self._crowd.first
+        return first if self._crowd is None else min(first, self._crowd.first)
+
+    def _set_alarm(self, now: float) -> None:
+        """Ring at the next end or arrival."""
+        first = self._first()
         arrivals = self._arrivals
         if arrivals and arrivals[0][0] < first:
             first = arrivals[0][0]
         if first < inf:
-            self._alarm.at(first)
+            self._alarm.at(first, now)

@@ -61,6 +61,13 @@ class Modelled:
                 taken *= rule.factor(own, kernel, count)
         return taken
 
+    def pass_over(self, kernel: Kernel) -> None:
+        """The next compute takes no time: it is done without asking."""
+        if kernel.step < 0:
+            self.passed_over(kernel.label, 1)
+        elif kernel.step > self._reached:
+            self._reached = kernel.step
+
     def passed_over(self, label: str, count: int) -> None:
         """So many kernels of no step have been done without asking."""
         if count:
@@ -90,8 +97,8 @@ class _Largest(Draws):
     __slots__ = ()
 
     def uniform(self, purpose: str, step: int = 0, micro: int = 0, label: str = "") -> float:
-        """As close to 1 as `Draws` comes."""
-        return 1.0 - 2.0**-54
+        """The largest number below 1."""
+        return 1.0 - 2.0**-53
 
     def normal(self, purpose: str, step: int = 0, micro: int = 0, label: str = "") -> float:
         """Of the smallest uniform draw."""

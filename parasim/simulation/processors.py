@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from simpy.core import Environment
 
-from parasim.simulation.alarm import Alarm, due
+from parasim.simulation.alarm import Alarm, Burst, due
 from parasim.simulation.sharing import EqualShares
 
 __all__ = ["Job", "Processor"]
@@ -40,10 +40,15 @@ class Processor:
         How many jobs have a core of their own.
     contention
         Factor on the time of each job while 1, 2, ... cores work (more: as the last); the first is 1. Empty: none.
+    burst
+        Told of jobs that end together.
     """
 
-    def __init__(self, env: Environment, cores: int, contention: Sequence[float] = ()) -> None:
+    def __init__(
+        self, env: Environment, cores: int, contention: Sequence[float] = (), burst: Burst | None = None
+    ) -> None:
         self.cores = cores
+        self._burst = burst or Burst()
         self._env = env
         self._alarm = Alarm(env, self._ring)
         self._jobs: EqualShares[Job] = EqualShares(cores, 1.0, contention[:cores])
@@ -79,13 +84,13 @@ class Processor:
         jobs, alone = self._jobs, self._alone
         if alone is None and not jobs:
             self._alone = job
-            self._alarm.at(now + seconds)
+            self._alarm.at(now + seconds, now)
             return job
         if alone is not None:
             self._alone = None
             jobs.add(alone.started, alone.seconds, alone)
         jobs.add(now, seconds, job)
-        self._alarm.at(jobs.end)
+        self._alarm.at(jobs.end, now)
         return job
 
     def _ring(self) -> None:
@@ -97,11 +102,14 @@ class Processor:
                 self._alone = None
                 alone.done()
             else:
-                self._alarm.at(end)
+                self._alarm.at(end, now)
             return
         ended = self._jobs.take(now, due(now))
         if self._jobs:
-            self._alarm.at(self._jobs.end)
+            self._alarm.at(self._jobs.end, now)
         ended.sort(key=attrgetter("number"))
+        burst = self._burst
+        burst.left += len(ended)
         for job in ended:
+            burst.left -= 1
             job.done()

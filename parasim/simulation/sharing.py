@@ -58,16 +58,17 @@ class EqualShares(Generic[T]):
 
     def add(self, now: float, work: float, job: T) -> None:
         """Let a job in at time `now`."""
-        virtual = self._virtual + (now - self._time) * self._rate
-        heappush(self._jobs, (virtual + work, self._added, job))
+        jobs, virtual = self._jobs, self._virtual + (now - self._time) * self._rate
+        heappush(jobs, (virtual + work, self._added, job))
         self._added += 1
         self._share(now, virtual)
 
     def take(self, now: float, latest: float) -> list[T]:
         """Take out, at time `now`, the jobs whose end is not after `latest`."""
-        ended = []
-        while self._jobs and self.end <= latest:
-            ended.append(heappop(self._jobs)[2])
+        ended, jobs = [], self._jobs
+        time, virtual, rate = self._time, self._virtual, self._rate
+        while jobs and time + (jobs[0][0] - virtual) / rate <= latest:
+            ended.append(heappop(jobs)[2])
         if ended:
             self._share(now, self._virtual + (now - self._time) * self._rate)
         return ended

@@ -134,7 +134,8 @@ class ActorTotals:
         self.flops += flops
         if cancelled:
             self.cancelled_seconds += end - start
-        self.times.work(lane, start, end, COMPUTE)
+        if end > start:
+            self.times.work(lane, start, end, COMPUTE)
         self._ended(lane, end)
 
     def sent(self, lane: str, nbytes: int, control_bytes: int, start: float, end: float, messages: int = 1) -> None:
@@ -171,7 +172,7 @@ class ActorTotals:
     def _ended(self, lane: str, end: float) -> None:
         """A row has been taken."""
         self.num_rows += 1
-        self.end = end if end > self.end else self.end  # max() is a call, and this is done for every row
+        self.end = max(self.end, end)
         if lane == MAIN:
             self.times.passed(end)
 

@@ -76,7 +76,7 @@ def rehearse(
         Those of `Network`.
     """
     env = Environment()
-    network = Network(env, cluster, message_overhead=message_overhead, byte_overhead=byte_overhead)
+    network = Network(env, cluster, (message_overhead, byte_overhead))
     through = [0.0] * len(hosts)
 
     def note(member: int) -> None:
