@@ -56,7 +56,7 @@ def asynchronous(sizes: Sequence[int], repeat: int) -> Curve:
     return Curve("asynchronous", "operations", done, tuple(seconds for seconds, _ in found))
 
 
-def collectives(name: str, sizes: Sequence[int], repeat: int, more: int = 1000) -> Curve:
+def collectives(name: str, sizes: Sequence[int], repeat: int, more: int) -> Curve:
     """What one more step with its all-reduce costs at coupled fidelity, by workers."""
     seconds = []
     for size in sizes:
@@ -83,10 +83,12 @@ def exponent(curve: Curve) -> float:
 
 def draw(curves: Sequence[Curve], path: Path) -> list[Path]:
     """One log-log picture of all, as `path`.png and .svg; the files."""
+    from matplotlib.ticker import FuncFormatter
+
     from parasim.report.style import SERIES, figure, house, save
 
     with house():
-        picture = figure(5.6, 3.8, "constrained")
+        picture = figure(5.6, 4.2, "constrained")
         axes = picture.subplots()
         for look, curve in zip(SERIES, curves, strict=False):
             label = f"{curve.name}: {curve.grows_with} to the power of {exponent(curve):.2f}"
@@ -95,9 +97,9 @@ def draw(curves: Sequence[Curve], path: Path) -> list[Path]:
         axes.set_ylabel("CPU seconds")
         axes.set_title("What a simulation costs")
         axes.grid(True)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high * 60)
-        axes.legend(loc="upper left")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        picture.legend(loc="outside lower center")
     return save(picture, path)
 
 
@@ -108,11 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each size; the least counts (default: 3)")
     parser.add_argument("--small", action="store_true", help="small sizes, as tests draw them")
     given = parser.parse_args(arguments)
+    more = 10 if given.small else 1000
     workers = (8, 16) if given.small else (64, 256, 1024, 4096, 16384)
     curves = [
         asynchronous((4, 8) if given.small else (32, 64, 128, 256, 512), given.repeat),
-        collectives("ring", workers, given.repeat),
-        collectives("hierarchy", (16, 32) if given.small else workers, given.repeat),
+        collectives("ring", workers, given.repeat, more),
+        collectives("hierarchy", (16, 32) if given.small else workers, given.repeat, more),
         steps((10, 100) if given.small else (10, 100, 1000, 10_000, 100_000, 1_000_000), given.repeat),
     ]
     for curve in curves:

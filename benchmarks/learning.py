@@ -27,7 +27,9 @@ __all__ = ["document", "main", "owner", "profile", "share_of_values"]
 _WIDEST = 20
 
 
-def document(workers: int, steps: int, kind: str = "allreduce", width: int = 256) -> dict[str, Any]:
+def document(
+    workers: int, steps: int, kind: str = "allreduce", width: int = 256, fidelity: str = "message"
+) -> dict[str, Any]:
     """The scenario: four layers of this width on the digits, 64 samples per worker and step."""
     return {
         "name": f"{kind} of {workers} on digits",
@@ -43,7 +45,7 @@ def document(workers: int, steps: int, kind: str = "allreduce", width: int = 256
         },
         "scheme": {"kind": kind, "workers": workers},
         "optimizer": {"kind": "sgd", "lr": 0.05},
-        "run": {"steps": steps, "learn": True, "trace": "aggregate"},
+        "run": {"steps": steps, "learn": True, "trace": "aggregate", "fidelity": fidelity},
     }
 
 
@@ -69,13 +71,12 @@ def profile(scenario: parasim.Scenario) -> tuple[Counter[str], pstats.Stats]:
     return seconds, stats
 
 
-def share_of_values(workers: int, steps: int, kind: str) -> float:
+def share_of_values(text: dict[str, Any]) -> float:
     """Part of the CPU time of a run that carrying values takes: 1 - (time without) / (time with), not profiled."""
     taken = []
     for learn in (True, False):
-        text = document(workers, steps, kind)
-        text["run"]["learn"] = learn
-        scenario = from_document(text)
+        ways = {"learn": learn, "fast_paths": "all" if learn else "none"}  # every actor has its turn in both
+        scenario = from_document({**text, "run": {**text["run"], **ways}})
         begun = time.process_time()
         parasim.simulate(scenario)
         taken.append(time.process_time() - begun)
@@ -88,12 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=32)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--scheme", default="allreduce", help="any scheme by its name (default: allreduce)")
+    parser.add_argument("--fidelity", default="message", help="of collectives: message or coupled (default: message)")
     parser.add_argument("--functions", action="store_true", help=f"the {_WIDEST} functions that take most, too")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     given = parser.parse_args(arguments)
-    seconds, stats = profile(from_document(document(given.workers, given.steps, given.scheme)))
+    text = document(given.workers, given.steps, given.scheme, fidelity=given.fidelity)
+    seconds, stats = profile(from_document(text))
     total = seconds.total()
-    values = share_of_values(given.workers, given.steps, given.scheme)
+    values = share_of_values(text)
     if given.json:
         shares = {name: own / total for name, own in seconds.items()}
         print(json.dumps({"seconds": total, "shares": shares, "values": values}, indent=1))

@@ -119,6 +119,20 @@ def _hierarchy(workers: int) -> dict[str, Any]:
     return text
 
 
+def _groups(workers: int) -> dict[str, Any]:
+    """Workers of two groups do not do the same: each has its own turn, its collectives have no messages."""
+    text = _ring(workers)
+    text["scheme"] = {"kind": "hierarchical_sgd", "groups": 2, "workers": workers}
+    return text
+
+
+def _equal_steps(workers: int) -> dict[str, Any]:
+    """A hundred steps of which each is like the one before."""
+    text = _ring(workers)
+    text["run"]["steps"] = 100
+    return text
+
+
 def _fat_ring(workers: int) -> dict[str, Any]:
     """Two levels of switches with half of the cables upwards; ranks in a random order."""
     leaves = workers // 4
@@ -140,10 +154,12 @@ def _shards(workers: int) -> dict[str, Any]:
 
 
 CASES: dict[str, Ratios] = {
-    "ring": Ratios(_ring, 64, 0.03, 15, 16, 0.11),
-    "ring, noisy": Ratios(_noisy_ring, 64, 0.03, 12, 16, 0.11),
-    "layers": Ratios(_layers, 32, 0.045, 8, 8, 0.18),
-    "hierarchy, coupled": Ratios(_hierarchy, 64, 0.1, 0.5, 16, 0.26),
+    "ring": Ratios(_ring, 64, 0.0, 60, 16, 0.0),
+    "ring, noisy": Ratios(_noisy_ring, 64, 0.0, 25, 16, 0.0),
+    "layers": Ratios(_layers, 32, 0.0, 80, 8, 0.0),
+    "rings of groups": Ratios(_groups, 64, 0.12, 5, 16, 0.3),
+    "hierarchy, coupled": Ratios(_hierarchy, 64, 0.0, 2.5, 16, 0.0),
+    "equal steps": Ratios(_equal_steps, 16, 0.0, 150, 4, 0.0),
     "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
     "server": Ratios(_server, 128, 2.6, 0.5, 16, 2.6),
     "shards": Ratios(_shards, 32, 1.6, 0.5, 16, 1.7),

@@ -1,7 +1,9 @@
 """The values of a collective, made all at once: for a runtime that does not move its messages one by one.
 
 Every member's own program (expand.py) is stepped, its computes done where they stand and its messages handed over as
-they are received. So the numbers are those of the named algorithm, bit for bit.
+they are received. So the numbers are those of the named algorithm, bit for bit. A ring's all-reduce is added up piece
+by piece without its programs: piece p begins at member p + 1 and goes round to member p, each adding its own; x + y is
+y + x to the last bit, so these are the same sums.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parasim.program.buffers import Buffer
+from parasim.program.collectives.algorithms import cuts
 from parasim.program.collectives.expand import expand
 from parasim.program.ops import Collective, Compute, Exchange, Message, Op, Program
 
 if TYPE_CHECKING:
     from parasim.program.tensors import Tensors
 
-__all__ = ["do_values"]
+__all__ = ["add_up_ring", "do_values", "step_programs"]
 
 
 class _Member:
@@ -40,6 +43,32 @@ def do_values(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
     xp
         The tensor namespace of the run.
     """
+    first = ops[0]
+    if (first.kind, first.algorithm) == ("all_reduce", "ring") and first.reduce != "max":
+        return add_up_ring(ops, xp)
+    return step_programs(ops, xp)
+
+
+def add_up_ring(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
+    """The same for an all-reduce by a ring, of sums or means."""
+    size, cut, pieces = len(ops), cuts(ops[0]), []
+    vectors = [op.buffer.values for op in ops if op.buffer is not None]
+    for piece in range(size):
+        start, stop = cut[piece], cut[piece + 1]
+        total = xp.copy(vectors[(piece + 1) % size][start:stop])
+        for member in range(piece + 2 - size, piece + 1):
+            xp.add_(total, vectors[member][start:stop])
+        if ops[0].reduce == "mean":
+            xp.scale_(total, 1 / size)
+        pieces.append(total)
+    whole = xp.concatenate(pieces)
+    for vector in vectors:
+        xp.copy_(vector, whole)
+    return [None] * size
+
+
+def step_programs(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
+    """The same for any collective."""
     ranks = ops[0].group.ranks
     members = [_Member(expand(op, rank, "", xp)) for op, rank in zip(ops, ranks, strict=True)]
     sent: dict[tuple[int, int], deque[Buffer]] = {}
