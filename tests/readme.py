@@ -60,6 +60,7 @@ CHECKED = {
     "zero": "equals sequential bit for bit, every stage; 16 bytes a parameter over N; tensors held; real = simulated",
     "grid": "equals sequential bit for bit; bytes of S24; closed form to 1e-9; real = simulated",
     "three_d": "equals sequential bit for bit, all axes; each axis alone a known scheme; bubble; real = simulated",
+    "one_weird_trick": "equals sequential bit for bit, three exchanges; bytes of S23; real = simulated",
     "tensor_parallel": "equals sequential bit for bit, both splits; closed form to 1e-9; real = simulated",
     "ddg": "one module equals sequential bit for bit; autograd at stored versions; closed form; real = simulated",
     "fr": "one module equals sequential bit for bit; autograd of replays; closed form to 1e-9; real = simulated",

@@ -52,6 +52,7 @@ CASES = {  # scheme: hosts, options
     "zero": (2, {"workers": 4}),
     "grid": (1, {"workers": 4}),
     "three_d": (4, {"tensor": 2}),
+    "one_weird_trick": (1, {"workers": 2, "exchange": "in_turn"}),
     "tensor_parallel": (4, {"split": "pairs"}),
     "layerwise": (3, {}),
     "pipedream_flush": (3, {"micro_batches": 8}),

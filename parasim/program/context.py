@@ -249,7 +249,7 @@ class Context:
             learner = self._learner
 
             def work() -> Any:
-                samples = learner.samples(batch.step, batch.start, batch.stop, batch.total)
+                samples = batch.samples(learner)
                 values = learner.inputs(samples) if inputs is None else inputs.values
                 return learner.forward(part, parameters.values, values, samples, lent)
 

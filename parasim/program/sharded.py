@@ -51,7 +51,7 @@ def forward_shard(
         def work(
             learner: Learner, at: Part = segment, own: Buffer = own, x: Buffer | None = inputs, beside: Any = aside
         ) -> Any:
-            samples = learner.samples(batch.step, batch.start, batch.stop, batch.total)
+            samples = batch.samples(learner)
             values = learner.inputs(samples) if x is None else x.values
             return learner.forward_segment(at, own.values, values, beside, samples)
 

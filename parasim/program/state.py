@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parasim.program.buffers import Buffer
+from parasim.program.learner import Learner
 from parasim.program.model import Part
 from parasim.program.tensors import Tensor
 from parasim.program.values import value
@@ -16,18 +17,29 @@ __all__ = ["Activation", "Batch", "Ledger", "Replica"]
 
 @value(frozen=True, slots=True)
 class Batch:
-    """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`."""
+    """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`.
+
+    Or several `runs` of them, each `stride` samples after the one before.
+    """
 
     step: int
     micro: int
     start: int
     stop: int
     total: int
+    runs: int = 1
+    stride: int = 0
 
     @property
     def size(self) -> int:
         """Number of samples."""
-        return self.stop - self.start
+        return self.runs * (self.stop - self.start)
+
+    def samples(self, learner: Learner) -> Any:
+        """Identifiers of the samples, in order."""
+        shifts = [run * self.stride for run in range(self.runs)]
+        found = [learner.samples(self.step, self.start + by, self.stop + by, self.total) for by in shifts]
+        return found[0] if self.runs == 1 else learner.tensors.concatenate(found)
 
 
 @dataclass(slots=True)

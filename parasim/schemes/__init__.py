@@ -36,6 +36,7 @@ from parasim.schemes.k_sync import KBatchSync, KSync
 from parasim.schemes.layerwise import Layerwise
 from parasim.schemes.local_sgd import LocalSgd
 from parasim.schemes.one_shot import OneShot
+from parasim.schemes.one_weird_trick import OneWeirdTrick
 from parasim.schemes.osgp import OverlapSgp
 from parasim.schemes.parameter_server import ParameterServer
 from parasim.schemes.pipe_sgd import PipeSgd
@@ -92,6 +93,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         GPipe,
         TensorParallel,
         Grid,
+        OneWeirdTrick,
         ThreeD,
         Ddg,
         FeaturesReplay,

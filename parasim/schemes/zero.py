@@ -37,14 +37,13 @@ from parasim.program import (
     Scheme,
     Setting,
     Taxonomy,
-    Tensor,
-    Tensors,
     Wait,
     backward_kernel,
     bounds,
     forward_kernel,
     option,
 )
+from parasim.program.elementwise import overwrite
 from parasim.schemes.crossings import ring_route, rings
 
 __all__ = ["Zero"]
@@ -132,7 +131,7 @@ class Zero(Scheme):
                 replica, name, scale = unit.replica, unit.part.name, 1 / self.options.workers
                 yield from me.update(replica, unit.gradient, read=replica.version, scale=scale, layer=name)
                 if self.options.master:
-                    yield from me.math(_cast, (unit.piece,), (unit.replica.parameters,))
+                    yield from me.math(overwrite, (unit.piece,), (unit.replica.parameters,))
             if self.options.stage < 3:
                 for unit in units:
                     unit.gathering = yield from Post(self._all(me, unit), "shard")
@@ -189,7 +188,7 @@ class Zero(Scheme):
     def _all(self, me: Context, unit: _Unit) -> Program[None]:
         """All weights of a unit, from everyone's piece."""
         if self.options.stage == 3:
-            yield from me.math(_cast, (unit.weights.part(*self.piece(unit.part, me.index)),), (unit.piece,))
+            yield from me.math(overwrite, (unit.weights.part(*self.piece(unit.part, me.index)),), (unit.piece,))
         yield from Collective("all_gather", me.group(f"shard {me.index // self.members}"), unit.weights)
 
     def _free(self, me: Context, unit: _Unit) -> None:
@@ -203,7 +202,7 @@ class Zero(Scheme):
         group = me.group(f"shard {me.index // self.members}")
         mine = yield from Collective("reduce_scatter", group, unit.whole)
         if self.options.stage > 1:
-            yield from me.math(_cast, (unit.gradient,), (mine,))
+            yield from me.math(overwrite, (unit.gradient,), (mine,))
             me.give_up("unit gradient", unit.whole)
         if self.options.replicas > 1:
             yield from Collective("all_reduce", me.group(f"peers {me.index % self.members}"), unit.gradient, "ring")
@@ -270,8 +269,3 @@ class Zero(Scheme):
             "lower bound",
             note="what is gathered ahead or reduced beside a pass is hidden; the rest is not counted",
         )
-
-
-def _cast(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Write x into another vector, of whatever type."""
-    xp.copy_(into, x)
