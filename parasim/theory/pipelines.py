@@ -130,7 +130,8 @@ def decoupled_forward_and_backward_seconds(
 def in_flight(schedule: str, stages: int, stage: int, micro_batches: int, chunks: int = 1) -> int:
     """Most micro-batches whose activations a stage holds at once; of interleaved 1F1B, most chunks of them.
 
-    M for "gpipe", min(K - k, M) for "1f1b", 2 (K-1-k) + (v-1) K + 1 for "interleaved" (at most M v).
+    M for "gpipe", min(K - k, M) for "1f1b", 2 (K-1-k) + (v-1) K + 1 for "interleaved" (at most M v; all of them if M is
+    K, when all forward passes come first).
 
     Raises
     ------
@@ -144,5 +145,6 @@ def in_flight(schedule: str, stages: int, stage: int, micro_batches: int, chunks
     if schedule == "1f1b":
         return min(stages - stage, micro_batches)
     if schedule == "interleaved":
-        return min(2 * (stages - 1 - stage) + (chunks - 1) * stages + 1, micro_batches * chunks)
+        warmup = 2 * (stages - 1 - stage) + (chunks - 1) * stages
+        return micro_batches * chunks if micro_batches == stages else min(warmup + 1, micro_batches * chunks)
     raise ProgramError(f"no pipeline schedule {schedule!r}: choose gpipe, 1f1b or interleaved")
