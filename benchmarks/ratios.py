@@ -143,6 +143,13 @@ def _fat_ring(workers: int) -> dict[str, Any]:
     return text
 
 
+def _fat_halving(workers: int) -> dict[str, Any]:
+    """The same with few rounds, in which rounding can't grow, of messages that share links."""
+    text = _fat_ring(workers)
+    text["scheme"]["algorithm"] = "rabenseifner"
+    return text
+
+
 def _server(workers: int) -> dict[str, Any]:
     scheme = {"kind": "downpour", "servers": 1, "service": "concurrent", "workers": workers}
     return document(f"server of {workers}", star(workers + 1), 5, scheme, noise=LOG_NORMAL)
@@ -161,6 +168,7 @@ CASES: dict[str, Ratios] = {
     "hierarchy, coupled": Ratios(_hierarchy, 64, 0.0, 2.5, 16, 0.0),
     "equal steps": Ratios(_equal_steps, 16, 0.0, 150, 4, 0.0),
     "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
+    "halving in a fat tree": Ratios(_fat_halving, 1024, 0.18, 3, 16, 1.4),
     "server": Ratios(_server, 128, 2.6, 0.5, 16, 2.6),
     "shards": Ratios(_shards, 32, 1.6, 0.5, 16, 1.7),
 }
@@ -182,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers = case.small if given.small else case.workers
         found = compare(case.make(workers), given.repeat)
         print(
-            f"{name:<20} {workers:>5} workers {found.operations:>9,} operations  {found.fast_events:>7,} events"
+            f"{name:<22} {workers:>5} workers {found.operations:>9,} operations  {found.fast_events:>7,} events"
             f" ({found.events_per_operation:.3f} per operation, plain {found.plain_events / found.operations:.3f})"
             f"  {found.times:6.2f} times as fast",
             flush=True,
