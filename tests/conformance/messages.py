@@ -307,7 +307,29 @@ def check_probe(outcome: Outcome) -> None:
     assert outcome.returns[0] == [False, True, True, False, False]
 
 
+def sends_labels(me: Context) -> Program[object]:
+    labels = me.labels(me.batch(1, share=1, shares=2, micro=1, micros=2))
+    yield from Send(1, labels, lent=True)
+    return labels
+
+
+def takes_labels(me: Context) -> Program[object]:
+    return (yield from Recv(0)).buffer
+
+
+def check_labels(outcome: Outcome) -> None:
+    """Samples 6 and 7 of 8, two numbers each."""
+    assert outcome.returns == [[6.0, 6.0, 7.0, 7.0]] * 2
+
+
+def check_labels_without_values(outcome: Outcome) -> None:
+    assert outcome.returns == [None, None]
+    assert [row.nbytes for row in outcome.of(0, "send")] == [32]
+
+
 CASES = {
+    "labels of a micro-batch": Case(pair(sends_labels, takes_labels), check_labels, values=True),
+    "labels without values": Case(pair(sends_labels, takes_labels), check_labels_without_values),
     "a payload arrives with its header": Case(pair(gives, takes), check_gift, values=True),
     "a header alone is a message": Case(pair(gives_header, takes_header), check_header),
     "an empty payload is a payload": Case(pair(gives_empty, takes_empty), check_empty, values=True),

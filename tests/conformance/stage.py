@@ -69,6 +69,17 @@ class Values:
 
         self.tensors = TorchTensors("float64")
 
+    def samples(self, step: int, start: int, stop: int, batch: int) -> range:
+        """Their places in the iteration's mini-batch."""
+        return range(start, stop)
+
+    def labels(self, samples: range) -> Any:
+        """Of each sample its number, twice."""
+        found = self.tensors.zeros(2 * len(samples))
+        for place, number in enumerate(samples):
+            self.tensors.fill_(found[2 * place : 2 * place + 2], float(number))
+        return found
+
     def blocks(self, what: Any) -> dict[int, int]:
         """The memory behind what a program holds."""
         from parasim.learning.ledger import blocks_of
