@@ -8,7 +8,7 @@ from typing import Any
 
 from parasim.report.style import COMPUTE, SMALL, TEXT, TRANSFER, WAIT, Look, figure, house
 from parasim.report.text import shortened
-from parasim.report.timeline_view import ActorView, LaneView, View
+from parasim.report.timeline_view import PASSES, ActorView, LaneView, View
 from parasim.trace.lanes import COMPUTE as COMPUTING
 from parasim.trace.lanes import MAIN
 
@@ -30,6 +30,7 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\u00b5s"), (1e-9, "ns"))
 _LOOKS = {
     "forward": Look("#a6cbe3", "#41698a", "", "black"),
     "backward": COMPUTE,
+    "gradients of weights": Look("#6a8f4f", "#3c542b", "", "white"),
     "compute": Look("#14283c", "#14283c", "", "white"),
     "transfer": TRANSFER,
     "wait": WAIT._replace(hatch="..", line="#c9c9c9"),  # finer: it may fill most of the picture
@@ -202,7 +203,7 @@ class _Canvas:
         for box in lane.boxes:
             high = tall / box.places
             above = y + box.place * high
-            if not main or box.kind in {"forward", "backward"}:
+            if not main or box.kind in PASSES.values():
                 self._fill(box.kind, box.start, box.end, above, high)
             if (box.end - box.start) * self._inches > _OUTLINED:
                 self._outlined.setdefault(box.kind, []).append((box.start, box.end, above, high))

@@ -15,7 +15,7 @@ from parasim.trace.rows import Row
 from parasim.trace.spans import ActorSpans, Interval, Span, difference, is_container, union
 from parasim.trace.table import Trace
 
-__all__ = ["ActorView", "Box", "LaneView", "View", "view"]
+__all__ = ["PASSES", "ActorView", "Box", "LaneView", "View", "view"]
 
 _MOST_LANES = 8
 
@@ -28,7 +28,7 @@ class Box(NamedTuple):
     start, end
         In seconds.
     kind
-        "forward", "backward", "compute" (any other) or "transfer".
+        One of `PASSES`, "compute" (any other) or "transfer".
     text
         What tells it apart.
     cancelled
@@ -44,6 +44,15 @@ class Box(NamedTuple):
     cancelled: bool = False
     place: int = 0
     places: int = 1
+
+
+PASSES = {
+    "forward": "forward",
+    "backward": "backward",
+    "backward inputs": "backward",
+    "backward weights": "gradients of weights",
+}
+"""Kinds of boxes of passes, by the labels of their computes; a backward pass may come in two halves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +211,14 @@ def _boxes(work: Sequence[tuple[Row, int]]) -> dict[str, list[Box]]:
     for row, kind in sorted(work, key=lambda pair: (pair[0].t_start, pair[0].t_end)):
         text = ""
         if kind == COMPUTE:
-            passes = row.label in {"forward", "backward"}
+            passes = PASSES.get(row.label)
             if many_micros and row.micro >= 0:
                 text = str(row.micro)
-            elif not passes:
+            elif passes is None:
                 text = row.label.strip("_").replace("_", " ")
             elif len(layers[row.label]) > 1:
                 text = row.layer
-            name = row.label if passes else "compute"
+            name = passes or "compute"
         else:
             name = "transfer"
             if len(peers[row.lane, row.op]) > 1 and row.peer >= 0:
