@@ -71,7 +71,7 @@ def _draw(view: View, title: str, note: str) -> Any:
     unit, name = next(((unit, name) for unit, name in _UNITS if view.end >= unit), _UNITS[-1])
     axes.set_xlim(view.start / unit, view.end / unit)
     axes.set_ylim(height, 0.0)
-    canvas = _Canvas(axes, unit, _WIDTH / (view.end - view.start) if view.end > view.start else 0.0)
+    canvas = _Canvas(axes, unit, view.start, view.end)
     for actor, lanes in zip(view.actors, places, strict=True):
         canvas.actor(actor, lanes)
     canvas.flush()
@@ -151,10 +151,12 @@ def _more(view: View) -> str:
 class _Canvas:
     """Collects rectangles by look, then draws each look as one collection."""
 
-    def __init__(self, axes: Any, unit: float, inches: float) -> None:
+    def __init__(self, axes: Any, unit: float, start: float, end: float) -> None:
         self._axes = axes
         self._unit = unit
-        self._inches = inches  # per second
+        self._start = start
+        self._end = end
+        self._inches = _WIDTH / (end - start) if end > start else 0.0  # per second
         self._filled: dict[str, list[tuple[float, float, float, float]]] = {}
         self._outlined: dict[str, list[tuple[float, float, float, float]]] = {}
         self._ticks: dict[str, list[list[tuple[float, float]]]] = {}
@@ -211,8 +213,9 @@ class _Canvas:
                 start, end = box.start / self._unit, box.end / self._unit
                 self._crossed += [[(start, above), (end, above + high)], [(start, above + high), (end, above)]]
             size = _TEXT if main else _SMALL
-            if box.text and (box.end - box.start) * self._inches > (len(box.text) + 0.5) * size * _CHARACTER:
-                self._texts.append(((box.start + box.end) / 2, above + high / 2, box.text, _LOOKS[box.kind].ink, size))
+            left, right = max(box.start, self._start), min(box.end, self._end)
+            if box.text and (right - left) * self._inches > (len(box.text) + 0.5) * size * _CHARACTER:
+                self._texts.append(((left + right) / 2, above + high / 2, box.text, _LOOKS[box.kind].ink, size))
 
     def _fill(self, kind: str, start: float, end: float, y: float, tall: float) -> None:
         self._filled.setdefault(kind, []).append((start, end, y, tall))
@@ -240,8 +243,9 @@ class _Canvas:
         middle = {"ha": "center", "va": "center_baseline", "clip_on": True}
         for time, y, text, ink, size in self._texts[:_MOST_TEXTS]:
             axes.text(time / self._unit, y, text, size=size, color=ink, zorder=7, **middle)
-        for time, y, text in self._badges[:_MOST_TEXTS]:
-            axes.text(time / self._unit, y, text, size=_SMALL, zorder=8, bbox=_BADGE, **middle)
+        for time, y, text in self._badges[:_MOST_TEXTS]:  # just before: the box that follows may be narrow
+            place = {"xytext": (-1.5, 0), "textcoords": "offset points", "ha": "right", "va": "center_baseline"}
+            axes.annotate(text, (time / self._unit, y), size=_SMALL, zorder=8, bbox=_BADGE, **place)
 
     def _add(self, boxes: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
         """Draw rectangles, many as one path: a hatch is laid over all of them at once, not over one after the other."""

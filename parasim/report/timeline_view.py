@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from parasim.errors import ScenarioError
@@ -136,18 +137,26 @@ def view(trace: Trace, selection: Selection, most_actors: int = 16) -> View:
         if row.rank in rows:
             rows[row.rank].append(row)
     start, end, steps = window(rows[shown[0][0]], selection, seconds)
-    views = tuple(_actor(who, rows[who[0]], start, end, seconds) for who in shown)
+    late = any(map(_passes_of_several_steps, rows.values()))
+    views = tuple(_actor(who, rows[who[0]], (start, end), seconds, late) for who in shown)
     hidden = Counter(role for _, role, _ in order)
     hidden.subtract(role for _, role, _ in shown)
     return View(start, end, steps, views, tuple((role, count) for role, count in hidden.items() if count))
 
 
 # boxes ---------------------------------------------------------------------------------------------------------------
-def _actor(who: tuple[int, str, int], rows: Sequence[Row], start: float, end: float, seconds: float) -> ActorView:
+def _passes_of_several_steps(rows: Iterable[Row]) -> bool:
+    """Does a pass follow one of a later step, as where backward passes are late?"""
+    steps = [row.step for row in rows if row.op == "compute" and row.label in PASSES]
+    return any(after < before for before, after in pairwise(steps))
+
+
+def _actor(who: tuple[int, str, int], rows: Sequence[Row], shown: Interval, seconds: float, late: bool) -> ActorView:
     rank, role, index = who
+    start, end = shown
     spans = ActorSpans(rank, role, index, rows)
     inside = [(row, kind) for row, kind in spans.work if row.t_end > start and row.t_start < end]
-    boxes = _boxes(inside)
+    boxes = _boxes(inside, late)
     pending: dict[str, list[Interval]] = defaultdict(list)
     for row in rows:
         if row.lane != MAIN and not is_container(row) and row.t_end > start and row.t_post < end:
@@ -174,7 +183,7 @@ def _actor(who: tuple[int, str, int], rows: Sequence[Row], start: float, end: fl
         tuple(
             (row.t_end, row.lane, row.version_applied - row.version_read)
             for row in rows
-            if row.op == "log" and row.label == "applied" and start <= row.t_end <= end
+            if row.op == "log" and row.label == "applied" and start < row.t_end <= end
         ),
         max(0, len(names) - room),
     )
@@ -197,8 +206,11 @@ def _clip(spans: Iterable[Span], start: float, end: float) -> list[Span]:
     return [(max(low, start), min(high, end), kind) for low, high, kind in spans if low < end and high > start]
 
 
-def _boxes(work: Sequence[tuple[Row, int]]) -> dict[str, list[Box]]:
-    """The boxes of each lane, in the order of their starts; a text tells apart what colour and lane don't."""
+def _boxes(work: Sequence[tuple[Row, int]], late: bool) -> dict[str, list[Box]]:
+    """The boxes of each lane, in the order of their starts; a text tells apart what colour and lane don't.
+
+    That of a pass is its micro-batch, or its step where passes are `late`, or its layer.
+    """
     many_micros = any(row.micro > 0 for row, _ in work)
     layers: dict[str, set[str]] = defaultdict(set)
     peers: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -216,6 +228,8 @@ def _boxes(work: Sequence[tuple[Row, int]]) -> dict[str, list[Box]]:
                 text = str(row.micro)
             elif passes is None:
                 text = row.label.strip("_").replace("_", " ")
+            elif late and row.step >= 0:
+                text = str(row.step)
             elif len(layers[row.label]) > 1:
                 text = row.layer
             name = passes or "compute"
