@@ -135,7 +135,7 @@ def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFix
     assert "staleness" in text
     assert main(["schemes", "--json"]) == 0
     entry = next(e for e in json.loads(capsys.readouterr().out) if e["name"] == "downpour")
-    assert entry["family"].keys() == {"concurrency", "consistency", "distribution"}
+    assert entry["family"].keys() == {"concurrency", "consistency", "distribution", "communication", "training"}
     assert {"name": "servers", "type": "int", "default": 1}.items() <= next(
         option for option in entry["options"] if option["name"] == "servers"
     ).items()

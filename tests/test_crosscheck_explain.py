@@ -17,7 +17,7 @@ SCHEMES = {
     "overlapped": {"kind": "allreduce", "workers": 3, "bucket_bytes": 8000, "overlap": True},
     "server": {"kind": "downpour", "workers": 3, "servers": 1},
     "gossip": {"kind": "adpsgd", "workers": 4},
-    "pipeline": {"kind": "gpipe", "workers": 2, "micro_batches": 4},
+    "pipeline": {"kind": "gpipe", "workers": 2, "micro_batches": 4, "stages": [2, 2]},
 }
 
 

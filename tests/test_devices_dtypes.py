@@ -24,6 +24,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "hierarchical_sgd": {"groups": 3},
     "grid": {"groups": 3},
     "three_d": {"pipeline": 3},
+    "fdg_data": {"modules": 3},
+    "interleaved_1f1b": {"workers": 2},
     **{kind: {"hosts": 1} for kind in ("hogwild", "hogbatch", "asysvrg")},
 }
 """Of schemes that do not run with three workers on a host each."""

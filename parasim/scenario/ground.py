@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -58,11 +60,13 @@ def make_plan(
     ValueError
         With the arithmetic of the actor that exceeds its device most.
     """
-    ranks = [(role, index) for role in scheme.roles() for index in range(role.count)]
+    roles = scheme.roles()
+    firsts = [0, *itertools.accumulate(role.count for role in roles)]  # ranks
     speeds = {
-        rank: cluster.speeds[index]
-        for rank, (role, index) in enumerate(ranks)
-        if role.name == "worker" and index in cluster.speeds
+        first + index: speed
+        for first, role in zip(firsts, roles, strict=False)
+        for index, speed in cluster.speeds.items()
+        if role.name == "worker" and index < role.count
     }
     ground = ClusterGround(cluster, placement, speeds)
     setting = Planning(workload.model, workload.batch_size, make_optimizer(*optimizer), ground)
@@ -70,9 +74,10 @@ def make_plan(
     held = scheme.memory(setting)
     worst = max(range(len(held)), key=lambda rank: sum(held[rank].values()) / ground.memory(rank), default=None)
     if worst is not None and (total := sum(held[worst].values())) > (room := ground.memory(worst)):
-        role, index = ranks[worst]
+        place = bisect.bisect_right(firsts, worst) - 1
+        who = f"{roles[place].name} {worst - firsts[place]}"
         terms = " + ".join(f"{name} {format_quantity(nbytes, 'bytes', 4)}" for name, nbytes in held[worst].items())
         raise ValueError(
-            f"{role.name} {index} holds {terms} = {format_quantity(total, 'bytes', 4)}, its device has memory for "
+            f"{who} holds {terms} = {format_quantity(total, 'bytes', 4)}, its device has memory for "
             f"{format_quantity(room, 'bytes', 4)}: use more stages, smaller (micro-)batches or a larger device"
         )

@@ -20,7 +20,18 @@ from parasim.fields import check_fields, setting
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 
-__all__ = ["LAWS", "Gamma", "LogNormal", "Mixture", "NoNoise", "NoiseLaw", "ParetoTail", "Resampled", "key_of"]
+__all__ = [
+    "LAWS",
+    "Gamma",
+    "LogNormal",
+    "Mixture",
+    "NoNoise",
+    "NoiseLaw",
+    "OwnDraws",
+    "ParetoTail",
+    "Resampled",
+    "key_of",
+]
 
 _STRAGGLES = "probability that a kernel straggles"
 
@@ -139,6 +150,19 @@ class Resampled:
     def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
         """One draw."""
         return self._scaled[int(_uniform(draws, kernel, count) * len(self._scaled))]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDraws:
+    """Another law with draws of its own; files can't say it."""
+
+    kind: ClassVar[str] = "of a replica"
+    law: NoiseLaw
+    name: str
+
+    def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
+        """The law's, at these draws under another name."""
+        return self.law.factor(draws.branch(self.name), kernel, count)
 
 
 _ALL: tuple[type[NoiseLaw], ...] = (NoNoise, LogNormal, Gamma, Mixture, ParetoTail, Resampled)

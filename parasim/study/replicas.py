@@ -13,14 +13,12 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ParasimError, ScenarioError, ScenarioWarning
 from parasim.metrics.outcome import Outcome
-from parasim.program.draws import Draws
-from parasim.program.ops import Kernel
 from parasim.scenario.reader import Places, Tree
-from parasim.simulation.noise import NoiseLaw, NoNoise
+from parasim.simulation.noise import NoiseLaw, NoNoise, OwnDraws
 from parasim.study.cases import Case, failed
 from parasim.study.pool import cores, run_cases
 
@@ -29,26 +27,13 @@ if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["LEVEL", "OwnDraws", "drawn", "interval_of", "intervals", "replica_law", "replica_of", "with_intervals"]
+__all__ = ["LEVEL", "drawn", "interval_of", "intervals", "replica_law", "replica_of", "with_intervals"]
 
 LEVEL = 0.9
 """Probability of the intervals."""
 
 _MOST = 100_000
 _PARTS = {"shares": ("compute", "transfer", "wait"), "staleness": ("mean", "variance", "max")}
-
-
-@dataclass(frozen=True, slots=True)
-class OwnDraws:
-    """A law of noise with draws of its own."""
-
-    kind: ClassVar[str] = "of a replica"
-    law: NoiseLaw
-    name: str
-
-    def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
-        """The law's, at these draws under another name."""
-        return self.law.factor(draws.branch(self.name), kernel, count)
 
 
 def replica_law(law: NoiseLaw, number: int) -> NoiseLaw:

@@ -18,7 +18,17 @@ from parasim.cluster.hosts import Device
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 from parasim.simulation.devices import kernel_seconds
-from parasim.simulation.noise import Gamma, LogNormal, Mixture, NoiseLaw, NoNoise, ParetoTail, Resampled, key_of
+from parasim.simulation.noise import (
+    Gamma,
+    LogNormal,
+    Mixture,
+    NoiseLaw,
+    NoNoise,
+    OwnDraws,
+    ParetoTail,
+    Resampled,
+    key_of,
+)
 from parasim.simulation.stragglers import Straggler
 
 if TYPE_CHECKING:
@@ -71,6 +81,10 @@ class Paces:
     ) -> None:
         self._seed = seed
         self._role = role
+        self._branches: list[str] = []
+        while isinstance(law, OwnDraws):
+            self._branches.append(law.name)
+            law = law.law
         self._law = law
         self.steady = isinstance(law, NoNoise) and not rules
         kinds: dict[tuple[int, float], int] = {}
@@ -127,17 +141,19 @@ class Paces:
 
     def _factors(self, kernel: Kernel, count: int) -> NDArray[Any]:
         if self._draws is None:
-            self._draws = _ManyDraws(self._seed, self._role, len(self._kind_of))
+            self._draws = _ManyDraws(self._seed, self._role, len(self._kind_of), self._branches)
         step, label = key_of(kernel, count)
         return _FACTORS[type(self._law)](self._law, self._draws.keys("noise", step, kernel.micro, label))
 
 
 class _ManyDraws:
-    """The keys of the draws of actors 0, 1, ... of a role."""
+    """The keys of the draws of actors 0, 1, ... of a role, in branches of branches by these names."""
 
-    def __init__(self, seed: int, role: str, count: int) -> None:
+    def __init__(self, seed: int, role: str, count: int, branches: Sequence[str]) -> None:
         shared = np.full(count, Draws.shared_key(seed, role), dtype=np.uint64)
         self._base = _mix(shared, np.arange(count, dtype=np.uint64))
+        for name in branches:
+            self._base = _mix(self._base, Draws.word(name))
         self._purposes: dict[tuple[str, str], NDArray[Any]] = {}
 
     def keys(self, purpose: str, step: int, micro: int, label: str) -> NDArray[Any]:
