@@ -31,17 +31,13 @@ from parasim.program.ops import (
     WaitAny,
 )
 from parasim.program.shared import Shared
+from tests.conformance.stage import Values
 
 MODEL = Model("tiny", (Layer("a", 8, 1.0, 1.0, 1.0, 4, 4, 4),))
 
 
-class Values:
-    """A learner that knows tensors only."""
-
-    def __init__(self) -> None:
-        from parasim.learning.tensors import TorchTensors
-
-        self.tensors = TorchTensors("float64")
+class Initial(Values):
+    """A learner that knows tensors only, all zero at first."""
 
     def initial(self, part: Any) -> Any:
         return self.tensors.zeros(part.parameters)
@@ -49,7 +45,7 @@ class Values:
 
 def setup(*roles: Role, values: bool = False, groups: tuple[Group, ...] = (), shared: tuple[Shared, ...] = ()) -> Setup:
     cast = Cast(roles, groups)
-    learner: Any = Values() if values else None
+    learner: Any = Initial() if values else None
 
     def context(rank: int) -> Context:
         return Context(

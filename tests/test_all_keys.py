@@ -95,7 +95,8 @@ def used(rule, value, path=""):
 def shown():
     documents = read_documents(FILE)
     whole = [documents.whole, *documents.variants.values()]
-    return {place for tree in whole for place in used(schema(), tree.data)}
+    rule = schema()
+    return {place for tree in whole for place in used(rule, tree.data)}
 
 
 @pytest.mark.parametrize("place", sorted(set(possible(schema())) - set(EXCEPTIONS)))
