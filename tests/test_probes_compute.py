@@ -237,7 +237,9 @@ def test_blocks_of_a_scenario_are_what_its_simulation_looks_up() -> None:
         assert kernel.size in tables[kernel.signature].sizes
         assert curves.seconds(kernel, 1e30, 1e30) > 0.0
     singles = [entry for entry in seen if entry.kind == "block/single"]
-    assert len(singles) >= blocks.LEAST * len([entry for entry in seen if entry.kind == "block"])
+    assert len(singles) >= len(
+        [entry for entry in seen if entry.kind == "block"]
+    )  # those that others slow are left out
 
 
 @pytest.mark.real
