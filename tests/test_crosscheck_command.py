@@ -104,6 +104,7 @@ def test_rejected_with_exit_code_one(place, machine, capsys):
     assert max(map(len, printed.splitlines())) <= 120
 
 
+@pytest.mark.slow
 def test_runs_that_are_there_are_not_made_again(place, machine):
     out = place / "out"
     machine.stop_after = 4

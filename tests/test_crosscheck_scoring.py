@@ -13,6 +13,8 @@ from calibration.checking.predicting import predict
 from calibration.checking.scoring import score
 from tests.crosscheck_setup import case, figures, pretended, profile, scenario
 
+pytestmark = pytest.mark.xdist_group("scoring")  # what they share is made once
+
 RUNS, REPLICAS, JOBS = 12, 20, 1
 SERVER = {"kind": "downpour", "workers": 3, "servers": 1}
 NOISE = {"kind": "lognormal", "sigma": 0.5}

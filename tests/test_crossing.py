@@ -12,7 +12,10 @@ from parasim.simulation.fast import crossing
 from parasim.simulation.noise import LogNormal
 from tests.test_fast_paths import ALGORITHMS, FAST, SLOW, both, crew, intruder, run, runs, star, trainer
 
-pytestmark = pytest.mark.skipif(crossing.compiled() is None, reason="numba is not installed")
+pytestmark = [
+    pytest.mark.skipif(crossing.compiled() is None, reason="numba is not installed"),
+    pytest.mark.xdist_group("crossing"),  # compiled once
+]
 PLACES = [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]  # neighbours in a ring are in different pods
 
 

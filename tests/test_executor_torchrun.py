@@ -50,6 +50,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_torchrun_reports_the_rank_that_failed_first(tmp_path: Path) -> None:
     words = command(tmp_path, "failing", {"how": "raise", "workers": 2})
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
@@ -63,6 +64,7 @@ def test_torchrun_reports_the_rank_that_failed_first(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_every_rank_of_a_deadlock_ends_by_itself_with_status_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

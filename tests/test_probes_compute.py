@@ -243,6 +243,7 @@ def test_blocks_of_a_scenario_are_what_its_simulation_looks_up() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_contention_is_timed_on_one_core_and_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contention, "numbers_of_cores", lambda cores: [1, 2])
     monkeypatch.setattr(contention, "REFERENCES", {"tiny": ({"kind": "mlp", "width": 16, "depth": 2}, 8)})

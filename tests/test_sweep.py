@@ -357,7 +357,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found if b"parasim.study.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
+LATER_ENDS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, *(pytest.param(end, marks=pytest.mark.slow) for end in LATER_ENDS)])
 def test_a_sweep_that_was_ended_is_continued(example: Path, tmp_path: Path, end: signal.Signals, capsys: Any) -> None:
     out, words = tmp_path / "out", ["run.seed=1..8", "run.steps=600"]
     command = [sys.executable, "-m", "parasim", "sweep", str(example), *words, "--out", str(out), "--jobs", "2"]

@@ -117,6 +117,7 @@ def test_killing_the_launcher_at_any_moment_leaves_nothing(kills: int) -> None:
     assert devices() == before
 
 
+@pytest.mark.slow
 def test_launchers_beside_each_other_do_not_disturb_each_other() -> None:
     marks = [uuid.uuid4().hex for _ in range(2)]
     killed, other = (launched(mark, rounds) for mark, rounds in zip(marks, (1000, 4), strict=True))
