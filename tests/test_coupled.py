@@ -26,28 +26,12 @@ from parasim.simulation.noise import LogNormal, NoNoise
 from parasim.trace.table import Trace
 from tests.conformance.cases import CASES
 from tests.conformance.stage import simulated
+from tests.pods import BANDWIDTH, LATENCY, SLOW_MEMORY
+from tests.pods import pods as cluster_of
 
-BANDWIDTH, LATENCY = 1.25e9, 5e-6
 ALGORITHMS = ("ring", "rabenseifner", "binomial", "double_tree", "torus", "hierarchical", "recursive_doubling")
 MODEL = Model("m", (Layer("l", 4, 1.0, 1.0, 1.0, 1, 1, 1),))
-SLOW_MEMORY, FAST_MEMORY = 6e9, 1e13  # a reduction takes 0.6 of the transfer's time, or none
-
-
-def cluster_of(hosts, pod=None, memory=SLOW_MEMORY, cores=1, thin=()):
-    """A star, or pods of so many hosts behind uplinks of twice a link; `thin` hosts have a third of the bandwidth."""
-    device = Device("d", 1e18, memory_bandwidth=memory)
-    links = {}
-    pods = -(-hosts // pod) if pod else 1
-    for host in range(hosts):
-        switch = hosts + (host // pod if pod else 0)
-        bandwidth = BANDWIDTH / 3 if host in thin else BANDWIDTH
-        links[host, switch] = Link(f"{host}>", bandwidth, LATENCY)
-        links[switch, host] = Link(f">{host}", bandwidth, LATENCY)
-        links[host, host] = Link(f"{host}", 1e12, 0.0)
-    for switch in range(hosts, hosts + pods if pod else hosts):
-        links[switch, hosts + pods] = Link(f"{switch}>", 2 * BANDWIDTH, LATENCY)
-        links[hosts + pods, switch] = Link(f">{switch}", 2 * BANDWIDTH, LATENCY)
-    return Cluster([Host(str(host), cores, device) for host in range(hosts)], links)
+FAST_MEMORY = 1e13  # bytes/s: a reduction takes no time
 
 
 class Job:

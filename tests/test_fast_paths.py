@@ -10,9 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parasim
-from parasim.cluster.cluster import Cluster
-from parasim.cluster.hosts import Device, Host
-from parasim.cluster.links import Link
 from parasim.errors import DeadlockError, ScenarioError
 from parasim.learning.optimizers import Sgd
 from parasim.program import (
@@ -38,10 +35,12 @@ from parasim.simulation.fast import recurrence
 from parasim.simulation.noise import LogNormal
 from parasim.trace.aggregate import Aggregates
 from tests.golden import ROOT, SCENARIOS
+from tests.pods import SLOW_MEMORY as SLOW
+from tests.pods import pods
 
-BANDWIDTH, LATENCY, FLOPS = 1.25e9, 5e-6, 1e24
+FLOPS = 1e24
 MODEL = Model("m", (Layer("l", 4, 1.0, 1.0, 1.0, 1, 1, 1),))
-SLOW, FAST = 6e9, 1e24  # bytes/s of memory: a reduction takes 0.6 of the transfer's time, or none
+FAST = 1e24  # bytes/s of memory: a reduction takes no time
 ALGORITHMS = ("ring", "rabenseifner", "binomial", "double_tree", "torus", "recursive_doubling", "naive", "direct")
 _OF_THE_MACHINE = {"events", "wall_seconds", "simulation_seconds"}
 
@@ -63,21 +62,7 @@ def close(first, second, where=""):
         assert first == second, where
 
 
-def star(hosts, *, memory=SLOW, cores=1, thin=(), pod=None):
-    """A star, or pods of so many hosts behind uplinks; `thin` hosts have a third of the bandwidth."""
-    device = Device("d", FLOPS, memory_bandwidth=memory)
-    links = {}
-    pods = -(-hosts // pod) if pod else 1
-    for host in range(hosts):
-        switch = hosts + (host // pod if pod else 0)
-        bandwidth = BANDWIDTH / 3 if host in thin else BANDWIDTH
-        links[host, switch] = Link(f"{host}>", bandwidth, LATENCY)
-        links[switch, host] = Link(f">{host}", bandwidth, LATENCY)
-        links[host, host] = Link(f"{host}", 1e12, 0.0)
-    for switch in range(hosts, hosts + pods if pod else hosts):
-        links[switch, hosts + pods] = Link(f"{switch}>", 2 * BANDWIDTH, LATENCY)
-        links[hosts + pods, switch] = Link(f">{switch}", 2 * BANDWIDTH, LATENCY)
-    return Cluster([Host(str(host), cores, device) for host in range(hosts)], links)
+star = functools.partial(pods, flops=FLOPS)
 
 
 def run(cluster, roles, placement, fast_paths, *, groups=(), noise=None, overhead=(0.0, 0.0)):

@@ -264,16 +264,13 @@ def fit_messages(
             given = {"handling": handling, "native": found}
         return np.log(np.maximum(predict(cases, cores, **given), _LEAST_SECONDS))
 
-    def error(point: Any) -> Any:
-        return target - model(point)
-
     start = np.log(list(costs.start.values()))
-    slopes = Slopes(error)
+    slopes = Slopes(lambda point: target - model(point))
     found = least_squares(
-        error, start, slopes, loss="soft_l1", f_scale=_SOFT, max_nfev=20, ftol=1e-3, xtol=1e-3,
+        slopes.values, start, slopes, loss="soft_l1", f_scale=_SOFT, max_nfev=20, ftol=1e-3, xtol=1e-3,
         bounds=(start - math.log(300), start + math.log(100)),
     )  # fmt: skip
-    residuals = error(found.x)
+    residuals = found.fun
     jacobian = slopes.exact(found.x, residuals)
     draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
     values = [{name: float(number) for name, number in costs.fields(np.exp(point)).items()} for point in draws]

@@ -21,20 +21,32 @@ _MOVES = 1
 
 
 class Slopes:
-    """The Jacobian of a function, as `scipy.optimize.least_squares` asks for it: once per accepted step."""
+    """The Jacobian of a function, as `scipy.optimize.least_squares` asks for it: once per accepted step.
+
+    `values` is to be called instead of the function: slopes are asked for where it was called last.
+    """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
+        self._last: tuple[Any, Any] | None = None  # point, values
         self._moves = 0
         self._at: Any = None
         self._values: Any = None
         self._jacobian: Any = None
 
+    def values(self, point: Any) -> Any:
+        """The function's values at a point, which are remembered until those of another are asked for."""
+        import numpy as np
+
+        if self._last is None or not np.array_equal(self._last[0], point):
+            self._last = point.copy(), self._function(point)
+        return self._last[1]
+
     def __call__(self, point: Any) -> Any:
         """Slopes at a point, (values x coordinates)."""
         import numpy as np
 
-        values = self._function(point)
+        values = self.values(point)
         if self._at is None or self._moves == _MOVES:
             self._moves = 0
             self._jacobian = self.exact(point, values)

@@ -27,8 +27,8 @@ from parasim.program import (
     Tensors,
     option,
 )
-from parasim.schemes.local_sgd import handle_momentum, local_seconds, momentum_seconds
-from parasim.schemes.summing import SummingOptions, average, average_cost, check_rows, cost_is_exact
+from parasim.schemes.local_sgd import averaging_form, handle_momentum
+from parasim.schemes.summing import SummingOptions, average, check_rows
 
 __all__ = ["Bmuf"]
 
@@ -95,23 +95,8 @@ class Bmuf(Scheme):
 
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """As local SGD, ``T_c + T_update + C(P) / period``, and the filter (SCHEMES S7.5)."""
-        options = self.options
-        if options.algorithm == "native":
-            return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
-        cost, scaling = average_cost(options, setting)
         filtering = setting.place.seconds(setting.math_kernel(block_filter, 3, **self._constants()))
-        vectors, momentum = momentum_seconds(options.momentum, setting, cost.seconds + scaling)
-        seconds = local_seconds(setting, options.period)
-        seconds += (cost.seconds + scaling + filtering + momentum) / options.period
-        exact = cost_is_exact(options, setting, cost)
-        return ClosedForm(
-            seconds,
-            vectors * cost.bytes_sent_mean / options.period,
-            vectors * cost.messages_sent_mean / options.period,
-            0.0,
-            "exact" if exact else "estimate",
-            note="" if exact else "pieces of the all-reduce differ in size, or its form is an estimate",
-        )
+        return averaging_form(self.options, setting, self.options.period, self.options.momentum, filtering)
 
 
 def block_filter(

@@ -30,7 +30,7 @@ from parasim.program import (
 from parasim.program.elementwise import clear
 from parasim.schemes.summing import SummingOptions, average, average_cost, check_rows, cost_is_exact
 
-__all__ = ["LocalSgd", "Momentum", "handle_momentum", "local_seconds", "momentum_seconds"]
+__all__ = ["LocalSgd", "Momentum", "averaging_form", "handle_momentum", "local_seconds"]
 
 Momentum = Literal["keep", "reset", "average"]
 
@@ -89,22 +89,27 @@ class LocalSgd(Scheme):
 
         With noise workers wait for the slowest sum of `period` steps, which is less than the sum of the slowest.
         """
-        options = self.options
-        if options.algorithm == "native":
-            return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
-        cost, scaling = average_cost(options, setting)
-        averaging = cost.seconds + scaling
-        vectors, momentum = momentum_seconds(options.momentum, setting, averaging)
-        seconds = local_seconds(setting, options.period) + (averaging + momentum) / options.period
-        exact = cost_is_exact(options, setting, cost)
-        return ClosedForm(
-            seconds,
-            vectors * cost.bytes_sent_mean / options.period,
-            vectors * cost.messages_sent_mean / options.period,
-            0.0,
-            "exact" if exact else "estimate",
-            note="" if exact else "pieces of the all-reduce differ in size, or its form is an estimate",
-        )
+        return averaging_form(self.options, setting, self.options.period, self.options.momentum)
+
+
+def averaging_form(
+    options: SummingOptions, setting: Setting, period: int, momentum: Momentum, filtering: float = 0.0
+) -> ClosedForm | NoClosedForm:
+    """Of `period` local steps and an averaging, which is followed by so many seconds of a filter."""
+    if options.algorithm == "native":
+        return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
+    cost, scaling = average_cost(options, setting)
+    averaging = cost.seconds + scaling
+    vectors, handling = _momentum_seconds(momentum, setting, averaging)
+    exact = cost_is_exact(options, setting, cost)
+    return ClosedForm(
+        local_seconds(setting, period) + (averaging + filtering + handling) / period,
+        vectors * cost.bytes_sent_mean / period,
+        vectors * cost.messages_sent_mean / period,
+        0.0,
+        "exact" if exact else "estimate",
+        note="" if exact else "pieces of the all-reduce differ in size, or its form is an estimate",
+    )
 
 
 def handle_momentum(me: Context, replica: Replica, momentum: Momentum, options: SummingOptions) -> Program[None]:
@@ -122,7 +127,7 @@ def local_seconds(setting: Setting, period: int) -> float:
     return setting.place.longest(kernels * period) / period
 
 
-def momentum_seconds(momentum: Momentum, setting: Setting, averaging: float) -> tuple[int, float]:
+def _momentum_seconds(momentum: Momentum, setting: Setting, averaging: float) -> tuple[int, float]:
     """Vectors averaged, the model included, and seconds of what becomes of the optimiser's state at an averaging."""
     slots = len(setting.optimizer.slots)
     if momentum == "average":
