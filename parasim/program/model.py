@@ -39,6 +39,8 @@ class Layer:
         The operator that most of its FLOP are of ("linear", "conv"); "layer": not known.
     signature
         Names what is computed, shapes included ("relu linear 256->256"); "": not known.
+    shapes
+        Shapes of its arrays of parameters, in the order of the flat vector; none: one vector of them all.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Layer:
     stored_elements: int
     kind: str = "layer"
     signature: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ class Dense:
         stored = self.inputs + (self.outputs if last else 0)
         words = f"linear {self.inputs}->{self.outputs}"
         size = self.inputs * self.outputs
-        return Layer(self.name, size, flops, flops, flops, self.inputs, self.outputs, stored, "linear", words)
+        return Layer(
+            self.name, size, flops, flops, flops, self.inputs, self.outputs, stored, "linear", words, (self.shape,)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class Convolution:
         words = (
             f"conv 3x3 {self.channels_in}->{self.channels_out} of {self.side_in}x{self.side_in} stride {self.stride}"
         )
-        return Layer(self.name, weights, flops, flops, flops, self.inputs, self.outputs, stored, "conv", words)
+        return Layer(
+            self.name, weights, flops, flops, flops, self.inputs, self.outputs, stored, "conv", words, (self.shape,)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 from parasim.errors import ScenarioError
@@ -52,6 +53,7 @@ def as_options(model: Model) -> dict[str, Any]:
                 "input_elements": layer.input_elements,
                 "output_elements": layer.output_elements,
                 "stored_elements": layer.stored_elements,
+                **({"shapes": [list(shape) for shape in layer.shapes]} if layer.shapes else {}),
             }
             for layer in model.layers
         ],
@@ -70,7 +72,23 @@ def _layer(cost: LayerCost, name: str, entering: int) -> Layer:
         entering,
         cost.output_elements,
         entering if cost.stored_elements < 0 else cost.stored_elements,
+        shapes=_shapes(cost, name),
     )
+
+
+def _shapes(cost: LayerCost, name: str) -> tuple[tuple[int, ...], ...]:
+    """Shapes of a layer's arrays, which must hold its parameters."""
+    given: Any = cost.shapes
+    lists = isinstance(given, (list, tuple)) and all(isinstance(shape, (list, tuple)) and shape for shape in given)
+    if not lists or not all(type(extent) is int and extent > 0 for shape in given for extent in shape):
+        raise ScenarioError(f"model layers: shapes of {name} must be lists of positive integers, as in [[64, 32]]")
+    held = sum(math.prod(shape) for shape in given)
+    if given and held != cost.parameters:
+        raise ScenarioError(
+            f"model layers: the shapes of {name} hold {held} elements, but it has {cost.parameters} parameters; make "
+            "them equal"
+        )
+    return tuple(tuple(shape) for shape in given)
 
 
 def _check_chain(layers: list[Layer], data: DataSpec | None) -> None:

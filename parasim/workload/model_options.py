@@ -61,6 +61,9 @@ class LayerCost:
     output_elements: int = option(1, "elements that leave", ge=1)
     stored_elements: int = option(-1, "elements kept from forward to backward (-1: those that enter)", ge=-1)
     repeat: int = option(1, "how many such layers follow each other", ge=1)
+    shapes: tuple[tuple[int, ...], ...] = option(
+        (), "shapes of its arrays of parameters, as in [[64, 32], [64]] (none: one vector); compressors work by them"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ first layer that has it, or with the one around it where it has none that runs, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ def _flops(module: torch.nn.Module, passed: _Pass) -> _Flops:
 def _layers(module: torch.nn.Module, passed: _Pass, flops: _Flops, kept: Counts) -> tuple[Layer, ...]:
     """Layers in order; the first one's FLOP to inputs are exactly those that training leaves out."""
     watch = passed.watch
-    owned = _parameters(module, watch.order)
+    shapes = _parameters(module, watch.order)
+    owned = {name: sum(math.prod(shape) for shape in of) for name, of in shapes.items()}
     order = [*(name for name in owned if name not in watch.order), *watch.order]
     layers: list[Layer] = []
     entering = passed.x.numel() // _BATCH
@@ -163,6 +165,7 @@ def _layers(module: torch.nn.Module, passed: _Pass, flops: _Flops, kept: Counts)
                 entering,
                 leaving,
                 kept.get(name, 0) + (leaving if last else 0),
+                shapes=tuple(shapes.get(name, ())),
             )
         )
         entering = leaving
@@ -177,14 +180,14 @@ def _leaving(watch: Watch, order: Sequence[str], place: int, entering: int) -> i
     return max(1, next((watch.entering[after] for after in order[place:] if after in watch.entering), entering))
 
 
-def _parameters(module: torch.nn.Module, order: Sequence[str]) -> Counts:
-    """Parameter elements of each layer; what no layer has goes to the module itself."""
+def _parameters(module: torch.nn.Module, order: Sequence[str]) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of each layer's parameters; what no layer has goes to the module itself."""
     names, _ = layer_names(module)
-    counts: Counts = {}
+    found: dict[str, list[tuple[int, ...]]] = {}
     for path, parameter in module.named_parameters():
         owner = path.rpartition(".")[0]
         while owner and names[module.get_submodule(owner)] not in order:
             owner = owner.rpartition(".")[0]
         name = names[module.get_submodule(owner)]
-        counts[name] = counts.get(name, 0) + parameter.numel()
-    return counts
+        found.setdefault(name, []).append(tuple(parameter.shape))
+    return found

@@ -70,4 +70,5 @@ class Unit:
             kept,
             dominating(self.operators, self.entering),
             signature(self.operators, self.entering),
+            tuple(parameter.shape for parameter in cost.parameters),
         )
