@@ -57,6 +57,13 @@ def test_what_was_timed_on_a_slow_core_goes_where_other_rounds_stand_in_for_it()
     assert "during 2 of 3 timings" in flags[0]
 
 
+def test_one_round_does_not_stand_in_for_all_others_however_often_it_timed_the_same():
+    """Intervals come from rounds."""
+    times = [Observation("verbs", "copy", {"nbytes": 8}, 1.0, k // 2, 1.0, k > 1) for k in range(6)]
+    turns = [Turn("verbs", k, tuple(times[2 * k : 2 * k + 2])) for k in range(3)]
+    assert undisturbed(turns)[0] == turns
+
+
 def runs(monkeypatch: pytest.MonkeyPatch, stolen: list[int], ticks: int = 1000, looks: list[list[float]] | None = None):
     """Execute runs during which so many of the ticks are stolen, and the looks at the cores take so long.
 

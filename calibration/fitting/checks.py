@@ -84,7 +84,8 @@ def undisturbed(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
 
 def _calm(turns: Sequence[Turn]) -> tuple[list[Turn], list[str]]:
     """Leave out what was timed while others had a part of a core, where enough other rounds timed the same."""
-    calm = Counter(_what(one) for turn in turns for one in turn.observations if not one.slow)
+    times = {(_what(one), turn.round) for turn in turns for one in turn.observations if not one.slow}
+    calm = Counter(what for what, _ in times)
     kept = [
         replace(turn, observations=tuple(o for o in turn.observations if not o.slow or calm[_what(o)] < _NEEDED))
         for turn in turns
