@@ -23,10 +23,20 @@ VALUES = np.array([1.0, -2.0, 3.0, 4.0])
 MATRIX = RANDOM.standard_normal((9, 4))
 OTHER = RANDOM.standard_normal((4, 5))
 DRAWS = Draws(3, "worker", 1)
+SMALL = RANDOM.integers(0, 8, N).astype(np.int32)
 
 
 def packed(mask):
     return np.packbits(mask, bitorder="little")
+
+
+def packed_integers(integers, bits):
+    ones = (integers[:, None] >> np.arange(bits)) & 1
+    return packed(ones.ravel())
+
+
+def chosen(k):
+    return np.sort(DRAWS.generator("indices", 4).choice(N, k, replace=False, shuffle=False)).astype(np.int32)
 
 
 def changed(array, change):
@@ -73,6 +83,10 @@ CASES = [
     ("sign", (np.where(MASK, X, 0.0),), np.sign(np.where(MASK, X, 0.0))),
     ("floor", (X * 3,), np.floor(X * 3)),
     ("clip", (X, -0.5, 0.25), np.clip(X, -0.5, 0.25)),
+    ("clip", (X, np.array([-0.5]), np.array([0.25])), np.clip(X, -0.5, 0.25)),
+    ("multiply", (X, np.array([3.0])), X * 3.0),
+    ("divide", (X, np.array([3.0])), X / 3.0),
+    ("greater", (X, np.array([0.1])), X > 0.1),
     ("greater", (X, Y), X > Y),
     ("greater", (X, 0.1), X > 0.1),
     ("where", (MASK, X, Y), np.where(MASK, X, Y)),
@@ -93,6 +107,22 @@ CASES = [
     ("add_at_", (X, INDICES * 0, VALUES), changed(X, lambda a: np.add.at(a, INDICES * 0, VALUES))),
     ("pack_bits", (MASK,), packed(MASK)),
     ("unpack_bits", (packed(MASK), N), MASK),
+    ("indices", (MASK, int(MASK.sum())), np.flatnonzero(MASK).astype(np.int32)),
+    ("choose", (X, 9, DRAWS, "indices", 4), chosen(9)),
+    ("pack_integers", (SMALL, 3), packed_integers(SMALL, 3)),
+    ("pack_integers", (SMALL.astype(float), 8), SMALL.astype(np.uint8)),
+    ("pack_integers", (SMALL * 100, 11), packed_integers(SMALL * 100, 11)),
+    ("unpack_integers", (packed_integers(SMALL, 3), N, 3), SMALL),
+    ("unpack_integers", (SMALL.astype(np.uint8), N, 8), SMALL),
+    ("unpack_integers", (packed_integers(SMALL * 100, 11), N, 11), SMALL * 100),
+    ("bytes_of", ([X, INDICES],), np.frombuffer(X.tobytes() + INDICES.tobytes(), np.uint8)),
+    ("from_bytes", (np.frombuffer(INDICES.tobytes(), np.uint8), "int32"), INDICES),
+    ("from_bytes", (np.frombuffer(X.astype("float32").tobytes(), np.uint8)[4:], "float32"), X.astype("float32")[1:]),
+    ("sum_rows", (MATRIX.ravel(), 9, 4), MATRIX.sum(1)),
+    ("sum_columns", (MATRIX.ravel(), 9, 4), MATRIX.sum(0)),
+    ("maximum_rows", (MATRIX.ravel(), 9, 4), MATRIX.max(1)),
+    ("spread_rows", (VALUES, 3), np.repeat(VALUES, 3)),
+    ("spread_columns", (VALUES, 3), np.tile(VALUES, 3)),
     ("matmul", (MATRIX.ravel(), OTHER.ravel(), 9, 4, 5), (MATRIX @ OTHER).ravel()),
     ("transpose", (MATRIX.ravel(), 9, 4), MATRIX.T.ravel()),
     ("orthonormalise", (MATRIX.ravel(), 9, 4), q_of(MATRIX)),
@@ -144,7 +174,7 @@ def test_verb_equals_numpy(verb, arguments, expected):
         assert result.dim() == 1
         assert result.is_contiguous()
         np.testing.assert_allclose(result.numpy(), want, rtol=1e-12, atol=1e-13)
-        if want.dtype.kind in "ub":
+        if want.dtype.kind in "iub" and verb != "top_k":
             assert result.numpy().dtype == want.dtype
 
 

@@ -58,12 +58,23 @@ VERBS: Mapping[str, Call] = {
     "maximum": lambda xp, o: xp.maximum(o["x"]),
     "norm": lambda xp, o: xp.norm(o["x"]),
     "dot": lambda xp, o: xp.dot(o["x"], o["y"]),
+    "indices": lambda xp, o: xp.indices(o["sparse"], o["few"]),
+    "choose": lambda xp, o: xp.choose(o["x"], o["few"], o["draws"], "probe", 0),
     "top_k": lambda xp, o: xp.top_k(o["x"], o["few"]),
     "take": lambda xp, o: xp.take(o["x"], o["indices"]),
     "put_": lambda xp, o: xp.put_(o["x"], o["indices"], o["values"]),
     "add_at_": lambda xp, o: xp.add_at_(o["x"], o["indices"], o["values"]),
     "pack_bits": lambda xp, o: xp.pack_bits(o["mask"]),
     "unpack_bits": lambda xp, o: xp.unpack_bits(o["packed"], o["size"]),
+    "pack_integers": lambda xp, o: xp.pack_integers(o["bytes"], 4),
+    "unpack_integers": lambda xp, o: xp.unpack_integers(o["nibbles"], o["size"], 4),
+    "bytes_of": lambda xp, o: xp.bytes_of([o["x"], o["indices"]]),
+    "from_bytes": lambda xp, o: xp.from_bytes(o["four"], "float32"),
+    "sum_rows": lambda xp, o: xp.sum_rows(o["tall"], _rows(o), _COLUMNS),
+    "sum_columns": lambda xp, o: xp.sum_columns(o["tall"], _rows(o), _COLUMNS),
+    "maximum_rows": lambda xp, o: xp.maximum_rows(o["tall"], _rows(o), _COLUMNS),
+    "spread_rows": lambda xp, o: xp.spread_rows(o["values"], _KEPT),
+    "spread_columns": lambda xp, o: xp.spread_columns(o["values"], _KEPT),
     "matmul": lambda xp, o: xp.matmul(o["tall"], o["square"], _rows(o), _COLUMNS, _COLUMNS),
     "transpose": lambda xp, o: xp.transpose(o["tall"], _rows(o), _COLUMNS),
     "orthonormalise": lambda xp, o: xp.orthonormalise(o["tall"], _rows(o), _COLUMNS),
@@ -99,10 +110,12 @@ def _shapes(size: int) -> dict[str, Any]:
     """Operands as shapes, for counting."""
     few = max(1, size // _KEPT)
     x, mask, packed = Shape(size, 4), Shape(size, 1), Shape((size + 7) // 8, 1)
+    nibbles, four = Shape((size + 1) // 2, 1), Shape(4 * size, 1)
     tall = Shape(max(_COLUMNS, size // _COLUMNS) * _COLUMNS, 4)
     return {
         "size": size, "x": x, "y": x, "mask": mask, "packed": packed, "few": few, "indices": Shape(few, 4),
-        "values": Shape(few, 4), "tall": tall, "square": Shape(_COLUMNS**2, 4), "draws": None,
+        "values": Shape(few, 4), "tall": tall, "square": Shape(_COLUMNS**2, 4), "draws": None, "sparse": mask,
+        "bytes": mask, "nibbles": nibbles, "four": four,
     }  # fmt: skip
 
 
@@ -124,8 +137,10 @@ def _values(size: int, device: str) -> tuple[Any, dict[str, Any]]:
     x, y = vector(size), vector(size)
     mask = x > y
     indices = torch.randint(size, (few,), generator=generator, device=device, dtype=torch.int32)
+    integers = torch.randint(16, (size,), generator=generator, device=device, dtype=torch.uint8)
     tall, square = vector(max(_COLUMNS, size // _COLUMNS) * _COLUMNS), vector(_COLUMNS**2)
     return xp, {
         "size": size, "x": x, "y": y, "mask": mask, "packed": xp.pack_bits(mask), "few": few, "indices": indices,
-        "values": vector(few), "tall": tall, "square": square, "draws": Draws(0),
+        "values": vector(few), "tall": tall, "square": square, "draws": Draws(0), "sparse": x > 1 - 1 / _KEPT,
+        "bytes": integers, "nibbles": xp.pack_integers(integers, 4), "four": xp.bytes_of([x]),
     }  # fmt: skip

@@ -121,8 +121,10 @@ class TorchTensors:
         """Round down to an integer."""
         return torch.floor(x)
 
-    def clip(self, x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    def clip(self, x: torch.Tensor, low: torch.Tensor | float, high: torch.Tensor | float) -> torch.Tensor:
         """`x`, moved into ``[low, high]``."""
+        if isinstance(low, torch.Tensor) or isinstance(high, torch.Tensor):
+            return torch.minimum(torch.maximum(x, torch.as_tensor(low).to(x)), torch.as_tensor(high).to(x))
         return torch.clamp(x, low, high)
 
     def greater(self, x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
@@ -169,6 +171,16 @@ class TorchTensors:
         return torch.mul(x, y).sum().reshape(1)
 
     # selection and packing
+    def indices(self, mask: torch.Tensor, expected: int) -> torch.Tensor:
+        """int32 indices of the elements where the mask holds, rising; however many are `expected`."""
+        return torch.nonzero(mask).flatten().to(torch.int32)
+
+    def choose(self, x: torch.Tensor, k: int, draws: Draws, purpose: str, step: int) -> torch.Tensor:
+        """int32 indices of k different elements of `x` drawn at random, rising."""
+        chosen = draws.generator(purpose, step).choice(x.numel(), k, replace=False, shuffle=False)
+        chosen.sort()
+        return torch.from_numpy(chosen).to(torch.int32).to(self.device)
+
     def top_k(self, x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Values and int32 indices of the k elements largest in magnitude, by falling magnitude, then index.
 
@@ -206,7 +218,50 @@ class TorchTensors:
         """Restore the mask of `elements` elements that :meth:`pack_bits` packed."""
         return torch.bitwise_and(packed[:, None], self._weights).ne(0).flatten()[:elements]
 
+    def pack_integers(self, x: torch.Tensor, bits: int) -> torch.Tensor:
+        """uint8 vector of ceil(elements * bits / 8) bytes: integers 0..2^bits - 1, low bits first."""
+        if bits == 8:
+            return x.to(torch.uint8, copy=True)
+        places = torch.arange(bits, dtype=torch.int32, device=x.device)
+        return self.pack_bits(torch.bitwise_right_shift(x.to(torch.int32)[:, None], places).bitwise_and_(1).flatten())
+
+    def unpack_integers(self, packed: torch.Tensor, elements: int, bits: int) -> torch.Tensor:
+        """Restore the int32 numbers that :meth:`pack_integers` packed."""
+        if bits == 8:
+            return packed[:elements].to(torch.int32)
+        weights = 2 ** torch.arange(bits, dtype=torch.int32, device=packed.device)
+        ones = self.unpack_bits(packed, elements * bits).view(elements, bits)
+        return torch.mul(ones, weights).sum(1, dtype=torch.int32)
+
+    def bytes_of(self, xs: list[torch.Tensor]) -> torch.Tensor:
+        """uint8 vector of the bytes of all of `xs`, one after the other."""
+        return torch.cat([x.contiguous().view(torch.uint8) for x in xs])
+
+    def from_bytes(self, packed: torch.Tensor, dtype: str) -> torch.Tensor:
+        """Numbers of this type from their bytes."""
+        return packed.clone().view(DTYPES[dtype])
+
     # matrices
+    def sum_rows(self, x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """Sum of each row."""
+        return x.view(rows, columns).sum(1)
+
+    def sum_columns(self, x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """Sum of each column."""
+        return x.view(rows, columns).sum(0)
+
+    def maximum_rows(self, x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """Largest element of each row."""
+        return x.view(rows, columns).amax(1)
+
+    def spread_rows(self, x: torch.Tensor, columns: int) -> torch.Tensor:
+        """The matrix whose row i is `columns` times element i."""
+        return x.repeat_interleave(columns)
+
+    def spread_columns(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        """The matrix of `rows` rows that all are `x`."""
+        return x.repeat(rows)
+
     def matmul(self, x: torch.Tensor, y: torch.Tensor, rows: int, inner: int, columns: int) -> torch.Tensor:
         """Multiply `x` (rows x inner) and `y` (inner x columns)."""
         return torch.mm(aligned(x).view(rows, inner), aligned(y).view(inner, columns)).view(-1)

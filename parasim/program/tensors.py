@@ -24,7 +24,10 @@ Tensor = Any
 
 
 class Tensors(Protocol):
-    """The verbs. `x`, `y` are tensors of equal size or (where a float is allowed) Python scalars."""
+    """The verbs. `x`, `y` are tensors of equal size or (where a float is allowed) Python scalars.
+
+    Where `y` may be a scalar it may be a tensor of one element, which counts for every element of `x`.
+    """
 
     # making
     def zeros(self, elements: int) -> Tensor: ...
@@ -48,7 +51,7 @@ class Tensors(Protocol):
     def absolute(self, x: Tensor) -> Tensor: ...
     def sign(self, x: Tensor) -> Tensor: ...
     def floor(self, x: Tensor) -> Tensor: ...
-    def clip(self, x: Tensor, low: float, high: float) -> Tensor: ...
+    def clip(self, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor: ...
     def greater(self, x: Tensor, y: Tensor | float) -> Tensor: ...
     def where(self, mask: Tensor, x: Tensor | float, y: Tensor | float) -> Tensor: ...
     def uniform(self, x: Tensor, draws: Draws, purpose: str, step: int) -> Tensor:
@@ -61,6 +64,12 @@ class Tensors(Protocol):
     def dot(self, x: Tensor, y: Tensor) -> Tensor: ...
 
     # selection and packing
+    def indices(self, mask: Tensor, expected: int) -> Tensor:
+        """int32 indices of the elements where the mask holds, rising; `expected` is how many are counted on shapes."""
+
+    def choose(self, x: Tensor, k: int, draws: Draws, purpose: str, step: int) -> Tensor:
+        """int32 indices of k different elements of `x` drawn at random, rising."""
+
     def top_k(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values and int32 indices of the k elements largest in magnitude, by falling magnitude, then index."""
 
@@ -71,8 +80,37 @@ class Tensors(Protocol):
         """uint8 vector of ceil(elements / 8) bytes; bit i of byte j is element 8 j + i."""
 
     def unpack_bits(self, packed: Tensor, elements: int) -> Tensor: ...
+    def pack_integers(self, x: Tensor, bits: int) -> Tensor:
+        """uint8 vector of ceil(elements * bits / 8) bytes: integers 0..2^bits - 1 one after the other, low bits first.
+
+        `bits` is 1 to 16; `x` may be of any type.
+        """
+
+    def unpack_integers(self, packed: Tensor, elements: int, bits: int) -> Tensor:
+        """int32."""
+
+    def bytes_of(self, xs: list[Tensor]) -> Tensor:
+        """uint8 vector of the bytes of all of `xs` (of any types), one after the other."""
+
+    def from_bytes(self, packed: Tensor, dtype: str) -> Tensor:
+        """Numbers of this type from their bytes."""
 
     # matrices: flat row-major vectors with their shape given
+    def sum_rows(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Sum of each row: as many elements as rows."""
+
+    def sum_columns(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Sum of each column."""
+
+    def maximum_rows(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Largest element of each row."""
+
+    def spread_rows(self, x: Tensor, columns: int) -> Tensor:
+        """The matrix whose row i is `columns` times element i."""
+
+    def spread_columns(self, x: Tensor, rows: int) -> Tensor:
+        """The matrix of `rows` rows that all are `x`."""
+
     def matmul(self, x: Tensor, y: Tensor, rows: int, inner: int, columns: int) -> Tensor: ...
     def transpose(self, x: Tensor, rows: int, columns: int) -> Tensor: ...
     def orthonormalise(self, x: Tensor, rows: int, columns: int) -> Tensor:
@@ -103,8 +141,12 @@ class CountingTensors:
         self.flops = 0.0
         self.nbytes = 0.0
 
-    def _count(self, like: Shape, reads: int, writes: int, flops: float, result: Shape | None = None) -> Shape:
+    def _count(
+        self, like: Shape, reads: int, writes: int, flops: float, result: Shape | None = None, read: object = None
+    ) -> Shape:
         out = like if result is None else result
+        if isinstance(read, Shape):
+            self.nbytes += read.elements * read.itemsize
         self.flops += flops * like.elements
         self.nbytes += reads * like.elements * like.itemsize + writes * out.elements * out.itemsize
         return out
@@ -144,13 +186,13 @@ class CountingTensors:
         self._count(into, 2, 1, 1)
 
     def add(self, x: Shape, y: Shape | float, scale: float = 1.0) -> Shape:
-        return self._count(x, 1 + self._tensors(y), 1, 1 if scale == 1.0 else 2)
+        return self._count(x, 1, 1, 1 if scale == 1.0 else 2, read=y)
 
     def multiply(self, x: Shape, y: Shape | float) -> Shape:
-        return self._count(x, 1 + self._tensors(y), 1, 1)
+        return self._count(x, 1, 1, 1, read=y)
 
     def divide(self, x: Shape, y: Shape | float) -> Shape:
-        return self._count(x, 1 + self._tensors(y), 1, 1)
+        return self._count(x, 1, 1, 1, read=y)
 
     def sqrt(self, x: Shape) -> Shape:
         return self._count(x, 1, 1, 1)
@@ -164,11 +206,11 @@ class CountingTensors:
     def floor(self, x: Shape) -> Shape:
         return self._count(x, 1, 1, 1)
 
-    def clip(self, x: Shape, low: float, high: float) -> Shape:
+    def clip(self, x: Shape, low: Shape | float, high: Shape | float) -> Shape:
         return self._count(x, 1, 1, 2)
 
     def greater(self, x: Shape, y: Shape | float) -> Shape:
-        return self._count(x, 1 + self._tensors(y), 1, 1, Shape(x.elements, 1))
+        return self._count(x, 1, 1, 1, Shape(x.elements, 1), read=y)
 
     def where(self, mask: Shape, x: Shape | float, y: Shape | float) -> Shape:
         itemsize = next((v.itemsize for v in (x, y) if isinstance(v, Shape)), self.itemsize)
@@ -205,11 +247,46 @@ class CountingTensors:
         self._count(indices, 1, 0, 0)
         self._count(values, 2, 1, 1)
 
+    def indices(self, mask: Shape, expected: int) -> Shape:
+        self._count(mask, 1, 0, 1)
+        return self._count(Shape(expected, 4), 0, 1, 0)
+
+    def choose(self, x: Shape, k: int, draws: Draws, purpose: str, step: int) -> Shape:
+        return self._count(Shape(k, 4), 1, 1, 4 + max(1.0, math.log2(max(k, 1))))
+
     def pack_bits(self, mask: Shape) -> Shape:
         return self._count(mask, 1, 1, 1, Shape((mask.elements + 7) // 8, 1))
 
     def unpack_bits(self, packed: Shape, elements: int) -> Shape:
         return self._count(packed, 1, 1, 8, Shape(elements, 1))
+
+    def pack_integers(self, x: Shape, bits: int) -> Shape:
+        return self._count(x, 1, 1, 2, Shape((x.elements * bits + 7) // 8, 1))
+
+    def unpack_integers(self, packed: Shape, elements: int, bits: int) -> Shape:
+        self.nbytes += packed.elements * packed.itemsize
+        return self._count(Shape(elements, 4), 0, 1, 2)
+
+    def bytes_of(self, xs: list[Shape]) -> Shape:
+        return self._count(Shape(sum(x.elements * x.itemsize for x in xs), 1), 1, 1, 0)
+
+    def from_bytes(self, packed: Shape, dtype: str) -> Shape:
+        return self._count(packed, 1, 1, 0, Shape(packed.elements // ITEMSIZES[dtype], ITEMSIZES[dtype]))
+
+    def sum_rows(self, x: Shape, rows: int, columns: int) -> Shape:
+        return self._count(x, 1, 1, 1, Shape(rows, x.itemsize))
+
+    def sum_columns(self, x: Shape, rows: int, columns: int) -> Shape:
+        return self._count(x, 1, 1, 1, Shape(columns, x.itemsize))
+
+    def maximum_rows(self, x: Shape, rows: int, columns: int) -> Shape:
+        return self._count(x, 1, 1, 1, Shape(rows, x.itemsize))
+
+    def spread_rows(self, x: Shape, columns: int) -> Shape:
+        return self._count(x, 1, 1, 0, Shape(x.elements * columns, x.itemsize))
+
+    def spread_columns(self, x: Shape, rows: int) -> Shape:
+        return self._count(x, 1, 1, 0, Shape(rows * x.elements, x.itemsize))
 
     def matmul(self, x: Shape, y: Shape, rows: int, inner: int, columns: int) -> Shape:
         out = Shape(rows * columns, x.itemsize)
