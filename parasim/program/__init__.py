@@ -2,6 +2,7 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
+from parasim.program.compressor import Chance, Compressor, Span
 from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.halves import backward_inputs, backward_weights
@@ -51,9 +52,11 @@ __all__ = [
     "Buffer",
     "Cancel",
     "Cast",
+    "Chance",
     "Closed",
     "ClosedForm",
     "Collective",
+    "Compressor",
     "Compute",
     "Context",
     "Crossing",
@@ -90,6 +93,7 @@ __all__ = [
     "Shared",
     "Sleep",
     "Snapshot",
+    "Span",
     "Split",
     "Taxonomy",
     "Tensor",
