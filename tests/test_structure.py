@@ -19,6 +19,7 @@ BELOW = {
     "theory": {"errors", "program"},
     "schedules": set(),
     "schemes": {"errors", "program", "schedules", "theory"},
+    "compression": {"program"},
     "workload": {"errors", "fields", "program"},
     "cluster": {"errors", "fields", "program", "units"},
     "learning": {"errors", "program", "workload"},
@@ -26,7 +27,18 @@ BELOW = {
     "metrics": {"trace"},
     "runtime": {"errors", "program", "trace"},
     "simulation": {"cluster", "errors", "fields", "program", "runtime", "trace"},
-    "scenario": {"cluster", "errors", "fields", "learning", "program", "schemes", "simulation", "units", "workload"},
+    "scenario": {
+        "cluster",
+        "compression",
+        "errors",
+        "fields",
+        "learning",
+        "program",
+        "schemes",
+        "simulation",
+        "units",
+        "workload",
+    },
     "study": {
         "cluster",
         "errors",
@@ -49,6 +61,7 @@ LIBRARIES = {
     "program": {"numpy"},
     "schemes": set(),
     "schedules": set(),
+    "compression": set(),
     "theory": {"numpy", "scipy"},
     "metrics": set(),
     "runtime": set(),
@@ -103,7 +116,7 @@ def test_libraries_stay_where_they_belong(room):
             assert library in allowed, f"{path} imports {library}"
 
 
-@pytest.mark.parametrize("room", ["schemes", "schedules", "program"])
+@pytest.mark.parametrize("room", ["schemes", "schedules", "compression", "program"])
 def test_programs_know_no_clock_and_no_global_randomness(room):
     for path in files(room):
         for module in imports(path):
