@@ -62,6 +62,17 @@ def test_what_differs_and_what_did_not_run_is_said():
     assert "DIFFERS" in text
 
 
+def test_neighbours_are_named_if_they_had_much_of_the_machine():
+    def text(slow, stolen):
+        runs = {CASES[0].name: [replace(figures(1.0), about={"slow": slow, "stolen": stolen})] * 2}
+        return crosscheck_table({"profile": "p", "machine": {}, **score(CASES[:1], runs, runs, BOUNDS, {})})
+
+    assert "DISTURBED" not in text(0.04, 0.0)
+    assert "DISTURBED" not in text(None, None)
+    assert "in 30% of the looks" in text(0.3, 0.0)
+    assert "hypervisor took 20% of" in text(None, 0.2)
+
+
 def test_accepted_is_said():
     free = replace(BOUNDS, groups=dict.fromkeys(BOUNDS.groups, replace(BOUNDS.groups["loopback"], each=None)))
     runs = {CASES[0].name: [figures(1.0), figures(1.0)]}

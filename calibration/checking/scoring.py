@@ -14,6 +14,7 @@ from calibration.checking.bounds import ALL, Demands
 from calibration.checking.cases import CheckCase
 from calibration.checking.figures import SHARES, RunFigures
 from calibration.checking.floor import floor_of, floor_of_case
+from calibration.checking.measuring import MOST_SLOW, MOST_STOLEN
 from calibration.checking.ranking import tau
 from calibration.checking.staleness import staleness_score
 from calibration.checking.statistics import median_interval, middle, relative_error, spread
@@ -44,7 +45,8 @@ def score(
     Returns
     -------
     dict
-        `accepted`; `cases`, a list; `groups`, by name; `total`, of all cases together.
+        `accepted`; `cases`, a list; `groups`, by name; `total`, of all cases together; `disturbed`, how much of the
+        machine others had during the real runs.
     """
     entries = [
         _failed(case, failures[case.name])
@@ -61,7 +63,26 @@ def score(
     total = _group(ran, measured, demands, ALL) if ran else None
     verdicts = [entry["accepted"] for entry in entries]
     verdicts += [check["passed"] for found in [*groups.values(), total or {}] for check in found.get("checks", [])]
-    return {"accepted": all(verdicts), "level": LEVEL, "cases": entries, "groups": groups, "total": total}
+    return {
+        "accepted": all(verdicts),
+        "level": LEVEL,
+        "cases": entries,
+        "groups": groups,
+        "total": total,
+        "disturbed": _disturbed([run for case, _ in ran for run in measured[case.name]]),
+    }
+
+
+def _disturbed(runs: Sequence[RunFigures]) -> dict[str, Any]:
+    """Means over the real runs: `slow` of the looks at their cores, `stolen` of the processors' time; and their limits.
+
+    A mean is None where no run could tell.
+    """
+    means = {}
+    for name in ("slow", "stolen"):
+        told = [run.about[name] for run in runs if run.about.get(name) is not None]
+        means[name] = fmean(told) if told else None
+    return {**means, "most_slow": MOST_SLOW, "most_stolen": MOST_STOLEN}
 
 
 # a case ---------------------------------------------------------------------------------------------------------------

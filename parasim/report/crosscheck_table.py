@@ -19,6 +19,7 @@ def crosscheck_table(score: Score) -> str:
     lines = [_title(score), "", *_cases(score["cases"]), "", *_explained(score), ""]
     lines += [*_shares(score["cases"]), "", *_groups(score), ""]
     lines += _reasons(score)
+    lines += _disturbed(score["disturbed"])
     lines.append("ACCEPTED" if score["accepted"] else "REJECTED")
     return "\n".join(lines)
 
@@ -168,6 +169,19 @@ def _reasons(score: Score) -> list[str]:
     for name, row in [*score["groups"].items(), ("all", score["total"] or {"checks": ()})]:
         lines += [f"MISSES: {name}: {_missed(check)}" for check in row["checks"] if not check["passed"]]
     return [*lines, ""] if lines else []
+
+
+def _disturbed(found: Score) -> list[str]:
+    """Who else was on the machine, if that was too much for a verdict to speak of the profile alone."""
+    slow, stolen = found["slow"] or 0.0, found["stolen"] or 0.0
+    if slow <= found["most_slow"] and stolen <= found["most_stolen"]:
+        return []
+    return [
+        f"DISTURBED: others slowed the cores in {percent(slow)} of the looks at them during the real runs, and the",
+        f"hypervisor took {percent(stolen)} of the processors' time: errors and floor speak of the neighbours too.",
+        "Calibrate and measure again when the machine is quieter.",
+        "",
+    ]
 
 
 def _missed(check: Score) -> str:
