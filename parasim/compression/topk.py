@@ -6,6 +6,7 @@ What is not sent is added to the next gradient (error feedback): without it, sma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from parasim.program import Chance, Compressor, Span, Tensor, Tensors, option
 
@@ -17,7 +18,7 @@ class TopK(Compressor):
     """k values and k int32 places: 8 k bytes in float32, ``k = max(1, round(density W))``. Cost: the selection."""
 
     name = "topk"
-    aliases = ("top_k", "gradient_dropping")
+    aliases: ClassVar[tuple[str, ...]] = ("top_k", "gradient_dropping")
     citation = "Aji, Heafield (2017)"
     law = "8 k"
     unbiased = False

@@ -1,0 +1,84 @@
+"""Random-k: k elements at places that all workers draw alike (Stich, Cordonnier, Jaggi 2018; SCHEMES S44).
+
+As all send the same places, they need not be sent, and the sum of the messages is the message of the sum: an all-reduce
+of k numbers. Where messages go to one who does not take part in the draws (a server), they hold the places too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parasim.program import Chance, Compressor, Span, Tensor, Tensors, option
+
+__all__ = ["RandomK"]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomK(Compressor):
+    """k values, ``k = max(1, round(density W))``: 4 k bytes summed by all-reduce, 8 k as a message, in float32.
+
+    Biased, with error feedback; or `rescaled`: unbiased, for use without. Cost: the draw of k places, and k values.
+    """
+
+    name = "randomk"
+    aliases = ("random_k",)
+    citation = "Stich et al. (2018)"
+    law = "4 k summed, 8 k as a message"
+    unbiased = False
+    error_feedback = True
+    rounds = 1
+    density: float = option(0.01, "share of the elements that is sent", gt=0, le=1)
+    rescaled: bool = option(False, "multiply what is sent by W/k: unbiased, and then without error feedback")
+
+    def kept(self, span: Span) -> int:
+        """How many elements are sent."""
+        return min(span.elements, max(1, round(self.density * span.elements)))
+
+    def wire_bytes(self, span: Span) -> int:
+        """A value and a place for each element that is sent."""
+        return self.kept(span) * (span.itemsize + 4)
+
+    def encode(self, xp: Tensors, vector: Tensor, slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
+        """Values, then places."""
+        places = self._places(xp, vector, span, chance)
+        return xp.bytes_of([self._values(xp, vector, places, span), places])
+
+    def decode(self, xp: Tensors, wire: Tensor, span: Span) -> Tensor:
+        """Zero but where something was sent."""
+        vector = xp.zeros(span.elements)
+        self.add_decoded(xp, vector, wire, span)
+        return vector
+
+    def add_decoded(self, xp: Tensors, into: Tensor, wire: Tensor, span: Span, scale: float = 1.0) -> None:
+        """Only places that were sent are touched."""
+        cut = self.kept(span) * span.itemsize
+        values = xp.from_bytes(wire[:cut], span.dtype)
+        if scale != 1.0:
+            xp.scale_(values, scale)
+        xp.add_at_(into, xp.from_bytes(wire[cut:], "int32"), values)
+
+    def summand(
+        self,
+        xp: Tensors,
+        number: int,
+        vector: Tensor,
+        before: list[Tensor],
+        slots: tuple[Tensor, ...],
+        span: Span,
+        chance: Chance,
+    ) -> Tensor:
+        """The values alone."""
+        return self._values(xp, vector, self._places(xp, vector, span, chance), span)
+
+    def total(self, xp: Tensors, before: list[Tensor], slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
+        """Their sums, at the same places."""
+        vector = xp.zeros(span.elements)
+        xp.put_(vector, self._places(xp, vector, span, chance), before[0])
+        return vector
+
+    def _places(self, xp: Tensors, vector: Tensor, span: Span, chance: Chance) -> Tensor:
+        return xp.choose(vector, self.kept(span), chance.common, "places", chance.step)
+
+    def _values(self, xp: Tensors, vector: Tensor, places: Tensor, span: Span) -> Tensor:
+        values = xp.take(vector, places)
+        return xp.multiply(values, span.elements / self.kept(span)) if self.rescaled else values
