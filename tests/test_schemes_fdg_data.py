@@ -110,12 +110,14 @@ def test_an_agent_sends_outputs_errors_and_its_share_of_an_all_reduce():
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-def test_an_agent_holds_what_a_module_of_fdg_does(combine):
+def test_an_agent_holds_what_a_module_of_fdg_does_and_its_neighbours_weights(combine):
     settings = {**LEARNING, "steps": 9}
     trace, alone = run("fdg_data", 4, modules=2, combine=combine, **settings).trace, run("fdg", 2, **settings).trace
     for rank in range(4):
         assert course_of(trace, rank) == tensors_of(trace, rank)
-        assert memory_of(trace)[rank] == memory_of(alone)[rank % 2]
+        held, own = memory_of(trace)[rank].peak_bytes_of, memory_of(alone)[rank % 2].peak_bytes_of
+        theirs = {} if combine == "average" else {"neighbours' weights": own["weights"]}
+        assert held == own | theirs
 
 
 # time ----------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,24 @@
-"""What schemes share that split layers among the members of groups: what the exchanges and the passes cost."""
+"""What schemes share that split layers among the members of groups: what exchanges and passes cost, what is held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from parasim.program import Kernel, Part, Route, Setting, Shard, backward_kernel, forward_kernel
+from parasim.program import (
+    Holding,
+    Kernel,
+    Part,
+    Planning,
+    Route,
+    Setting,
+    Shard,
+    backward_kernel,
+    forward_kernel,
+)
 from parasim.theory.collectives import cost
 
-__all__ = ["Exchanged", "crossing_cost", "passes_seconds", "ring_route", "rings"]
+__all__ = ["Exchanged", "crossing_cost", "held", "passes_seconds", "ring_route", "rings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +77,9 @@ def passes_seconds(setting: Setting, shards: Sequence[Shard], scale: float = 1.0
         kernels.append(setting.update_kernel(whole.parameters / max(1, setting.model.whole.parameters), scale=scale))
         found.append(setting.place.longest(kernels))
     return max(found), len({shard.model.layers for shard in shards}) == 1
+
+
+def held(setting: Planning, shards: Sequence[Shard]) -> list[Mapping[str, int]]:
+    """What the members of a group hold at their peak: their shards, and what all samples leave there."""
+    holding = Holding(samples=setting.batch_size).with_state(len(setting.optimizer.slots))
+    return [holding.bytes_of(shard.model.whole) for shard in shards]

@@ -9,6 +9,7 @@ target that the model is trained on. The oracle in the model's place waits for t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +19,11 @@ from parasim.program import (
     ClosedForm,
     Context,
     Handle,
+    Holding,
     Kernel,
     Model,
     Part,
+    Planning,
     Post,
     Program,
     Recv,
@@ -128,6 +131,23 @@ class Dni(Staged):
         yield from me.math(model.gradient, (slope,), (theta.parameters, message.buffer, *given), samples=samples)
         yield from me.optimize(theta, slope, scale=self.options.rate)
         me.release("predicted from", given[0].nbytes, given[0])
+
+    def holding(self, place: int, samples: int) -> Holding:
+        """One mini-batch."""
+        return Holding(samples=samples)
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """Beside a module its model with its gradient and state, and outputs of the steps that it goes on for."""
+        held = [dict(found) for found in super().memory(setting)]
+        if self.options.gradients == "oracle":
+            return held
+        itemsize, vectors = setting.model.itemsize, {"weights": 1, "gradients": 1}
+        vectors |= {"optimizer state": len(setting.optimizer.slots)} if setting.optimizer.slots else {}
+        for found, part in zip(held, self.parts(setting.model)[:-1], strict=False):
+            for name, count in vectors.items():
+                found[name] += count * self.gradient_model(setting.model, part).elements * itemsize
+            found["buffers"] = (self.options.late + 1) * setting.batch_size * part.output_elements * itemsize
+        return held
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max_k (F_k + B_k + M_k)``, with updates, M_k being prediction and training; or a link (SCHEMES S32.5).

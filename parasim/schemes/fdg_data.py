@@ -127,8 +127,10 @@ class FdgData(Fdg):
         arrived = yield from Exchange((*exchange.sends, *sends), (*exchange.receives, *receives))
         theirs = [message.buffer for message in arrived if message.tag == "weights" and message.buffer is not None]
         place = sum(s < pipeline for s in others)
+        me.hold("neighbours' weights", len(theirs) * own.nbytes, theirs)
         rows = tuple(row[s] for s in sorted((pipeline, *others)))
         yield from me.math(mix_, (own,), theirs, place=place, weights=rows)
+        me.release("neighbours' weights", len(theirs) * own.nbytes, theirs)
         if self.options.combine == "combine_then_adapt":
             yield from stash.update(gradient, read=version, layer=layer)
         return arrived
@@ -149,8 +151,17 @@ class FdgData(Fdg):
         return (Role("worker", self.options.workers, self.worker),)
 
     def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
-        """As FDG, in every data group."""
-        return list(super().memory(setting)[: self.cuts]) * self.pipelines()
+        """As FDG, in every data group; and, with consensus, the weights of its neighbours on the graph."""
+        alone = list(super().memory(setting)[: self.cuts])
+        if self.options.combine == "average" or self.pipelines() == 1:
+            return alone * self.pipelines()
+        neighbours = [sum(weight > 0 for s, weight in enumerate(row) if s != i) for i, row in enumerate(self.weights)]
+        parts = self.parts(setting.model)
+        return [
+            {**found, "buffers": degree * part.nbytes} if degree else found
+            for degree in neighbours
+            for found, part in zip(alone, parts, strict=True)
+        ]
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max_k (F_k + B_k) + max(exchange, combination)``, with updates (SCHEMES S36.5).

@@ -7,6 +7,7 @@ gradient of what it holds with the workers that hold the same in the other group
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parasim.program import (
@@ -17,6 +18,7 @@ from parasim.program import (
     Group,
     Model,
     Options,
+    Planning,
     Program,
     Role,
     Scheme,
@@ -27,7 +29,7 @@ from parasim.program import (
     forward_shard,
     option,
 )
-from parasim.schemes.crossings import crossing_cost, passes_seconds, ring_route, rings
+from parasim.schemes.crossings import crossing_cost, held, passes_seconds, ring_route, rings
 
 __all__ = ["Grid"]
 
@@ -97,6 +99,10 @@ class Grid(Scheme):
         if workers % groups:
             raise ValueError(f"{workers} workers do not fill {groups} groups: use a multiple of {groups}")
         self.shard(model, 0)
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """As tensor parallelism inside each group, with the group's share of the mini-batch."""
+        return held(setting, [self.shard(setting.model, place) for place in range(self.members)]) * self.pipelines()
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``T_c / M + sum_l 2 ((M-1) alpha + A_l (M-1)/M beta) + C(D, P/M)`` + update: D groups of M members.

@@ -13,6 +13,7 @@ The gradient of the activations goes back by the mirrored scheme; those of convo
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,9 +24,11 @@ from parasim.program import (
     Collective,
     Context,
     Exchange,
+    Holding,
     Model,
     Options,
     Part,
+    Planning,
     Post,
     Program,
     Recv,
@@ -207,6 +210,25 @@ class OneWeirdTrick(Scheme):
         if options.variable and options.exchange == "all":
             raise ValueError("variable: true needs several rounds in a step: use exchange in_turn or pieces")
         self.shard(model, 0)
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """All convolutions and an N-th of the rest; activations of b/N samples there, of a round's samples here.
+
+        The buffers are the gradient of one's own activations, and with (a) and (c) what is gathered, for a round and
+        the next.
+        """
+        workers, rounds, own = self.options.workers, self.rounds, setting.batch_size
+        together = own * workers // rounds
+        held = []
+        for index in range(workers):
+            convolutions, _, connected = self.shard(setting.model, index)
+            parts = ((convolutions, own), (connected, together))
+            one = [Holding(samples=n).with_state(len(setting.optimizer.slots)).bytes_of(part) for part, n in parts]
+            found = {name: sum(of.get(name, 0) for of in one) for name in one[0]}
+            gathered = 0 if self.options.exchange == "in_turn" else min(2, rounds) * together
+            found["buffers"] = (own + gathered) * convolutions.output_elements * setting.model.itemsize
+            held.append(found)
+        return held
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """With (a) ``T_conv(b/N) + T_fc(b)/N`` and all exchanges; with (b) and (c) what is not overlapped at least.

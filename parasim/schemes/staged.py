@@ -94,6 +94,10 @@ class Staged(Scheme):
         """
         return None
 
+    def held(self, model: Model) -> Model:
+        """The model as a worker has it: what it holds of each layer."""
+        return model
+
     def plan(self, setting: Planning) -> None:
         """Cut the model: by hand, or by the modelled time of a training step within the devices' memory."""
         model, given, ground = setting.model, self.options.stages, setting.ground
@@ -110,7 +114,7 @@ class Staged(Scheme):
 
             holdings = self._holdings(setting)
             room = [ground.memory(self.rank_of(place)) for place in range(self.cuts)]
-            parts = cut_evenly(model, self.cuts, seconds, holdings, room)
+            parts = cut_evenly(self.held(model), self.cuts, seconds, holdings, room)
         self.cut_at(parts)
 
     def cut_at(self, parts: Sequence[Part]) -> None:

@@ -10,6 +10,7 @@ all, at every exchange.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from parasim.program import (
     Context,
     Model,
     Options,
+    Planning,
     Program,
     Role,
     Scheme,
@@ -29,7 +31,7 @@ from parasim.program import (
     forward_shard,
     option,
 )
-from parasim.schemes.crossings import crossing_cost, passes_seconds
+from parasim.schemes.crossings import crossing_cost, held, passes_seconds
 
 __all__ = ["TensorParallel"]
 
@@ -81,6 +83,10 @@ class TensorParallel(Scheme):
     def check(self, model: Model, batch_size: int) -> None:
         """Every layer must have something for every worker."""
         self.shard(model, 0)
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """Weights, gradient and state over N, where layers split evenly; activations of the whole mini-batch."""
+        return held(setting, [self.shard(setting.model, index) for index in range(self.options.workers)])
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``6bLn^2c/N + 2L((N-1) alpha + 4bn(N-1)/N beta)``, and the update: L layers of width n, split by outputs.

@@ -8,8 +8,8 @@ gradients, and update. Traffic of the three kinds of groups shares whatever link
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from parasim.program import (
@@ -20,9 +20,11 @@ from parasim.program import (
     Collective,
     Context,
     Group,
+    Holding,
     Model,
     Options,
     Part,
+    Planning,
     Program,
     Role,
     Route,
@@ -167,6 +169,27 @@ class ThreeD(Staged):
             )
         super().check(model, batch_size)
         self.shard(model, 0)
+
+    def holding(self, place: int, samples: int) -> Holding:
+        """As 1F1B: p - k micro-batches, or all."""
+        flying = min(fill(place, self.options.pipeline) + 1, self.options.micro_batches)
+        return Holding(activations=flying, samples=samples)
+
+    def held(self, model: Model) -> Model:
+        """The first shard of every layer."""
+        shard = self.shard(model, 0)
+        own = [shard.of(part) for part in model.each()]
+        sizes = [
+            replace(layer, parameters=part.parameters, stored_elements=part.stored_elements)
+            for layer, part in zip(model.layers, own, strict=True)
+        ]
+        return replace(model, layers=tuple(sizes))
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """P/(p t) of weights, gradient and state; p - k micro-batches of a shard's activations at stage k."""
+        shards = [self.shard(setting.model, place) for place in range(self.options.tensor)]
+        stages = zip(self._holdings(setting), self.parts(setting.model), strict=True)
+        return [holding.bytes_of(shard.of(part)) for holding, part in stages for shard in shards] * self.copies
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``(M + p - 1)(t_f + t_b) + C(d, P/(p t))`` + update when balanced; t_f, t_b with the tensor group's traffic.

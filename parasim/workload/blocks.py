@@ -152,12 +152,15 @@ class Network:
     activation: str
     initial: str
 
-    def layers(self) -> tuple[Layer, ...]:
-        """Costs of all blocks; an array that two of them keep is counted once, with the later."""
+    def layers(self, apart: bool = False) -> tuple[Layer, ...]:
+        """Costs of all blocks; an array that two of them keep is counted once, with the later, unless they are `apart`.
+
+        Apart: what one leaves is sent or gathered before the next takes it, so each keeps its own.
+        """
         layers: list[Layer] = []
         for block, following in itertools.zip_longest(self.blocks, self.blocks[1:]):
             if isinstance(block, Unit):
-                shared = isinstance(following, Unit) and following.cost.keeps_input
+                shared = isinstance(following, Unit) and following.cost.keeps_input and not apart
                 layers.append(block.layer(following is None, keeps_output=not shared))
             else:
                 layer = block.layer(following is None)

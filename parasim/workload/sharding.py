@@ -41,7 +41,7 @@ def make_shard(network: Network, whole: Model, split: Split) -> Shard:
         As :func:`split_network`.
     """
     found = split_network(network, split)
-    model = replace(whole, layers=found.network.layers(), splitter=None, piece=split)
+    model = replace(whole, layers=found.network.layers(apart=True), splitter=None, piece=split)
     return Shard(split, model, found.crossings, found.cuts)
 
 
