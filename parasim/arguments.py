@@ -98,6 +98,15 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schemes", metavar="A,B,...", help=what)
 
 
+def _analyze(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schemes", metavar="A,B,...", help="only these, as in 'allreduce,local_sgd(period=8)'")
+    parser.add_argument("--scaling", action="store_true", help="time per sample against the number of workers")
+    parser.add_argument(
+        "--compression", type=float, default=32.0, metavar="Z", help="of gradients, for N^ (default: 32)"
+    )
+    parser.add_argument("--format", default="text", help="text (default), markdown, latex or csv")
+
+
 def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="number of processes (default: one per core)")
 
@@ -155,6 +164,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "calibrate": _calibrate,
     "schema": _schema,
     "compare": _compare,
+    "analyze": _analyze,
     "sweep": _sweep,
     "topologies": _topologies,
     "models": _models,

@@ -24,7 +24,7 @@ from parasim.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "devices.md")
+PAGES = (README, ROOT / "docs" / "devices.md", ROOT / "docs" / "survey.md")
 CHECKED = {
     "sequential": "the yardstick of the others; closed form to 1e-9",
     "allreduce": "equals sequential bit for bit (every algorithm); closed form to 1e-9 (one bucket); real = simulated",

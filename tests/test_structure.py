@@ -62,7 +62,7 @@ LIBRARIES = {
     "schemes": set(),
     "schedules": set(),
     "compression": set(),
-    "theory": {"numpy", "scipy"},
+    "theory": {"numpy", "scipy", "sympy"},
     "metrics": set(),
     "runtime": set(),
     "simulation": {"numba", "numpy", "scipy", "simpy"},
@@ -142,7 +142,7 @@ def test_public_names_and_their_documentation_agree():
     "statement", ["import parasim", "import calibration", "from parasim.cli import main; main(['--help'])"]
 )
 def test_nothing_heavy_is_imported_early(statement):
-    heavy = ["torch", "pandas", "matplotlib", "numpy", "pydantic", "sklearn", "scipy", "numba", "simpy"]
+    heavy = ["torch", "pandas", "matplotlib", "numpy", "pydantic", "sklearn", "scipy", "numba", "simpy", "sympy"]
     check = f"import sys; {statement}; found = [m for m in {heavy} if m in sys.modules]; assert not found, found"
     subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 

@@ -1,27 +1,23 @@
-"""Limits of parallelism, the survey's forms, work and depth: against searches, graphs and the simulator."""
+"""Limits of parallelism, work and depth: against searches and graphs."""
 
 import itertools
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parasim.errors import ProgramError
-from parasim.theory import survey
 from parasim.theory.limits import amdahl_speedup, data_parallel_limit, seide_limit
-from parasim.theory.survey import Mlp
 from parasim.theory.work_depth import WorkDepth, convolution, fully_connected, mlp_step, pooling
-from tests.schemes_setup import run, steady
 
 
 # limits --------------------------------------------------------------------------------------------------------------
 @given(st.integers(1, 9), st.integers(1, 2000), st.integers(1, 4096), st.floats(1e9, 1e14), st.floats(1e7, 1e11))
 def test_at_the_limit_the_ring_takes_as_long_as_computing(layers, width, batch, flops, bandwidth):
     """For many workers, whatever the network (without latency)."""
-    mlp = Mlp(layers, width, batch, 1 / flops, 0.0, 1 / bandwidth)
     limit = data_parallel_limit(batch, flops, bandwidth)
-    assert mlp.compute_seconds / limit == pytest.approx(2 * mlp.parameter_bytes / bandwidth)
+    computing, exchanging = 6 * batch * layers * width**2 / flops, 8 * layers * width**2 / bandwidth
+    assert computing / limit == pytest.approx(exchanging)
     assert data_parallel_limit(batch, flops, bandwidth, compression=32) == pytest.approx(32 * limit)
 
 
@@ -46,89 +42,6 @@ def test_amdahl(serial, workers):
     assert amdahl_speedup(workers, serial) == pytest.approx(1 / (serial + (1 - serial) / workers))
     assert amdahl_speedup(1, serial) == pytest.approx(1)
     assert amdahl_speedup(workers, serial) <= min(workers, 1 / serial) * (1 + 1e-9)
-
-
-# the survey ----------------------------------------------------------------------------------------------------------
-CLUSTER = {"flops": 1e9, "memory_bandwidth": 1e18, "bandwidth": 1e8, "latency": 1e-5}
-LAYERS, WIDTH = 4, 32
-
-
-def mlp(batch, *, alpha=2e-5, beta=1e-8):
-    """The default network and cluster of these tests; the star has two links on each way."""
-    return Mlp(LAYERS, WIDTH, batch, 1e-9, alpha, beta)
-
-
-def slope(kind, hosts, scale, **options):
-    """What so many more samples add to a step: updates and reductions, which the survey leaves out, cancel."""
-    model = {"kind": "mlp", "width": WIDTH, "depth": LAYERS}
-    few, many = (
-        steady(kind, hosts, model=model, batch=batch, **{**CLUSTER, **options})[0] for batch in (16, 16 * scale)
-    )
-    return many - few
-
-
-def test_sequential_and_all_reduce_compute_as_the_survey_says():
-    found = slope("sequential", 1, 4)
-    assert found == pytest.approx(survey.sequential(mlp(64)).seconds - survey.sequential(mlp(16)).seconds, rel=1e-9)
-    forms = [survey.all_reduce(mlp(workers_batch), 8).seconds for workers_batch in (8 * 16, 8 * 64)]
-    assert slope("allreduce", 8, 4) == pytest.approx(forms[1] - forms[0], rel=1e-9)
-
-
-def test_all_reduce_communicates_as_the_survey_says():
-    """Ten times slower links and longer cables, less the same with both as they are: the two terms of the ring."""
-    near = run("allreduce", 8, steps=1, **CLUSTER).summary
-    far = run("allreduce", 8, steps=1, **{**CLUSTER, "bandwidth": 1e7, "latency": 1e-3}).summary
-    forms = [survey.all_reduce(mlp(128, **wire), 8) for wire in ({}, {"alpha": 2e-3, "beta": 1e-7})]
-    assert far["seconds"] - near["seconds"] == pytest.approx(forms[1].seconds - forms[0].seconds, rel=1e-9)
-    assert near["bytes_sent_per_worker_per_step"] == pytest.approx(forms[0].bytes_per_worker)
-
-
-def test_gpipe_is_as_the_survey_says():
-    """Where transfers are shorter than passes. All stages but the last repeat a forward pass while they wait."""
-    wire, quick = {"alpha": 2e-7, "beta": 1e-9}, {"latency": 1e-7, "bandwidth": 1e9}
-    for micros, recompute in itertools.product((2, 8), (False, True)):
-        few, many = (survey.gpipe(mlp(batch, **wire), 4, micros, recompute=recompute).seconds for batch in (16, 64))
-        found = slope("gpipe", 4, 4, micro_batches=micros, recompute=recompute, **quick)
-        hidden = 3 * 2 * (48 / micros) * WIDTH**2 / 1e9 if recompute else 0.0
-        assert found == pytest.approx(many - few - hidden, rel=1e-9)
-    inner = survey.gpipe(mlp(16), 4, 4).bytes_per_worker
-    sent = run("gpipe", 4, steps=1, micro_batches=4, **CLUSTER).summary["bytes_sent_per_worker_per_step"]
-    assert sent == pytest.approx(inner * 3 / 4)  # three boundaries, four stages
-
-
-def test_downpour_and_adpsgd_are_as_the_survey_says():
-    wires = [{"bandwidth": 1e8, "latency": 1e-5}, {"bandwidth": 5e7, "latency": 2e-5}]
-    times = [steady("downpour", 2, workers=1, **{**CLUSTER, **wire})[0] for wire in wires]
-    forms = [survey.downpour(mlp(16, alpha=2 * w["latency"], beta=1 / w["bandwidth"]), 1).seconds for w in wires]
-    assert times[1] - times[0] == pytest.approx(forms[1] - forms[0], rel=1e-9)
-    assert survey.downpour(mlp(16), 5).staleness == 4
-    slow = [{**CLUSTER, "bandwidth": 1e5, "latency": latency} for latency in (1e-5, 1e-3)]
-    times = [steady("adpsgd", 2, cores=2, **cluster)[0] for cluster in slow]
-    forms = [survey.adpsgd(mlp(16, alpha=2 * c["latency"], beta=1e-5), 2).seconds for c in slow]
-    assert times[1] - times[0] == pytest.approx(2 * (forms[1] - forms[0]), rel=1e-9)  # there and back, not at once
-    assert math.isnan(survey.adpsgd(mlp(16), 2).staleness)
-
-
-def test_the_survey_of_servers():
-    assert survey.parameter_server(mlp(16), 4, 4).seconds == pytest.approx(
-        survey.sequential(mlp(16)).seconds / 4 + 4e-5 + 2 * 16384 * 1e-8
-    )
-    crowded = survey.parameter_server(mlp(16), 4).seconds - survey.parameter_server(mlp(16), 4, 4).seconds
-    assert crowded == pytest.approx(3 * 2 * 16384 * 1e-8)
-
-
-@given(st.integers(1, 64))
-def test_one_worker_is_sequential(batch):
-    free = Mlp(3, 8, batch, 1e-9, 0.0, 0.0)
-    alone = survey.sequential(free).seconds
-    assert survey.all_reduce(free, 1) == survey.StepCost(pytest.approx(alone), 0.0)
-    for form in (
-        survey.downpour(free, 1),
-        survey.parameter_server(free, 1),
-        survey.gpipe(free, 1, 4),
-        survey.adpsgd(free, 1),
-    ):
-        assert form.seconds == pytest.approx(alone)
 
 
 # work and depth ------------------------------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ class Scheme:
     citation: ClassVar[str]
     taxonomy: ClassVar[Taxonomy]
     staleness: ClassVar[str]
+    approximates: ClassVar[str] = ""
+    """What takes the place of sequential SGD's gradient, in a few words; empty if nothing does."""
     Options: ClassVar[type[Options]] = Options
     most_workers: ClassVar[int | None] = None
     """What a number of workers that the options leave open is cut to."""

@@ -26,6 +26,7 @@ def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
         "family": dataclasses.asdict(scheme.taxonomy),
         "citation": scheme.citation,
         "staleness": scheme.staleness,
+        "approximates": scheme.approximates or None,
         "closed_form": _closed_form(scheme),
         "options": [_option(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
     }
@@ -63,6 +64,7 @@ def _paragraph(entry: Mapping[str, Any]) -> str:
     lines = [f"{entry['name']}{aliases}", *_wrapped("", entry["summary"])]
     form = entry["closed_form"]
     headed = {"family": family, "paper": entry["citation"], "staleness": entry["staleness"]}
+    headed |= {"replaces": entry["approximates"]} if entry["approximates"] else {}
     for heading, text in (headed | ({"step": form["formula"]} if form else {})).items():
         lines += _wrapped(f"{heading:<9} ", text)
     for option in entry["options"]:

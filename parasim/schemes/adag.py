@@ -56,6 +56,7 @@ class Adag(LocalSteps):
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "mean N-1, in commits of lambda steps each, any speeds; its measure is the distance of parameters"
+    approximates = "stale sums of local steps, scaled by distance"
     Options = AdagOptions
 
     @property

@@ -71,6 +71,7 @@ class AdPsgd(Scheme):
         "averagings of the worker's model while its gradient is computed: "
         "near 0 where averaging takes longer than computing, about 1 where computing takes longer"
     )
+    approximates = "stale gradients; models averaged in pairs"
     Options = AdPsgdOptions
 
     def roles(self) -> tuple[Role, ...]:

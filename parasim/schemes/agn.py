@@ -24,6 +24,7 @@ class Agn(LocalSteps):
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "mean N-1, in commits of lambda steps each, any speeds"
+    approximates = "stale means of local steps"
     Options = LocalStepsOptions
 
     def commit(self, me: Context, parameters: Buffer, held: Held, pushed: Buffer, fetch: bool) -> Program[None]:

@@ -117,6 +117,7 @@ class Asynchronous(Scheme):
     """Does a server keep what each worker fetched last?"""
     remembers = False
     """Does a worker keep what it fetched last?"""
+    approximates = "stale gradients"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers, and servers that end with them."""

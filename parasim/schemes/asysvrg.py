@@ -67,6 +67,7 @@ class AsySvrg(Scheme):
     citation = "Zhao, Li (2016)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most: what others add between a worker's read and its addition"
+    approximates = "stale gradients, torn reads, lost updates"
     Options = AsySvrgOptions
 
     @property

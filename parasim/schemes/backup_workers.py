@@ -53,6 +53,7 @@ class BackupWorkers(Collecting):
         "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "0 of every gradient that is applied"
+    approximates = "gradients of the slowest dropped"
     Options = BackupWorkersOptions
 
     @property

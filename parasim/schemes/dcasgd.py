@@ -56,6 +56,7 @@ class DcAsgd(Asynchronous):
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "mean N-1, any speeds; its effect on the gradient is compensated to first order"
+    approximates = "stale gradients, corrected to first order"
     Options = DcAsgdOptions
     keeps_copies = True
 

@@ -56,6 +56,7 @@ class Ddg(Staged):
     citation = "Huo, Gu, Yang, Huang (2018)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "K - 1 - k of module k (fewer at the start)"
+    approximates = "stale gradients, at stored old weights"
     Options = DdgOptions
 
     def worker(self, me: Context) -> Program[Buffer]:

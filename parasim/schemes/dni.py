@@ -64,6 +64,7 @@ class Dni(Staged):
     citation = "Jaderberg et al. (2017)"
     taxonomy = Taxonomy("pipeline parallel", "independent", "none")
     staleness = "0; gradients are predicted"
+    approximates = "predicted error gradients"
     Options = DniOptions
 
     def worker(self, me: Context) -> Program[Buffer]:

@@ -71,6 +71,7 @@ class DPsgd(Scheme):
     citation = "Lian, Zhang, Zhang, Hsieh, Zhang, Liu (2017)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "models to neighbours", "model averaging")
     staleness = "0 on the worker's own copy; instead models differ: a step shrinks their distance by |lambda_2(W)|"
+    approximates = "models averaged with neighbours"
     Options = DPsgdOptions
 
     @cached_property

@@ -45,6 +45,7 @@ class DynSgd(LocalSteps):
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "mean N-1, in commits of lambda steps each, any speeds"
+    approximates = "stale sums of local steps, divided by age + 1"
     Options = LocalStepsOptions
 
     def apply(

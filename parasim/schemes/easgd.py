@@ -83,6 +83,7 @@ class Easgd(Scheme):
         "elastic averaging",
     )
     staleness = "0 with respect to the worker's own model; the centre it fetches misses exchanges under way"
+    approximates = "models that differ, drawn to a centre"
     Options = EasgdOptions
 
     @property

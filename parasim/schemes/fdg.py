@@ -51,6 +51,7 @@ class Fdg(Staged):
     citation = "Zhuang, Wang, Liu, Lin (2021)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "2 (K - 1 - k) of module k (fewer at the start)"
+    approximates = "stale gradients at old weights, shrunk"
     Options = FdgOptions
 
     def worker(self, me: Context) -> Program[Buffer]:

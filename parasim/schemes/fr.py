@@ -23,6 +23,7 @@ class FeaturesReplay(Ddg):
     citation = "Huo, Gu, Huang (2018)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "0 of the weights; inputs of module k are K - 1 - k iterations old"
+    approximates = "old inputs replayed, late error gradients"
 
     def keep(self, me: Context, stash: Stash, activation: Activation, inputs: Buffer | None) -> Activation:
         """The input (the first module reads its batch again); of the last module all, which it needs at once."""

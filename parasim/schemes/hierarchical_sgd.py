@@ -55,6 +55,7 @@ class HierarchicalSgd(Scheme):
         "model averaging",
     )
     staleness = "0 with respect to the group's own model; groups drift apart for `period` steps"
+    approximates = "averaged models, which drift apart by groups"
     Options = HierarchicalSgdOptions
 
     def roles(self) -> tuple[Role, ...]:

@@ -68,6 +68,7 @@ class Hogwild(Scheme):
     citation = "Niu, Recht, Re, Wright (2011)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most, in writes: what others write between a worker's read and its write"
+    approximates = "stale gradients, torn reads, lost updates"
     Options = HogwildOptions
 
     def roles(self) -> tuple[Role, ...]:

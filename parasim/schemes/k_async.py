@@ -47,6 +47,7 @@ class KAsync(Collecting):
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "mean N/K - 1, any speeds: every update is between two pushes of a worker, or contains one"
+    approximates = "stale gradients"
     Options = KAsyncOptions
     waits: ClassVar[bool] = True
     """Does a worker that has pushed wait for the update?"""

@@ -60,6 +60,7 @@ class KSync(Collecting):
         "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
     )
     staleness = "0 of every gradient that is applied"
+    approximates = "gradients of the slowest dropped"
     Options = KSyncOptions
     several: ClassVar[bool] = False
     """May a worker push several gradients of one version?"""

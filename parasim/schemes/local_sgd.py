@@ -56,6 +56,7 @@ class LocalSgd(Scheme):
         "data parallel", "synchronous every period", "decentralised", "all-reduce of models", "model averaging"
     )
     staleness = "0 with respect to the worker's own model; models drift apart for `period` steps"
+    approximates = "averaged models, which drift apart"
     Options = LocalSgdOptions
 
     def roles(self) -> tuple[Role, ...]:

@@ -35,6 +35,7 @@ class OneShot(Scheme):
     citation = "Zinkevich, Weimer, Smola, Li (2010)"
     taxonomy = Taxonomy("data parallel", "independent", "centralised", "models to a server, once", "model averaging")
     staleness = "0 with respect to the worker's own model; models drift apart for the whole run"
+    approximates = "models averaged once, at the end"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers, and the server that averages."""

@@ -29,4 +29,5 @@ class OverlapSgp(Sgp):
     taxonomy = Taxonomy(
         "data parallel", "stale-synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"
     )
+    approximates = "models averaged with neighbours, late"
     Options = OverlapSgpOptions

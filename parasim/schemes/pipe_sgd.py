@@ -42,6 +42,7 @@ class PipeSgd(Scheme):
     citation = "Li, Yu, Li, Avestimehr, Kim, Schwing (2018)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "1 (0 of the first gradient)"
+    approximates = "stale gradients, of the step before"
     Options = PipeSgdOptions
 
     def roles(self) -> tuple[Role, ...]:

@@ -61,6 +61,7 @@ class PipeDream(Staged):
     citation = "Narayanan, Harlap, Phanishayee, Seshadri, Devanur, Ganger, Gibbons, Zaharia (2019)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "K - 1 - k at stage k (K - 1 at all with vertical sync)"
+    approximates = "old weights, the same forward and backward"
     Options = PipeDreamOptions
 
     # who has what --------------------------------------------------------------------------------------------------

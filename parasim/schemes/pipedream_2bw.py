@@ -32,6 +32,7 @@ class PipeDream2BW(Staged):
     citation = "Narayanan, Phanishayee, Shi, Chen, Zaharia (2021)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "1 (0 of the first mini-batch)"
+    approximates = "old weights, of the update before"
     Options = PipeDream2BWOptions
 
     def micro_batches(self) -> int:

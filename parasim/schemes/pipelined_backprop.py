@@ -23,6 +23,7 @@ class PipelinedBackprop(Staged):
     citation = "Petrowski, Dreyfus, Girault (1993); Chen, Eversole, Li, Yu, Seide (2012)"
     taxonomy = Taxonomy("pipeline parallel", "asynchronous, fixed delays", "none")
     staleness = "2(K-1-k) at stage k"
+    approximates = "old weights forward, newer ones backward"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """One stage: a forward pass, a backward pass, an update in turn."""

@@ -68,6 +68,7 @@ class Sgp(Scheme):
         "data parallel", "synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"
     )
     staleness = "0 on the worker's own copy; models of others are mixed in `overlap` iterations late at most"
+    approximates = "models averaged with neighbours"
     Options = SgpOptions
 
     def roles(self) -> tuple[Role, ...]:

@@ -34,6 +34,7 @@ class SpecTrain(Staged):
     citation = "Chen, Yang, Cheng (2018)"
     taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "K - 1 - k at stage k, less what is predicted"
+    approximates = "predicted weights"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """One stage: predict, pass; after a backward pass update the real weights."""

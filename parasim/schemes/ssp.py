@@ -67,6 +67,7 @@ class Ssp(Asynchronous):
     staleness = (
         "a gradient misses at most (2s+1)(N-1) updates of others, none older than s clocks; mean (N-1)/2 with slack 0"
     )
+    approximates = "stale gradients, of bounded age"
     Options = SspOptions
 
     @property

@@ -1,111 +1,182 @@
-"""The survey's setting: a network of fully connected layers of one width, and what schemes cost on it.
+"""The survey's setting: a network of fully connected layers of one width, and what schemes cost on it, in symbols.
 
-L layers of width n, a mini-batch of b samples, N workers, single precision (4 bytes). Biases, non-linearities, the
-loss, updates and reductions are left out. With c seconds per FLOP one step on one device takes 6 b L n**2 c; parameters
-have 4 L n**2 bytes, activations at a boundary 4 b n.
+L layers of width n, mini-batches of b samples of all workers together, N workers, single precision (4 bytes). Biases,
+non-linearities, the loss, updates and reductions are left out. With c seconds per FLOP, alpha seconds per message and
+beta seconds per byte of a link in one direction:
+
+* parameters have P = 4 L n**2 bytes, activations at a boundary of layers A = 4 b n;
+* forward and backward pass of b samples take T = 6 b L n**2 c on one device.
+
+A row of `ROWS` gives the critical path of b samples, what a worker moves for them, and staleness. Asynchronous schemes
+give each worker b / N samples between two exchanges. Schemes with stages have N of them, one per worker.
 
 References
 ----------
 Yook, Lee, Yoo (2020), A survey on parallel training algorithms for deep neural networks, J. Acoust. Soc. Korea 39(6);
-SCHEMES 0.3 and the table of section 12.
+SCHEMES 0.3 and the table of section 12; the limit N^ is Seide's (SCHEMES 0.3, S1.5).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Mlp", "StepCost", "adpsgd", "all_reduce", "downpour", "gpipe", "parameter_server", "sequential"]
+import sympy
 
+__all__ = ["LIMIT", "ROWS", "SYMBOLS", "Row", "StepCost", "written"]
 
-@dataclass(frozen=True, slots=True)
-class Mlp:
-    """The network and the cluster.
+SYMBOLS: Mapping[str, Any] = {
+    name: sympy.Symbol(name, positive=True)
+    for name in ("b", "n", "L", "N", "alpha", "beta", "c", "S", "tau", "e", "q", "M", "G", "Z")
+}
+"""By name. Beside those above: S servers, period tau, e backups, q gradients per update, M micro-batches, G groups of
+data, compression Z."""
 
-    Attributes
-    ----------
-    layers, width
-        L and n.
-    batch_size
-        b: samples of a step of all workers together.
-    seconds_per_flop
-        c: one over the FLOP/s that a worker reaches.
-    alpha, beta
-        Seconds per message, seconds per byte.
-    """
+_b, _n, _L, _N, _alpha, _beta, _c, _S, _tau, _e, _q, _M, _G, _Z = SYMBOLS.values()
+_T = 6 * _b * _L * _n**2 * _c
+_P = 4 * _L * _n**2
+_A = 4 * _b * _n
 
-    layers: int
-    width: int
-    batch_size: int
-    seconds_per_flop: float
-    alpha: float
-    beta: float
-
-    @property
-    def compute_seconds(self) -> float:
-        """T_c(b) = 6 b L n**2 c."""
-        return 6.0 * self.batch_size * self.layers * self.width**2 * self.seconds_per_flop
-
-    @property
-    def parameter_bytes(self) -> float:
-        """P = 4 L n**2."""
-        return 4.0 * self.layers * self.width**2
-
-    @property
-    def boundary_bytes(self) -> float:
-        """A = 4 b n."""
-        return 4.0 * self.batch_size * self.width
+LIMIT = sympy.Rational(3, 4) * _b * _Z * _c / _beta
+"""N^ = 0.75 b Z c / beta: the N at which computing, T / N, takes as long as a ring's 2 P beta / Z, whatever L and n."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Seconds per b samples, bytes that a worker sends for them, and the mean staleness of their gradients."""
+    """Seconds per b samples, bytes that a worker moves for them, and the mean staleness of their gradients."""
 
     seconds: float
-    bytes_per_worker: float
-    staleness: float = 0.0
+    nbytes: float
+    staleness: float
 
 
-def sequential(mlp: Mlp) -> StepCost:
-    """6 b L n**2 c (S1)."""
-    return StepCost(mlp.compute_seconds, 0.0)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a scheme costs on the survey's network, as expressions in `SYMBOLS`.
 
-
-def parameter_server(mlp: Mlp, workers: int, shards: int = 1) -> StepCost:
-    """6 b L n**2 c / N + 2 alpha + 8 L n**2 beta max(1, N/S), synchronous (S2); bytes are those pushed and pulled."""
-    crowd = max(1.0, workers / shards)
-    wire = 2 * mlp.alpha + 2 * mlp.parameter_bytes * mlp.beta * crowd
-    return StepCost(mlp.compute_seconds / workers + wire, 2 * mlp.parameter_bytes)
-
-
-def all_reduce(mlp: Mlp, workers: int) -> StepCost:
-    """6 b L n**2 c / N + 2 (N-1) alpha + 8 L n**2 beta (N-1)/N, by a ring after the backward pass (S3)."""
-    sent = 2 * mlp.parameter_bytes * (workers - 1) / workers
-    return StepCost(mlp.compute_seconds / workers + 2 * (workers - 1) * mlp.alpha + sent * mlp.beta, sent)
-
-
-def downpour(mlp: Mlp, workers: int) -> StepCost:
-    """(6 b L n**2 c + 2 alpha + 8 L n**2 beta) / N for b samples of one worker, while servers keep up (S9).
-
-    Pushed and fetched bytes; staleness N - 1.
+    Attributes
+    ----------
+    section
+        Of SCHEMES.
+    seconds
+        Critical path of b samples.
+    nbytes
+        Bytes that a worker sends for b samples, and, of schemes with servers, gets from them. Between two boundaries,
+        of schemes with stages.
+    staleness
+        Mean over gradients, and over stages; of AD-PSGD, where it is of the order of one, NaN.
+    equal
+        When the workers' weights are equal.
+    note
+        What the expression leaves out.
     """
-    cycle = mlp.compute_seconds + 2 * mlp.alpha + 2 * mlp.parameter_bytes * mlp.beta
-    return StepCost(cycle / workers, 2 * mlp.parameter_bytes, workers - 1.0)
+
+    section: str
+    seconds: Any
+    nbytes: Any
+    staleness: Any
+    equal: str
+    note: str = ""
+
+    def at(self, **values: float) -> StepCost:
+        """Numbers, with a value for each symbol that occurs, by name.
+
+        Raises
+        ------
+        KeyError
+            If a symbol has no value.
+        """
+        numbers = {SYMBOLS[name]: value for name, value in values.items()}
+        found = []
+        for expression in (self.seconds, self.nbytes, self.staleness):
+            value = sympy.sympify(expression).subs(numbers)
+            if value.free_symbols:
+                raise KeyError(f"no value of {', '.join(sorted(map(str, value.free_symbols)))}")
+            found.append(float(value))
+        return StepCost(*found)
 
 
-def adpsgd(mlp: Mlp, workers: int) -> StepCost:
-    """max(6 b L n**2 c / N, alpha + 4 L n**2 beta), both directions of an averaging at once (S19).
-
-    The staleness is of the order of one and has no closed form (NaN).
-    """
-    exchange = mlp.alpha + mlp.parameter_bytes * mlp.beta
-    return StepCost(max(mlp.compute_seconds / workers, exchange), mlp.parameter_bytes, float("nan"))
+def _ring(nbytes: Any, members: Any) -> Any:
+    """Ring all-reduce: 2 (m-1) alpha + 2 (m-1)/m bytes beta."""
+    return 2 * (members - 1) * _alpha + 2 * (members - 1) / members * nbytes * _beta
 
 
-def gpipe(mlp: Mlp, stages: int, micro_batches: int, *, recompute: bool = False) -> StepCost:
-    """(1 + (K-1)/M) 6 b L n**2 c / K, 4/3 of it with recomputation, and the fill's transfers (S26, 0.3).
+def _servers(workers: Any) -> Any:
+    """All push at once, then all pull: 2 alpha + 2 max(1, N/S) P beta."""
+    return 2 * _alpha + 2 * sympy.Max(1, workers / _S) * _P * _beta
 
-    Every boundary carries 8 b n bytes: a stage between two others sends as many.
-    """
-    compute = (1 + (stages - 1) / micro_batches) * mlp.compute_seconds / stages * (4 / 3 if recompute else 1.0)
-    fill = 2 * (stages - 1) * (mlp.alpha + mlp.boundary_bytes / micro_batches * mlp.beta)
-    return StepCost(compute + fill, 2 * mlp.boundary_bytes if stages > 1 else 0.0)
+
+def written(expression: Any) -> tuple[str, str]:
+    """As text and as LaTeX, the way people write it: computing, messages and bytes one after the other."""
+    if expression is sympy.nan:
+        return "of order 1", "O(1)"
+    if isinstance(expression, sympy.Max):
+        texts, formulas = zip(*map(written, sorted(expression.args, key=lambda each: not each.has(_c))), strict=True)
+        return f"max({', '.join(texts)})", rf"\max\left({', '.join(formulas)}\right)"
+    whole = sympy.expand(expression)
+    rates = [rate for rate in (_c, _alpha, _beta) if whole.has(rate)]
+    parts = [sympy.factor(whole.coeff(rate)) * rate for rate in rates] or [sympy.factor(expression)]
+    return " + ".join(map(sympy.sstr, parts)), " + ".join(map(sympy.latex, parts))
+
+
+_EXCHANGE = 2 * _alpha + 2 * _P * _beta  # push and fetch of one worker
+_BOUNDARY = _alpha + _A * _beta
+_LATE = (_N - 1) / 2  # mean of N - 1 - k over stages k
+_AVERAGED = Row(
+    "S6", _T / _N + _ring(_P, _N) / _tau, 2 * (_N - 1) / _N * _P / _tau, sympy.Integer(0), "every period tau"
+)
+_ELASTIC = Row("S8", _T / _N + _EXCHANGE / _tau, 2 * _P / _tau, sympy.Integer(0), "never", "others at the server")
+_FLUSHED = Row(
+    "S26",
+    (1 + (_N - 1) / _M) * _T / _N + 2 * (_N - 1) * (_alpha + _A / _M * _beta),
+    2 * _A,
+    sympy.Integer(0),
+    "sharded",
+    "recomputing takes 4/3 of the computing",
+)
+_STREAMED = "first and last mini-batches; updates"
+
+ROWS: Mapping[str, Row] = {
+    "sequential": Row("S1", _T, sympy.Integer(0), sympy.Integer(0), "-"),
+    "parameter_server": Row("S2", _T / _N + _servers(_N), 2 * _P, sympy.Integer(0), "yes"),
+    "allreduce": Row("S3", _T / _N + _ring(_P, _N), 2 * (_N - 1) / _N * _P, sympy.Integer(0), "yes"),
+    "backup_workers": Row(
+        "S4.1", _T / _N + _servers(_N + _e), 2 * _P * (_N + _e) / _N, sympy.Integer(0), "yes", "stragglers"
+    ),
+    "local_sgd": _AVERAGED,
+    "bmuf": _AVERAGED,
+    "easgd": _ELASTIC,
+    "eamsgd": _ELASTIC,
+    "downpour": Row("S9", _T / _N + _EXCHANGE, 2 * _P, _N - 1, "no", "others at the server"),
+    "softsync": Row("S11", _T / _N + _EXCHANGE, 2 * _P, (_N - 1) / _q, "no", "others at the server"),
+    "dpsgd": Row("S18", sympy.Max(_T / _N, _EXCHANGE), 2 * _P, sympy.Integer(0), "no", "a ring; mixing"),
+    "adpsgd": Row("S19", sympy.Max(_T / _N, _alpha + _P * _beta), _P, sympy.nan, "no", "others that ask"),
+    "sgp": Row("S20", _T / _N + _alpha + _P * _beta, _P, sympy.Integer(0), "no", "one peer"),
+    "osgp": Row("S20", sympy.Max(_T / _N, _alpha + _P * _beta), _P, sympy.Integer(0), "no", "one peer"),
+    "layerwise": Row("S21", _T + 2 * (_N - 1) * _BOUNDARY, 2 * _A, sympy.Integer(0), "sharded"),
+    "tensor_parallel": Row(
+        "S22",
+        _T / _N + 2 * _L * ((_N - 1) * _alpha + (_N - 1) / _N * _A * _beta),
+        2 * _L * (_N - 1) / _N * _A,
+        sympy.Integer(0),
+        "sharded",
+        "split by outputs",
+    ),
+    "gpipe": _FLUSHED,
+    "pipedream_flush": _FLUSHED,
+    "pipedream": Row("S27", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, _LATE, "sharded", _STREAMED),
+    "pipedream_2bw": Row("S28", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, sympy.Integer(1), "sharded", _STREAMED),
+    "ddg": Row("S30", _T / 3 + 2 * _T / 3 / _N, 2 * _A, _LATE, "sharded", "transfers"),
+    "fr": Row("S31", _T / 3 + _T / _N, 2 * _A, sympy.Integer(0), "sharded", "transfers; inputs are as late as DDG's"),
+    "fdg": Row("S33", _T / _N, 2 * _A, 2 * _LATE, "sharded", "transfers"),
+    "fdg_data": Row(
+        "S36",
+        _T / _N,
+        2 * _A / _G + 2 * (_G - 1) / _G * _P * _G / _N,
+        _N / _G - 1,
+        "within the agents of a module",
+        "transfers and all-reduce",
+    ),
+}
+"""By scheme."""

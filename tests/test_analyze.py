@@ -1,0 +1,111 @@
+"""`parasim analyze`: figures of every scheme, limits, best numbers of workers, four forms of tables, the picture."""
+
+import csv
+import io
+import json
+
+import pytest
+
+import parasim
+from parasim import SCHEMES
+from parasim.cli import main
+from parasim.report.analyze import analysis_sheets
+from parasim.report.scaling_plot import scaling_figure
+from parasim.report.sheets import sheets_text
+from parasim.study.analyze import analyze
+from parasim.theory.limits import data_parallel_limit
+from parasim.theory.survey import ROWS
+from tests.golden import ROOT
+from tests.survey import PICTURE
+from tests.survey import SCHEMES as SCHEMES_SHOWN
+
+FILE = ROOT / "scenarios" / "survey.yaml"
+SMALL = ["workload.model.width=32", "cluster.topology.hosts=8", "run.steps=2", "cluster.device.flops=1 GFLOP/s"]
+CHOSEN = "sequential,allreduce,local_sgd(period=2),downpour,gpipe,interleaved_1f1b"
+
+
+@pytest.fixture(scope="module")
+def entry():
+    return analyze(FILE, CHOSEN, SMALL, "10 Gbit/s")[0]
+
+
+def test_every_scheme_says_what_it_replaces_unless_it_is_sequential_sgd():
+    exact = {"sequential", "allreduce", "parameter_server", "accumulation", "gpipe", "tensor_parallel", "grid"}
+    exact |= {"one_weird_trick", "three_d", "layerwise", "pipedream_flush", "interleaved_1f1b", "zb_h1", "zero"}
+    assert {name for name, scheme in SCHEMES.items() if not scheme.approximates} >= exact
+    for scheme in SCHEMES.values():
+        assert len(scheme.approximates) <= 46
+        if scheme.taxonomy.consistency.startswith(("asynchronous", "stale")) or "averag" in scheme.taxonomy.training:
+            assert scheme.approximates, scheme.name
+
+
+def test_figures_of_all_schemes_are_of_one_total_batch(entry):
+    rows = {row["label"]: row for row in entry["schemes"]}
+    assert entry["batch"] == 1024
+    assert [row.get("samples") for row in rows.values()] == [1024] * 5 + [None]
+    flops = 6 * 1024 * 8 * 32**2
+    assert rows["sequential"]["path"] == {"flops": flops, "messages": 0, "bytes": 0}
+    for name in ("allreduce", "gpipe", "local_sgd(period=2)"):
+        assert rows[name]["flops"] == pytest.approx(flops / 8, rel=0.02)  # and updates
+        assert rows[name]["difference"] == pytest.approx(0, abs=0.02)
+    assert rows["allreduce"]["bytes"] == pytest.approx(8 * 8 * 32**2 * 7 / 8)
+    assert rows["downpour"]["approximates"] == "stale gradients"
+    assert rows["gpipe"]["approximates"] == "nothing"
+    assert "16 stages need at least 16 layers" in rows["interleaved_1f1b"]["error"]
+
+
+def test_the_limit_is_that_of_the_survey(entry):
+    expected = data_parallel_limit(1024, 1e9, 1.25e9)
+    assert entry["limits"]["workers"] == pytest.approx(expected)
+    assert entry["limits"]["compressed"]["workers"] == pytest.approx(32 * expected)
+    assert entry["limits"]["double_buffering"] > expected / 2  # the update is on its side
+
+
+def test_the_best_number_of_workers_has_the_least_time_per_sample(entry):
+    for row in entry["schemes"]:
+        if "error" not in row:
+            best = min(row["scaling"], key=lambda point: point["seconds_per_sample"])
+            assert row["best_workers"] == best["workers"]
+    gpipe = next(row for row in entry["schemes"] if row["label"] == "gpipe")
+    assert [point["workers"] for point in gpipe["scaling"]] == [1, 2, 4, 8]
+    own = next(point for point in gpipe["scaling"] if point["workers"] == gpipe["workers"])
+    assert own["seconds_per_sample"] == pytest.approx(gpipe["closed_form"] / 1024)
+
+
+def test_tables_have_four_forms(entry):
+    sheets = analysis_sheets([entry])
+    assert len(sheets) == 3
+    assert max(map(len, sheets_text(sheets).splitlines())) <= 120
+    assert "| allreduce | $\\frac{6 L b c n^{2}}{N} + " in sheets_text(sheets, "markdown")
+    latex = sheets_text(sheets, "latex")
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 3
+    assert r"interleaved\_1f1b" in latex
+    rows = list(csv.DictReader(io.StringIO(sheets[0].csv())))
+    assert float(rows[1]["messages"]) == entry["schemes"][1]["messages"]
+    with pytest.raises(parasim.ScenarioError, match="--format: no form 'html': choose one of text, markdown, latex"):
+        sheets_text(sheets, "html")
+
+
+def test_the_page_shows_the_picture():
+    assert f"](survey/{PICTURE.name})" in (ROOT / "docs" / "survey.md").read_text()
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    named = {word.partition("(")[0] for word in SCHEMES_SHOWN.split(",")}
+    assert named <= set(ROWS)
+
+
+def test_the_command_draws_how_many_workers_are_worth_it(tmp_path, capsys):
+    words = ["analyze", str(FILE), *SMALL, "--scaling", "--schemes", "allreduce,sgp,gpipe", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "N = 8" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"analysis.{ending}" for ending in ("json", "txt", "md", "tex", "csv")),
+        "workers.png",
+        "workers.svg",
+    }
+    entries = json.loads((tmp_path / "analysis.json").read_text())
+    assert [each["scenario"].split("[")[1] for each in entries] == ["1 Gbit/s]", "10 Gbit/s]", "100 Gbit/s]"]
+    drawn = scaling_figure(entries)
+    assert len(drawn.axes) == 3
+    drawn.draw_without_rendering()
+    assert main(["analyze", str(FILE), "--schemes", "alreduce"]) == 2
+    assert "unknown scheme 'alreduce' (did you mean 'allreduce'?)" in capsys.readouterr().err
