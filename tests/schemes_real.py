@@ -23,7 +23,14 @@ EQUAL = (
 """Figures that both runtimes must have in common."""
 
 
-def learning(kind: str, hosts: int = 4, steps: int = 6, optimizer: dict[str, Any] | None = None, **options: Any) -> Any:
+def learning(
+    kind: str,
+    hosts: int = 4,
+    steps: int = 6,
+    optimizer: dict[str, Any] | None = None,
+    compression: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
     """A small scenario that learns the digits on a star of hosts."""
     return from_document(
         {
@@ -40,6 +47,7 @@ def learning(kind: str, hosts: int = 4, steps: int = 6, optimizer: dict[str, Any
             },
             "scheme": {"kind": kind, **options},
             "optimizer": optimizer or {"kind": "sgd", "lr": 0.1, "momentum": 0.5},
+            **({"compression": compression} if compression else {}),
             "run": {"steps": steps, "seed": 3, "learn": True},
         }
     )

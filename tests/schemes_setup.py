@@ -38,6 +38,7 @@ def make(
     noise: dict[str, Any] | None = None,
     speeds: dict[int, float] | None = None,
     optimizer: dict[str, Any] | None = None,
+    compression: dict[str, Any] | None = None,
     **options: Any,
 ) -> Scenario:
     """A checked scenario: a star of `hosts`, scheme `kind` with `options`; by default four layers of 32 neurons."""
@@ -66,6 +67,7 @@ def make(
             "cluster": cluster,
             "scheme": {"kind": kind, **options},
             "optimizer": optimizer or {"kind": "sgd", "lr": 0.125},
+            **({"compression": compression} if compression else {}),
             "run": {"steps": steps, "learn": learn, "seed": seed, "trace": trace, "fast_paths": fast_paths},
         }
     )

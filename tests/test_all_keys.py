@@ -2,9 +2,11 @@
 
 import pytest
 
+from parasim.fields import described
+from parasim.scenario.compression import Composing
 from parasim.scenario.documents import read_documents
 from parasim.scenario.schema import schema
-from parasim.scenario.tables import model_kinds, scheme_kinds
+from parasim.scenario.tables import compressor_kinds, model_kinds, scheme_kinds
 from tests.golden import ROOT
 
 FILE = ROOT / "scenarios" / "all_keys.yaml"
@@ -26,7 +28,7 @@ EXCEPTIONS = {
 }
 """Keys that its comments name, but no variant uses."""
 
-FAMILIES = {"workload.model": model_kinds(), "scheme": scheme_kinds()}
+FAMILIES = {"workload.model": model_kinds(), "scheme": scheme_kinds(), "compression": compressor_kinds()}
 """Kinds with one class of options, as aliases and the sizes of one network have, count as one."""
 
 
@@ -44,6 +46,8 @@ def same(path):
     ):
         if path.startswith(long):
             return short + path.removeprefix(long)
+    if path.startswith("compression[") and path.rpartition(".")[2] in described(Composing):
+        return "compression." + path.rpartition(".")[2]
     return "scheme.placement" if path.startswith("scheme[") and path.endswith(".placement") else path
 
 

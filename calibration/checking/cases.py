@@ -57,7 +57,8 @@ class CheckCase:
 
 def run_identity(scenario: Scenario) -> str:
     """What tells the runs of scenarios apart: all that their documents say but their names."""
-    return digest([scenario.document.get(section) for section in _RUN])
+    said = scenario.document.get("compression")
+    return digest([*(scenario.document.get(section) for section in _RUN), *([] if said is None else [said])])
 
 
 def case_of(scenario: Scenario, name: str, cores: int) -> CheckCase:

@@ -25,6 +25,7 @@ class Bf16(Compressor):
     law = "2 W"
     unbiased = False
     rounds = 1
+    aggregation = "reduce"
     for_values = True
     coded: ClassVar[str] = "bfloat16"
     scale: float = option(1.0, "elements are multiplied by it before they are rounded, and divided after", gt=0)

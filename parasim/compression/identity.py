@@ -18,6 +18,7 @@ class Identity(Compressor):
     law = "4 W"
     unbiased = True
     rounds = 1
+    aggregation = "reduce"
     for_values = True
 
     def wire_bytes(self, span: Span) -> int:

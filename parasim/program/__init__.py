@@ -2,7 +2,9 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
-from parasim.program.compressor import Chance, Compressor, Span
+from parasim.program.coded_sums import coded_sum
+from parasim.program.coding import Coded, decoded, encode
+from parasim.program.compressor import Chance, Compression, Compressor, Span
 from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.halves import backward_inputs, backward_weights
@@ -55,7 +57,9 @@ __all__ = [
     "Chance",
     "Closed",
     "ClosedForm",
+    "Coded",
     "Collective",
+    "Compression",
     "Compressor",
     "Compute",
     "Context",
@@ -106,9 +110,12 @@ __all__ = [
     "backward_shard",
     "backward_weights",
     "bounds",
+    "coded_sum",
     "counted",
     "cut_by_hand",
     "cut_evenly",
+    "decoded",
+    "encode",
     "forward_kernel",
     "forward_shard",
     "half_kernel",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from parasim.program.layout import Panel, layout
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from parasim.program.model import Model
     from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["Chance", "Compressor", "Span", "span_of"]
+__all__ = ["Aggregation", "Chance", "Compression", "Compressor", "Span", "span_of"]
+
+Aggregation = Literal["gather", "reduce", "server"]
+"""How a sum of coded vectors is made (parasim/program/coded_sums.py)."""
 
 _DTYPES = {2: "float16", 4: "float32", 8: "float64"}
 
@@ -95,6 +98,8 @@ class Compressor:
     """All-reduces that make a sum of codes; 0: codes can't be summed."""
     varying: ClassVar[bool] = False
     """Do values decide how long a message is? Then `wire_bytes` is what is expected."""
+    aggregation: ClassVar[Aggregation] = "gather"
+    """How sums of workers are made in it, unless a scenario says otherwise."""
     votes: ClassVar[bool] = False
     """Of a sum, is it the signs alone that count? Each is then as large as the number of members."""
     for_values: ClassVar[bool] = False
@@ -145,3 +150,25 @@ class Compressor:
     def total(self, xp: Tensors, before: list[Tensor], slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """Sum of all members' vectors, from the sums of all rounds: a new vector. May change `slots`."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a run compresses what it sends.
+
+    Attributes
+    ----------
+    compressor
+        The code.
+    error_feedback
+        Is what was lost added to the next vector?
+    aggregation
+        How sums over workers are made.
+    both_ways
+        Do servers send parameters in the code, too?
+    """
+
+    compressor: Compressor
+    error_feedback: bool = False
+    aggregation: Aggregation = "gather"
+    both_ways: bool = False

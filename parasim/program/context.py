@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer, bounds
+from parasim.program.compressor import Compression
 from parasim.program.draws import Draws
 from parasim.program.elementwise import add, clear, copied
 from parasim.program.groups import Group
@@ -37,8 +38,8 @@ class Context:
         Layers, parts and their costs.
     batch_size
         Samples per worker (per pipeline) and step.
-    draws
-        This actor's keyed random draws.
+    draws, common, compression
+        Keyed random draws: this actor's, and those all share; how what it sends is compressed (None: not at all).
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Context:
         optimizer: Optimizer,
         learner: Learner | None = None,
         shared: Sequence[Shared] = (),
+        compression: Compression | None = None,
     ) -> None:
         self.rank = rank
         self.role = role
@@ -65,12 +67,15 @@ class Context:
         self.batch_size = batch_size
         self.num_steps = steps
         self.draws = Draws(seed, self.role, self.index)
+        self.common = Draws(seed)
         self.optimizer = optimizer
+        self.compression = compression
         self.notes: list[Event] = []  # drained by the runtime at the next operation
         self._groups = groups
         self._learner = learner
         self._ledger = Ledger()
         self._shared = {vector.name: vector for vector in shared}
+        self._kept: dict[Hashable, Buffer] = {}
 
     # who -----------------------------------------------------------------------------------------------------------
     def group(self, name: str) -> Group:
@@ -143,12 +148,21 @@ class Context:
         return Buffer("labels", elements, self.model.itemsize, values)
 
     def buffer(self, name: str, elements: int | None = None, itemsize: int | None = None) -> Buffer:
-        """A zero buffer (default: as large as the model's parameters), held until :meth:`release`."""
+        """A zero buffer (default: as large as the model's parameters), held until :meth:`release`; 1: of bytes."""
         elements = self.model.whole.parameters if elements is None else elements
-        values = None if self._learner is None else self._learner.tensors.zeros(elements)
+        values = None
+        if self._learner is not None:
+            xp = self._learner.tensors
+            values = xp.zeros(elements) if itemsize != 1 else xp.cast(xp.zeros(elements), "uint8")
         buffer = Buffer(name, elements, itemsize or self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
         return buffer
+
+    def kept(self, key: Hashable, make: Callable[[], Buffer]) -> Buffer:
+        """A buffer that is made when it is first asked for by this key, and kept."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
         """Initial parameters of a part (default: the whole model): the same values on every rank and for every cut."""

@@ -17,9 +17,9 @@ def overwrite(xp: Tensors, into: Tensor, x: Tensor) -> None:
     xp.copy_(into, x)
 
 
-def add(xp: Tensors, into: Tensor, x: Tensor) -> None:
-    """Into += x."""
-    xp.add_(into, x)
+def add(xp: Tensors, into: Tensor, x: Tensor, scale: float = 1.0) -> None:
+    """Into += scale * x."""
+    xp.add_(into, x, scale)
 
 
 def scale(xp: Tensors, x: Tensor, factor: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from parasim.fields import option
 from parasim.program.cast import Role
@@ -62,6 +62,9 @@ class Scheme:
     approximates: ClassVar[str] = ""
     """What takes the place of sequential SGD's gradient, in a few words; empty if nothing does."""
     Options: ClassVar[type[Options]] = Options
+    compresses: ClassVar[Literal["", "sums", "models", "messages", "values"]] = ""
+    """What of it may be sent in code: gradients that workers sum, models that they average, gradients for servers,
+    models as they are; nothing."""
     most_workers: ClassVar[int | None] = None
     """What a number of workers that the options leave open is cut to."""
 

@@ -87,6 +87,7 @@ def _table(section: str | int) -> Mapping[str, Any]:
         "model": tables.model_kinds,
         "data": tables.data_kinds,
         "optimizer": tables.optimizer_kinds,
+        "compression": tables.compressor_kinds,
         "scheme": tables.scheme_kinds,
     }
     table: Mapping[str, Any] = kinds[section]() if section in kinds else {}

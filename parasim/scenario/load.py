@@ -9,6 +9,7 @@ from typing import Any
 from parasim.scenario.changes import check_joined
 from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
+from parasim.scenario.compression import read_compression
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
 from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
@@ -27,6 +28,7 @@ TOP_LEVEL = {
     "cluster": "where",
     "scheme": "the parallel SGD scheme: kind, its options, workers, placement",
     "optimizer": "the update rule (default: sgd)",
+    "compression": "the code in which gradients, or models, are sent (default: none)",
     "run": "how long, from which seed, learning or not",
     "execute": "how `parasim execute` runs it for real",
     "variants": "name -> overrides; the file then holds a scenario per variant",
@@ -127,6 +129,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
         scheme=scheme,
         placement=placement,
         optimizer=read_optimizer(top.section("optimizer", optional=True)),
+        compression=read_compression(top.section("compression", optional=True), scheme),
         run=run,
         execute=top.section("execute", optional=True).build(Execute),
         document={**document, "name": name},

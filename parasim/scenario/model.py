@@ -18,6 +18,7 @@ from parasim.cluster.profile import Profile
 from parasim.cluster.routing import Routing, Shortest
 from parasim.cluster.topology import Topology, Wiring, join
 from parasim.fields import quantity, setting
+from parasim.program.compressor import Compression
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
 from parasim.simulation.noise import NoiseLaw, NoNoise
@@ -182,6 +183,8 @@ class Scenario:
         The scheme object; `scheme.options.workers` is resolved.
     placement
         Host of every rank.
+    compression
+        How what is sent is compressed; None: not at all.
     document
         The document after overrides, as plain mappings: what `parasim.scenario.from_document` takes. A model that code
         has made stands there as its layers, and files are named by absolute paths.
@@ -195,6 +198,7 @@ class Scenario:
     scheme: Scheme
     placement: tuple[int, ...]
     optimizer: Optimizer
+    compression: Compression | None = None
     run: Run
     execute: Execute
     document: Mapping[str, Any]

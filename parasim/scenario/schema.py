@@ -17,12 +17,13 @@ from parasim.fields import default_of, described
 from parasim.scenario.changes import CUT, HOST_KEYS, LINK_KEYS
 from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
+from parasim.scenario.compression import Composing
 from parasim.scenario.devices import FromSheet
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.profiles import PROFILE
 from parasim.scenario.stragglers import RULE_KEYS
-from parasim.scenario.tables import data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+from parasim.scenario.tables import compressor_kinds, data_kinds, model_kinds, optimizer_kinds, scheme_kinds
 from parasim.scenario.workload import Batch
 from parasim.simulation.noise import LAWS
 from parasim.simulation.stragglers import Straggler
@@ -80,6 +81,7 @@ def schema() -> _Schema:
         },
         "scheme": _kinds({kind: cls.Options for kind, cls in scheme_kinds().items()}, {"placement": placement}),
         "optimizer": _kinds(optimizer_kinds()),
+        "compression": _kinds(compressor_kinds(), _section(Composing)["properties"]),
         "run": _section(Run),
         "execute": _section(Execute),
         "variants": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from parasim.program.compressor import Compressor
 from parasim.program.scheme import Scheme
 
-__all__ = ["data_kinds", "model_kinds", "optimizer_kinds", "scheme_kinds"]
+__all__ = ["compressor_kinds", "data_kinds", "model_kinds", "optimizer_kinds", "scheme_kinds"]
 
 
 @functools.cache
@@ -31,6 +32,14 @@ def data_kinds() -> Mapping[str, type]:
     from parasim.workload import DATA
 
     return DATA
+
+
+def compressor_kinds() -> Mapping[str, type[Compressor]]:
+    """Every compressor, by name and by alias; its fields are its options."""
+    from parasim.compression import COMPRESSORS
+
+    aliases = {alias: code for code in COMPRESSORS.values() for alias in code.aliases}
+    return aliases | COMPRESSORS
 
 
 def optimizer_kinds() -> Mapping[str, type]:

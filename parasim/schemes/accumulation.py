@@ -44,6 +44,7 @@ class Accumulation(Scheme):
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
     Options = AccumulationOptions
+    compresses = "sums"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers only."""
@@ -58,7 +59,7 @@ class Accumulation(Scheme):
                 activation = yield from me.forward(me.model.whole, replica.parameters, batch)
                 yield from me.log_loss(activation)
                 yield from me.backward(activation, None, gradient, add=micro > 0)
-            yield from sum_all(me, gradient, self.options)
+            yield from sum_all(me, gradient, self.options, step)
             yield from me.update(replica, gradient, read=replica.version, scale=1 / (micros * self.options.workers))
             yield from me.step_done(step)
         return replica.parameters

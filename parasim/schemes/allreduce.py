@@ -52,6 +52,7 @@ class AllReduce(Scheme):
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
     Options = AllReduceOptions
+    compresses = "sums"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers only."""
@@ -78,7 +79,7 @@ class AllReduce(Scheme):
                 activation = passed.pop()
                 bucket = activation.part.of(gradient)
                 upstream = yield from me.backward(activation, upstream, bucket)
-                handles.append((yield from Post(sum_all(me, bucket, self.options), lane="reduce")))
+                handles.append((yield from Post(sum_all(me, bucket, self.options, step), lane="reduce")))
             yield from Wait(handles)
             yield from me.update(replica, gradient, read=replica.version, scale=1 / self.options.workers)
             yield from me.step_done(step)

@@ -28,7 +28,7 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.local_sgd import averaging_form, handle_momentum
-from parasim.schemes.summing import SummingOptions, average, check_rows
+from parasim.schemes.summing import SummingOptions, agree, average, check_rows
 
 __all__ = ["Bmuf"]
 
@@ -58,6 +58,7 @@ class Bmuf(Scheme):
     staleness = "0 with respect to the worker's own model; models drift apart for `period` steps"
     approximates = "averaged models, whose change is filtered"
     Options = BmufOptions
+    compresses = "models"
 
     @property
     def eta(self) -> float:
@@ -77,9 +78,10 @@ class Bmuf(Scheme):
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
             yield from me.update(replica, gradient, read=replica.version)
             if (step + 1) % self.options.period == 0 or step + 1 == me.num_steps:
-                yield from average(me, replica.parameters, self.options)
+                yield from average(me, replica.parameters, self.options, step)
                 yield from me.math(block_filter, (replica.parameters, model, delta), **self._constants())
-                yield from handle_momentum(me, replica, self.options.momentum, self.options)
+                yield from agree(me, replica.parameters)
+                yield from handle_momentum(me, replica, self.options.momentum, self.options, step)
                 yield from Log(Event("note", "averaged", step=step))
             yield from me.step_done(step)
         return model

@@ -58,6 +58,7 @@ class LocalSgd(Scheme):
     staleness = "0 with respect to the worker's own model; models drift apart for `period` steps"
     approximates = "averaged models, which drift apart"
     Options = LocalSgdOptions
+    compresses = "models"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers only."""
@@ -70,8 +71,8 @@ class LocalSgd(Scheme):
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
             yield from me.update(replica, gradient, read=replica.version)
             if self._averages(step) or step + 1 == me.num_steps:
-                yield from average(me, replica.parameters, self.options)
-                yield from handle_momentum(me, replica, self.options.momentum, self.options)
+                yield from average(me, replica.parameters, self.options, step)
+                yield from handle_momentum(me, replica, self.options.momentum, self.options, step)
                 yield from Log(Event("note", "averaged", step=step))
             yield from me.step_done(step)
         return replica.parameters
@@ -113,13 +114,15 @@ def averaging_form(
     )
 
 
-def handle_momentum(me: Context, replica: Replica, momentum: Momentum, options: SummingOptions) -> Program[None]:
+def handle_momentum(
+    me: Context, replica: Replica, momentum: Momentum, options: SummingOptions, step: int
+) -> Program[None]:
     """Keep the optimiser's state, set it to zero, or average it over all workers."""
-    for slot in replica.slots:
+    for number, slot in enumerate(replica.slots):
         if momentum == "reset":
             yield from me.math(clear, (slot,))
         elif momentum == "average":
-            yield from average(me, slot, options)
+            yield from average(me, slot, options, step, f"optimizer state {number}")
 
 
 def local_seconds(setting: Setting, period: int) -> float:

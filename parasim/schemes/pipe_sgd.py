@@ -44,6 +44,7 @@ class PipeSgd(Scheme):
     staleness = "1 (0 of the first gradient)"
     approximates = "stale gradients, of the step before"
     Options = PipeSgdOptions
+    compresses = "sums"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers only."""
@@ -61,7 +62,7 @@ class PipeSgd(Scheme):
         for step in me.steps():
             gradient, read = gradients[step % 2], replica.version
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
-            handle = yield from Post(sum_all(me, gradient, self.options), lane="reduce")
+            handle = yield from Post(sum_all(me, gradient, self.options, step), lane="reduce")
             if sent is not None:
                 yield from self._apply(me, replica, *sent)
             sent = handle, gradient, read

@@ -15,14 +15,26 @@ from parasim.program import (
     Program,
     Route,
     Setting,
+    Tensor,
+    Tensors,
+    coded_sum,
     option,
 )
 from parasim.program.collectives.torus import most_square
-from parasim.program.elementwise import scale
+from parasim.program.elementwise import add, overwrite, scale
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
-__all__ = ["SummingOptions", "average", "average_cost", "check_rows", "cost_is_exact", "sum_all", "sum_cost"]
+__all__ = [
+    "SummingOptions",
+    "agree",
+    "average",
+    "average_cost",
+    "check_rows",
+    "cost_is_exact",
+    "sum_all",
+    "sum_cost",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +70,49 @@ def check_rows(options: SummingOptions) -> None:
         raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
 
 
-def sum_all(me: Context, buffer: Buffer, options: SummingOptions) -> Collective:
-    """Sum of a buffer over all workers, left in it."""
-    return Collective("all_reduce", me.group("worker"), buffer, options.algorithm, shape=options.shape)
+def sum_all(
+    me: Context, buffer: Buffer, options: SummingOptions, step: int, what: str = "gradient"
+) -> Collective | Program[None]:
+    """Sum of a buffer over all workers, left in it; `what` it is tells compressed ones apart."""
+    workers = me.group("worker")
+    if me.compression is not None:
+        return coded_sum(me, workers, buffer, what, step, algorithm=options.algorithm, shape=options.shape)
+    return Collective("all_reduce", workers, buffer, options.algorithm, shape=options.shape)
 
 
-def average(me: Context, buffer: Buffer, options: SummingOptions) -> Program[None]:
-    """Mean of a buffer over all workers, left in it: equal bits on all of them."""
-    yield from sum_all(me, buffer, options)
-    yield from me.math(scale, (buffer,), factor=1 / options.workers)
+def average(me: Context, buffer: Buffer, options: SummingOptions, step: int, what: str = "model") -> Program[None]:
+    """Mean of a buffer over all workers, left in it: equal bits on all of them.
+
+    A code that can't carry values as they are carries their change since what all agreed on last, with error feedback:
+    Qsparse-local-SGD (Basu, Data, Karakus, Diggavi 2019).
+    """
+    if me.compression is None or me.compression.compressor.for_values:
+        yield from sum_all(me, buffer, options, step, what)
+        yield from me.math(scale, (buffer,), factor=1 / options.workers)
+        return
+    agreed = _agreed(me, what, buffer)
+    yield from me.math(add, (buffer,), (agreed,), scale=-1.0)
+    yield from sum_all(me, buffer, options, step, what)
+    yield from me.math(advance, (agreed, buffer), factor=1 / options.workers)
+
+
+def agree(me: Context, buffer: Buffer, what: str = "model") -> Program[None]:
+    """All workers have the same values in this buffer now: changes are counted from there."""
+    if me.compression is not None and not me.compression.compressor.for_values:
+        yield from me.math(overwrite, (_agreed(me, what, buffer),), (buffer,))
+
+
+def _agreed(me: Context, what: str, buffer: Buffer) -> Buffer:
+    """What all agreed on last: at first the initial model, or zeros."""
+    if what == "model":
+        return me.kept(("agreed", what), lambda: me.initial("agreed"))
+    return me.kept(("agreed", what), lambda: me.buffer("agreed", buffer.elements))
+
+
+def advance(xp: Tensors, agreed: Tensor, change: Tensor, factor: float) -> None:
+    """Agreed += factor * change; and so is what had the change."""
+    xp.add_(agreed, change, factor)
+    xp.copy_(change, agreed)
 
 
 def sum_cost(options: SummingOptions, setting: Setting, nbytes: float) -> Cost:

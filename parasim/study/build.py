@@ -40,6 +40,7 @@ def identity(scenario: Scenario) -> dict[str, int | str]:
     """What decides the choices that a run has: a record may be replayed only where all of this is the same."""
     workload, scheme, run = scenario.workload, scenario.scheme, scenario.run
     return {
+        "compression": str(scenario.compression or "none"),
         "scheme": scheme.name,
         "workers": scheme.options.workers,
         "options": _text(asdict(scheme.options)),
@@ -144,4 +145,5 @@ def build_context(
         optimizer=make_optimizer(*scenario.optimizer),
         learner=learner,
         shared=scenario.scheme.shared(model),
+        compression=scenario.compression,
     )

@@ -74,6 +74,8 @@ def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
 
     place = ScenarioPlace(scenario)
     setting = Setting(scenario.workload.model, scenario.workload.batch_size, make_optimizer(*scenario.optimizer), place)
+    if scenario.compression is not None:
+        return NoClosedForm(f"none is known of {scenario.scheme.name} with compression"), place
     return scenario.scheme.closed_form(setting), place
 
 

@@ -1,0 +1,161 @@
+"""Sums of workers in code: the identity changes nothing, ways to sum agree, nothing is lost, bytes are the law's."""
+
+import pytest
+import torch
+
+from parasim.compression.half import Fp16
+from parasim.compression.identity import Identity
+from parasim.compression.topk import TopK
+from parasim.errors import ScenarioError
+from parasim.learning.build import pin_threads
+from parasim.learning.tensors import TorchTensors
+from parasim.program import Span
+from parasim.program.coded_sums import summand_function, total_function
+from parasim.program.coding import encoder
+from parasim.program.draws import Draws
+from parasim.schemes import SCHEMES
+from tests.schemes_real import learning, same_in_both
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, weights
+
+MODEL, STEPS = EXACT_MODELS["two layers"]
+PARAMETERS = 16 * 8 + 8 * 4
+WORKERS = 4
+SUMMING = {
+    "allreduce": {"bucket_bytes": 1},
+    "accumulation": {"micro_batches": 2},
+    "pipe_sgd": {},
+    "local_sgd": {"period": 2, "momentum": "average"},
+    "bmuf": {"period": 1, "block_momentum": 0.5},
+}
+"""Schemes whose workers sum gradients or models, with options that stay exact."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    pin_threads()
+
+
+def exact(kind, compression=None, steps=STEPS, **settings):
+    options = {"model": MODEL, "data": EXACT_DATA, "dtype": "float64", "learn": True, "batch": 4}
+    return run(kind, WORKERS, steps=steps, compression=compression, **options | settings)
+
+
+def final(result):
+    """Weights of all workers, which must be equal."""
+    first = weights(result, range(1))
+    for rank in range(1, WORKERS):
+        assert torch.equal(weights(result, range(rank, rank + 1)), first)
+    return first
+
+
+# nothing changes -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("aggregation", ["auto", "gather", "server"])
+@pytest.mark.parametrize("kind", SUMMING)
+def test_the_identity_changes_no_bit_of_any_scheme(kind, aggregation):
+    plain = final(exact(kind, **SUMMING[kind]))
+    coded = exact(kind, {"kind": "identity", "aggregation": aggregation, "error_feedback": True}, **SUMMING[kind])
+    assert torch.equal(final(coded), plain)
+
+
+def test_schemes_that_sum_over_workers_are_all_tested():
+    assert set(SUMMING) == {name for name, scheme in SCHEMES.items() if scheme.compresses in ("sums", "models")}
+
+
+def test_top_k_of_all_elements_changes_no_bit():
+    plain = final(exact("allreduce"))
+    for aggregation in ("gather", "server"):
+        assert torch.equal(
+            final(exact("allreduce", {"kind": "topk", "density": 1.0, "aggregation": aggregation})), plain
+        )
+
+
+def test_the_identity_changes_no_bit_where_sums_are_rounded():
+    """The same all-reduce of the same numbers."""
+    plain, coded = (
+        run("allreduce", 3, data={"kind": "regression"}, learn=True, compression=compression)
+        for compression in (None, {"kind": "identity"})
+    )
+    assert torch.equal(weights(plain, range(1)), weights(coded, range(1)))
+
+
+# nothing is lost -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", ["messages", "sums"])
+@pytest.mark.parametrize("code", [TopK(density=0.25), Fp16(), Identity()])
+def test_what_was_decoded_and_what_is_left_are_what_was_put_in(code, mode):
+    """To the bit, of integers: sum of decoded + last error = sum of gradients (SCHEMES 10)."""
+    if mode == "sums" and not code.rounds:
+        pytest.skip("codes that can't be added up")
+    xp, span = TorchTensors("float64"), Span(16, 8, (), 1)
+    random = torch.Generator().manual_seed(1)
+    error, put_in, came_out = xp.zeros(16), xp.zeros(16), xp.zeros(16)
+    for step in range(20):
+        gradient = torch.randint(-5000, 5000, (16,), generator=random).double()
+        put_in += gradient
+        draws = {"own": Draws(0), "common": Draws(0), "step": step}
+        if mode == "messages":
+            code.add_decoded(xp, came_out, encoder(code, span, True)(xp, error, gradient, **draws), span)
+        else:
+            made = summand_function(code, span, True, 0)(xp, error, gradient, **draws)
+            total = xp.copy(gradient)
+            total_function(code, span, True)(xp, total, error, made, **draws)
+            came_out += total
+    assert torch.equal(came_out + error, put_in)
+    assert code == Identity() or float(error.norm()) > 0
+
+
+# bytes ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("compression", "nbytes", "messages"),
+    [
+        ({"kind": "identity"}, 2 * 3 / 4 * 4 * PARAMETERS, 6),
+        ({"kind": "fp16"}, 2 * 3 / 4 * 2 * PARAMETERS, 6),
+        ({"kind": "fp16", "aggregation": "gather"}, 3 * 2 * PARAMETERS, 3),
+        ({"kind": "topk", "density": 0.1}, 3 * 8 * 16, 3),
+        ({"kind": "topk", "density": 0.1, "aggregation": "server"}, 2 * 3 * 8 * 4, 6),
+    ],
+)
+def test_bytes_of_a_sum_are_those_of_the_law(compression, nbytes, messages):
+    """W = 160: all-reduce 2 (N-1)/N, gather N-1 messages of the whole, server 2 (N-1) of a fourth."""
+    summary = exact("allreduce", compression, dtype="float32", learn=False).summary
+    assert summary["bytes_sent_per_worker_per_step"] == nbytes
+    assert summary["messages_sent_per_worker_per_step"] == messages
+
+
+@pytest.mark.parametrize("compression", [{"kind": "fp16"}, {"kind": "topk"}, {"kind": "topk", "aggregation": "server"}])
+def test_fast_paths_change_nothing(compression):
+    one, other = (
+        run("allreduce", 4, compression=compression, overlap=False, fast_paths=paths, steps=5).summary
+        for paths in ("all", "none")
+    )
+    for figure in ("seconds", "bytes_sent_per_worker_per_step", "messages_sent_per_worker_per_step", "shares"):
+        assert one[figure] == pytest.approx(other[figure], rel=1e-12)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("compression", [{"kind": "fp16"}, {"kind": "topk", "aggregation": "server"}])
+def test_real_runs_send_the_same_bytes_and_learn_the_same_bits(compression, pool):
+    same_in_both(learning("allreduce", 3, compression=compression, bucket_bytes=4096), pool)
+
+
+@pytest.mark.real
+def test_a_real_run_of_local_sgd_sends_changes(pool):
+    same_in_both(learning("local_sgd", 2, compression={"kind": "topk", "density": 0.1}, period=2), pool)
+
+
+# what does not go together -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("kind", "compression", "message"),
+    [
+        ("allreduce", {"kind": "topk", "aggregation": "reduce"}, "can't be added up by an all-reduce: use gather or"),
+        ("allreduce", {"kind": "fp16", "both_ways": True}, "has no servers that send parameters: write auto"),
+        ("gpipe", {"kind": "fp16"}, "scheme gpipe sends nothing that a compressor works on: leave it out"),
+        ("allreduce", {"kind": "topq"}, r"unknown compression 'topq' \(did you mean 'topk'"),
+        ("allreduce", {"kind": "topk", "density": 0}, "0 must be greater than 0"),
+        ("allreduce", {"kind": "topk", "error_feedback": "yes"}, "error_feedback"),
+        ("allreduce", {"kind": "topk", "levels": 4}, "unknown key of compression 'topk'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(kind, compression, message):
+    with pytest.raises(ScenarioError, match=message) as caught:
+        make(kind, 4, compression=compression)
+    assert "\n" not in str(caught.value)
