@@ -29,6 +29,7 @@ class OneBit(Compressor):
     law = "W/8 + 8 columns"
     unbiased = False
     error_feedback = True
+    aggregation = "server"
     uncompressed_steps: int = option(0, "steps at the beginning that are sent uncompressed", ge=0)
 
     def at(self, step: int) -> Compressor:

@@ -46,6 +46,7 @@ class PowerSgd(Compressor):
     unbiased = False
     error_feedback = True
     rounds = 2
+    aggregation = "reduce"
     rank: int = option(2, "rank r of what a matrix is taken for (the paper: 1 to 4)", ge=1)
 
     def slots(self, span: Span) -> tuple[tuple[str, int], ...]:

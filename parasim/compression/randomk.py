@@ -27,6 +27,7 @@ class RandomK(Compressor):
     unbiased = False
     error_feedback = True
     rounds = 1
+    aggregation = "reduce"
     density: float = option(0.01, "share of the elements that is sent", gt=0, le=1)
     rescaled: bool = option(False, "multiply what is sent by W/k: unbiased, and then without error feedback")
 

@@ -24,6 +24,7 @@ class SignSgd(Compressor):
     law = "W/8"
     unbiased = False
     votes = True
+    aggregation = "server"
 
     def wire_bytes(self, span: Span) -> int:
         """Bits, filled up to a byte."""
