@@ -75,6 +75,9 @@ class Place(Protocol):
     def together(self, pairs: Iterable[tuple[int, int]]) -> Route:
         """Of the slowest of messages that start at once and are equally long; they share links fairly."""
 
+    def busiest(self, pairs: Iterable[tuple[int, int]]) -> float:
+        """Seconds per byte of the busiest link if a byte goes over each of these routes: no sharing gets it sooner."""
+
     def differ(self, what: str) -> None:
         """Be told that the form takes the slowest of several that differ."""
 

@@ -31,7 +31,6 @@ from parasim.program import (
     Recv,
     Replica,
     Role,
-    Route,
     Scheme,
     Send,
     Setting,
@@ -241,15 +240,11 @@ class Asynchronous(Scheme):
         shard = self.shard(me, me.replica(elements=(cuts[me.index], cuts[me.index + 1])))
         yield from self.open(me, shard)
         if self.options.service == "concurrent":
-            for worker in self.clients(me):
+            for worker in self.clients:
                 yield from Post(self._serve(me, shard, worker), f"worker {worker}", daemon=True)
         else:
             yield from self._serve(me, shard, ANY)
         return shard.replica.parameters
-
-    def clients(self, me: Context) -> Sequence[int]:
-        """Ranks that talk to the servers."""
-        return me.ranks("worker")
 
     def shard(self, me: Context, replica: Replica) -> Shard:
         """What a server keeps."""
@@ -318,21 +313,22 @@ class Asynchronous(Scheme):
         others at all links and updates; in between, mean value analysis takes the servers as queues.
         """
         options, cycle = self.options, self.cycle(setting)
-        workers, servers, nbytes = self.num_clients, options.servers, setting.model.whole.nbytes
+        workers, servers, nbytes = len(self.clients), options.servers, setting.model.whole.nbytes
         n_push, n_fetch = cycle.n_push, cycle.n_fetch
         pushes, fetches, both = cycle.pushes / n_push, cycle.fetches / n_fetch, 1 / math.lcm(n_push, n_fetch)
-        route = self.route(setting)
-        exchange = route.alpha + nbytes * route.beta
+        push, fetch = self.exchange_seconds(setting)
         gradient = setting.gradient_seconds()
         compute = gradient + cycle.local
-        alone = compute + exchange * (pushes + fetches) + cycle.apply * both
+        alone = compute + push * pushes + fetch * fetches + cycle.apply * both
         if options.service == "concurrent":
-            wire = nbytes / servers * route.beta
-            demands = [wire * pushes, wire * fetches, cycle.apply / n_push]
-            crowd = max(1.0, workers / servers) * nbytes * route.beta
-            worst = compute + (pushes + fetches) * (route.alpha + crowd) + workers * cycle.apply / n_push
+            there, back = self.routes()
+            busiest, shard = setting.place.busiest, nbytes / servers
+            shares = busiest(there) * pushes / workers, busiest(back) * fetches / workers
+            demands = [shard * shares[0], shard * shares[1], cycle.apply / n_push]
+            latency, crowd = setting.worst_between([*there, *back]).alpha, shard * busiest([*there, *back])
+            worst = compute + (pushes + fetches) * (latency + crowd) + workers * cycle.apply / n_push
         else:
-            demands = [exchange * (pushes + fetches) + cycle.apply / n_push]
+            demands = [push * pushes + fetch * fetches + cycle.apply / n_push]
             worst = compute + workers * demands[0]
         lower = max(alone, workers * max(demands))
         even = setting.model.whole.parameters % servers == 0
@@ -352,16 +348,25 @@ class Asynchronous(Scheme):
         )
 
     @property
-    def num_clients(self) -> int:
-        """Number of actors that talk to the servers."""
-        return int(self.options.workers)
+    def clients(self) -> Sequence[int]:
+        """Ranks of the actors that talk to the servers."""
+        return range(self.options.workers)
 
-    def route(self, setting: Setting) -> Route:
-        """The slowest route between a worker and a server."""
+    def routes(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """From every client to every server, and back."""
         workers, servers = self.options.workers, self.options.servers
-        return setting.worst_between(
-            pair for i in range(workers) for j in range(workers, workers + servers) for pair in ((i, j), (j, i))
-        )
+        there = [(client, server) for client in self.clients for server in range(workers, workers + servers)]
+        return there, [(server, client) for client, server in there]
+
+    def exchange_seconds(self, setting: Setting) -> tuple[float, float]:
+        """What a push and a fetch of all shards take a worker whom nobody disturbs, the slowest where they differ."""
+        found, shard, servers = [], setting.model.whole.nbytes / self.options.servers, self.options.servers
+        for pairs in self.routes():
+            own = [setting.place.busiest(pairs[at : at + servers]) for at in range(0, len(pairs), servers)]
+            if len(set(own)) > 1:
+                setting.place.differ("routes")
+            found.append(setting.worst_between(pairs).alpha + shard * max(own))
+        return found[0], found[1]
 
     def cycle(self, setting: Setting) -> Cycle:
         """What a step costs beside its gradient."""

@@ -27,7 +27,6 @@ from parasim.program import (
     Model,
     NoClosedForm,
     Program,
-    Route,
     Setting,
     Taxonomy,
     option,
@@ -75,10 +74,6 @@ class ComputeGroups(Asynchronous):
         size = self.size
         return tuple(Group(f"group {j}", tuple(range(j * size, (j + 1) * size))) for j in range(self.options.groups))
 
-    def clients(self, me: Context) -> Sequence[int]:
-        """The first worker of every group talks to the servers."""
-        return me.ranks("worker")[:: self.size]
-
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute, sum in the group; the first one pushes and fetches for all."""
         group = me.group(f"group {me.index // self.size}")
@@ -117,15 +112,9 @@ class ComputeGroups(Asynchronous):
             raise ValueError(f"{self.options.workers} workers do not form {self.options.groups} equal groups")
 
     @property
-    def num_clients(self) -> int:
+    def clients(self) -> Sequence[int]:
         """The first workers of the groups."""
-        return int(self.options.groups)
-
-    def route(self, setting: Setting) -> Route:
-        """The slowest route between the first worker of a group and a server."""
-        workers, servers = self.options.workers, self.options.servers
-        pairs = [(i, j) for i in range(0, workers, self.size) for j in range(workers, workers + servers)]
-        return setting.worst_between(pair for i, j in pairs for pair in ((i, j), (j, i)))
+        return range(0, self.options.workers, self.size)
 
     def update_kernel(self, setting: Setting) -> Kernel:
         """The update with the mean of a group, and a copy if it is sent."""

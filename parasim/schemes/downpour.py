@@ -170,9 +170,8 @@ class Downpour(Asynchronous):
         form = super().closed_form(setting)
         if not self.options.threads or isinstance(form, NoClosedForm):
             return form
-        gradient, route, nbytes = setting.gradient_seconds(), self.route(setting), setting.model.whole.nbytes
-        apply = self.server_seconds(setting, self.update_kernel(setting))
-        exchange = 2 * (route.alpha + nbytes * route.beta) + apply
+        gradient = setting.gradient_seconds()
+        exchange = sum(self.exchange_seconds(setting)) + self.server_seconds(setting, self.update_kernel(setting))
         crowded = form.seconds_per_step if form.seconds_per_step > gradient + exchange else 0.0  # servers are the limit
         copies = 2 * setting.place.seconds(setting.math_kernel(overwrite, 2))
         return replace(

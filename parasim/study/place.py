@@ -18,6 +18,7 @@ from parasim.theory.order_statistics import expected_longest, expected_order
 from parasim.theory.stragglers import total
 
 if TYPE_CHECKING:
+    from parasim.cluster.cluster import Path
     from parasim.scenario.model import Scenario
     from parasim.simulation.stragglers import Straggler
 
@@ -124,14 +125,24 @@ class ScenarioPlace:
 
     def together(self, pairs: Iterable[tuple[int, int]]) -> Route:
         """Of the slowest of messages that start at once and are equally long; they share links fairly."""
-        paths = [self._cluster.path(self._placement[a], self._placement[b]) for a, b in pairs]
-        load = Counter(link for path in paths for link in path.links)
+        paths, load = self._loaded(pairs)
         self._most_together = max(self._most_together, *load.values())
         busiest = [max(load[link] / self._cluster.links[link].bandwidth for link in path.links) for path in paths]
         routes = {self._with_overhead(path.latency, beta) for path, beta in zip(paths, busiest, strict=True)}
         if len(routes) > 1:
             self.differ("routes")
         return Route(max(route.alpha for route in routes), max(route.beta for route in routes))
+
+    def busiest(self, pairs: Iterable[tuple[int, int]]) -> float:
+        """Seconds per byte of the busiest link if a byte goes over each of these routes: no sharing gets it sooner."""
+        _, load = self._loaded(pairs)
+        links = self._cluster.links
+        return max((count / links[link].bandwidth for link, count in load.items()), default=0.0)
+
+    def _loaded(self, pairs: Iterable[tuple[int, int]]) -> tuple[list[Path], Counter[int]]:
+        """The routes, and how many of them each link is on."""
+        paths = [self._cluster.path(self._placement[a], self._placement[b]) for a, b in pairs]
+        return paths, Counter(link for path in paths for link in path.links)
 
     def differ(self, what: str) -> None:
         """Be told that the form takes the slowest of several that differ."""
