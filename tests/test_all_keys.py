@@ -1,5 +1,7 @@
 """scenarios/all_keys.yaml shows every key and every kind that a scenario file may have, or says why not."""
 
+import re
+
 import pytest
 
 from parasim.fields import described
@@ -39,7 +41,8 @@ def family(path, kind):
 
 
 def same(path):
-    """What may stand in several places is shown once: devices, noise laws, placements."""
+    """What may stand in several places is shown once: devices, noise laws, schedules, placements."""
+    path = re.sub(r"^optimizer\[\w+\]\.schedule", "optimizer.schedule", path)
     for long, short in (
         ("cluster.hosts.*.device", "cluster.device"),
         ("cluster.stragglers.*.noise", "cluster.noise"),

@@ -128,7 +128,7 @@ def test_predictions_of_a_constant_gradient_are_the_weights_to_come():
         torch.tensor(values, dtype=torch.float64) for values in ([3.0, -1.0], [4.0, 8.0], [2.0, 4.0])
     )
     predicted = torch.empty(2, dtype=torch.float64)
-    predict(xp, predicted, weight, speed, distance=3 * 0.125)
+    predict(xp, predicted, weight, speed, ahead=3, rate=0.125)
     for step in range(3):
         rule.update(xp, weight, slope, (speed,), step, 1.0)  # speed = 0.5 speed + slope: it stays
     assert torch.equal(predicted, weight)

@@ -164,6 +164,7 @@ def execute(
         clock="real",
         workers=scheme.options.workers,
         batch_size=scenario.workload.batch_size,
+        seen=scenario.workload.batches.before,
         seed=run.seed,
         **device_facts(scenario.cluster.build().hosts, scenario.placement),
         data=data_facts(scenario),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ScenarioError
-from parasim.learning.optimizers import OPTIMIZERS
+from parasim.learning.optimizers import OPTIMIZERS, Scheduled
 from parasim.program.learner import Optimizer
 from parasim.workload.choice import choose
 from parasim.workload.models import build_model, build_network
@@ -61,15 +61,16 @@ def make_learner(
 
 
 def make_optimizer(kind: str, options: Mapping[str, Any]) -> Optimizer:
-    """Make an optimiser of `parasim.learning.optimizers.OPTIMIZERS`.
+    """Make an optimiser of `parasim.learning.optimizers.OPTIMIZERS`; a `Rate` among the options schedules its rate.
 
     Raises
     ------
     ScenarioError
         If the kind or an option is unknown or out of range.
     """
-    optimizer: Optimizer = choose("optimizer", OPTIMIZERS, kind, options)
-    return optimizer
+    plain = {name: value for name, value in options.items() if name != "schedule"}
+    optimizer: Optimizer = choose("optimizer", OPTIMIZERS, kind, plain)
+    return Scheduled(optimizer, options["schedule"]) if "schedule" in options else optimizer
 
 
 def pin_threads() -> None:

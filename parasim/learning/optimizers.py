@@ -7,20 +7,40 @@ learning rate. Updates work in place on the parameters and on the slots.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from parasim.errors import ScenarioError
+from parasim.learning.rates import Rate
+from parasim.program.learner import Optimizer
 from parasim.program.scheme import option
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["OPTIMIZERS", "Adagrad", "Adam", "Sgd"]
+__all__ = ["OPTIMIZERS", "Adagrad", "Adam", "Rule", "Scheduled", "Sgd"]
+
+
+class Rule:
+    """Base of the update rules: as they stand their rate is constant, `lr`."""
+
+    __slots__ = ()
+    lr: float
+
+    def rate(self, step: float) -> float:
+        """The learning rate."""
+        return self.lr
+
+    def at(self, step: float) -> Any:
+        """The rule itself."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)
-class Sgd:
+class Sgd(Rule):
     """Stochastic gradient descent (SCHEMES S1): plain ``w -= lr g``, momentum ``u = mu u + g; w -= lr u``, or Nesterov.
 
     Nesterov: ``w -= lr (g + mu u)``. Plain SGD without weight decay is one scaled addition, so powers of two are exact.
+    The momentum vector is free of the rate: where the rate changes, this is the momentum correction of Goyal et al.
+    (2017, section 3), whose own vector is ``lr u``.
     """
 
     lr: float = option(0.1, "learning rate", gt=0)
@@ -59,7 +79,7 @@ class Sgd:
 
 
 @dataclass(frozen=True, slots=True)
-class Adagrad:
+class Adagrad(Rule):
     """Adagrad as Downpour SGD uses it (Dean et al. 2012): ``s += g*g; w -= lr g / (sqrt(s) + eps)``."""
 
     lr: float = option(0.01, "learning rate", gt=0)
@@ -81,7 +101,7 @@ class Adagrad:
 
 
 @dataclass(frozen=True, slots=True)
-class Adam:
+class Adam(Rule):
     """Adam (Kingma and Ba 2015) with bias correction; `step` counts updates from 0."""
 
     lr: float = option(0.001, "learning rate", gt=0)
@@ -111,3 +131,42 @@ class Adam:
 
 OPTIMIZERS: dict[str, type] = {"adagrad": Adagrad, "adam": Adam, "sgd": Sgd}
 """Kinds of optimisers; their fields are their options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A rule whose learning rate changes while the run goes on."""
+
+    rule: Any
+    rate_of: Rate
+
+    @property
+    def lr(self) -> float:
+        """The rate that the schedule starts from."""
+        return self.rate_of.lr
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Of the rule."""
+        slots: tuple[str, ...] = self.rule.slots
+        return slots
+
+    def rate(self, step: float) -> float:
+        """The learning rate where so many steps are done."""
+        return self.rate_of(step)
+
+    def at(self, step: float) -> Optimizer:
+        """The rule with that rate."""
+        rule: Optimizer = replace(self.rule, lr=self.rate_of(step))
+        return rule
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the rule."""
+        return float(getattr(self.rule, "weight_decay", 0.0))
+
+    def update(
+        self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
+    ) -> None:
+        """One update of a copy that gets one per step."""
+        self.at(step).update(xp, parameters, gradient, slots, step, scale)

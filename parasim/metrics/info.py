@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +23,8 @@ class RunInfo:
         Number of workers.
     batch_size
         Samples per worker (per pipeline) and step.
+    seen
+        Samples of one worker (one pipeline) in so many first steps, where batches grow; None: `batch_size` in each.
     seed, calibrated
         Seed of all draws; do the devices' numbers come from fitted profiles? (Where parts of a profile are replaced,
         the summary says no.)
@@ -66,3 +68,11 @@ class RunInfo:
     device_memory_bytes: tuple[float, ...] = ()
     collectives: Mapping[str, int] | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    seen: Callable[[int], float] | None = None
+
+    def samples(self, steps: Sequence[int]) -> float:
+        """Samples of a run whose workers made these numbers of steps."""
+        seen = self.seen or (lambda count: self.batch_size * count)
+        if self.batches_per_step is None:
+            return sum(seen(count) for count in steps)
+        return seen(max(steps, default=0)) * self.batches_per_step

@@ -46,7 +46,6 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
     seconds = max((actor.end for actor in team), default=0.0)
     steps_of = [actor.steps for actor in team]
     steps = max(steps_of, default=0)
-    batches = sum(steps_of) if info.batches_per_step is None else steps * info.batches_per_step
     return {
         "scenario": info.scenario,
         "scheme": info.scheme,
@@ -56,7 +55,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "steps_per_worker": steps_of if len(set(steps_of)) > 1 else None,
         "seconds": seconds,
         "seconds_per_step": seconds / steps if steps else None,
-        "samples_per_second": batches * info.batch_size / seconds if seconds else None,
+        "samples_per_second": info.samples(steps_of) / seconds if seconds else None,
         **figures(team, steps, seconds, "_per_worker"),
         "staleness": all_staleness(trace).as_dict(),
         "data": None if info.data is None else dict(info.data),

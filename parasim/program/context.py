@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from parasim.errors import ProgramError
+from parasim.program.batches import Batches
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.compressor import Compression
 from parasim.program.draws import Draws
 from parasim.program.elementwise import add, clear, copied
 from parasim.program.groups import Group
-from parasim.program.kernels import backward_kernel, counted_of, forward_kernel, update_function
+from parasim.program.kernels import backward_kernel, counted_of, forward_kernel, update_function, wrapped
 from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
-from parasim.program.state import Activation, Batch, Ledger, Replica
-from parasim.program.tensors import Shape, Tensor, Tensors
+from parasim.program.state import Activation, Batch, Ledger, Replica, held_note
+from parasim.program.tensors import Tensor, Tensors
 
 __all__ = ["Context"]
 
@@ -36,8 +36,8 @@ class Context:
         The scheme's options.
     model
         Layers, parts and their costs.
-    batch_size
-        Samples per worker (per pipeline) and step.
+    batch_size, batches
+        Samples per worker (per pipeline) of the first step, and of each.
     draws, common, compression
         Keyed random draws: this actor's, and those all share; how what it sends is compressed (None: not at all).
     """
@@ -58,6 +58,7 @@ class Context:
         learner: Learner | None = None,
         shared: Sequence[Shared] = (),
         compression: Compression | None = None,
+        batches: Batches | None = None,
     ) -> None:
         self.rank = rank
         self.role = role
@@ -65,6 +66,7 @@ class Context:
         self.options = options
         self.model = model
         self.batch_size = batch_size
+        self.batches = batches or Batches((batch_size,))
         self.num_steps = steps
         self.draws = Draws(seed, self.role, self.index)
         self.common = Draws(seed)
@@ -130,10 +132,12 @@ class Context:
         """
         share = self.index if share is None else share
         shares = self.count(self.role) if shares is None else shares
-        size = self.batch_size
+        size, shift = self.batches.size(step), 0
+        if len(self.batches.sizes) > 1:
+            shift = shares * (int(self.batches.before(step)) - step * size)
         cuts = (0, size) if micros == 1 else bounds(size, micros)
         first = share * size
-        return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * size)
+        return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * size, shift=shift)
 
     def labels(self, batch: Batch) -> Buffer:
         """What the samples of a batch should give, as many numbers per sample as the model has outputs.
@@ -172,8 +176,13 @@ class Context:
         self.hold(name, buffer.nbytes, buffer)
         return buffer
 
-    def replica(self, part: Part | None = None, elements: tuple[int, int] | None = None) -> Replica:
-        """A parameter copy at version 0 with optimiser state: of a part, or of an element range (a server's shard)."""
+    def replica(
+        self, part: Part | None = None, elements: tuple[int, int] | None = None, per_step: float = 1.0
+    ) -> Replica:
+        """A parameter copy at version 0 with optimiser state: of a part, or of an element range (a server's shard).
+
+        `per_step` updates are made to it while all workers make a step; learning rates that change follow steps.
+        """
         parameters = self.initial("weights", part)
         if elements is not None:
             self.release("weights", parameters.nbytes, parameters)
@@ -184,7 +193,7 @@ class Context:
             parameters = Buffer("weights", stop - start, whole.itemsize, values)
             self.hold("weights", parameters.nbytes, parameters)
         slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
-        return Replica(parameters, slots)
+        return Replica(parameters, slots, per_step=per_step)
 
     def hold(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that so many bytes of `label` are held from now on (parasim/trace/parts.py: parts of memory by label).
@@ -193,7 +202,7 @@ class Context:
         once; the same goes to :meth:`release`.
         """
         if what is None or self._learner is None:
-            self.notes.append(_held("hold", label, nbytes))
+            self.notes.append(held_note("hold", label, nbytes))
             return
         counted = float(self._ledger.hold(self._learner.blocks(what)))
         self.notes.append(Event("hold", label, nbytes=nbytes, value=counted))
@@ -201,7 +210,7 @@ class Context:
     def release(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that they are not held any more."""
         if what is None or self._learner is None:
-            self.notes.append(_held("release", label, nbytes))
+            self.notes.append(held_note("release", label, nbytes))
             return
         counted = float(self._ledger.release(self._learner.blocks(what)))
         self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
@@ -246,7 +255,7 @@ class Context:
                 return function(xp, *(operand.values for operand in operands), **constants, **varying)
 
         result = yield Compute(cost.kernel(label, kind), work, tuple(touches), tuple(reads))
-        return _wrap(label, cost.result, result)
+        return wrapped(label, cost.result, result)
 
     def forward(
         self, part: Part, parameters: Buffer, batch: Batch, inputs: Buffer | None = None, *, lent: bool = False
@@ -362,21 +371,26 @@ class Context:
         copy: bool = False,
         correct: Callable[..., Tensor] | None = None,
         beside: Sequence[Buffer] = (),
+        step: float | None = None,
     ) -> Program[Buffer | None]:
         """The optimiser's update alone, for copies that count no versions.
+
+        The learning rate is that of `step`; without it, of where the copy's updates are (`Replica.per_step`).
 
         With `copy` the reply is a copy of the parameters right after this update, whatever other lanes do to them. In
         the same compute ``correct(xp, gradient, parameters, *beside)``, a function with a hash, replies what is applied
         in the gradient's place; it may change what is `beside`.
         """
-        count = replica.begun
+        varying: dict[str, float] = {"count": replica.begun}
+        if self._learner is not None:
+            varying["step"] = replica.begun / replica.per_step if step is None else step
         replica.begun += 1
         result: Buffer | None = yield from self.math(
             update_function(self.optimizer, copy, correct),
             (replica.parameters, *replica.slots, *beside),
             (gradient,),
             kind="update",
-            varying={"count": count},
+            varying=varying,
             scale=scale,
         )
         return result
@@ -403,18 +417,3 @@ class Context:
     def step_done(self, step: int) -> Program[None]:
         """Log that this worker finished iteration `step`."""
         yield Log(Event("step", step=step))
-
-
-@functools.lru_cache(maxsize=4096)
-def _held(kind: Literal["hold", "release"], label: str, nbytes: int) -> Event:
-    return Event(kind, label, nbytes=nbytes)
-
-
-def _wrap(label: str, shapes: Any, values: Any) -> Any:
-    """Buffers in the structure of `shapes`, with `values` if there are any."""
-    if shapes is None:
-        return None
-    if isinstance(shapes, Shape):
-        return Buffer(label, shapes.elements, shapes.itemsize, values)
-    carried: Iterator[Any] = iter([None] * len(shapes) if values is None else values)
-    return tuple(_wrap(label, shape, value) for shape, value in zip(shapes, carried, strict=True))

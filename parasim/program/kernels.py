@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ __all__ = [
     "read_kernel",
     "shape_of",
     "update_function",
+    "wrapped",
     "write_kernels",
 ]
 
@@ -231,15 +232,27 @@ def update_function(
     """An optimiser's update as a function of flat operands: parameters, slots..., beside..., gradient.
 
     `copy`: it replies a copy of the parameters. ``correct(xp, gradient, parameters, *beside)`` replies what is applied
-    in the gradient's place; it may change what is beside.
+    in the gradient's place; it may change what is beside. `count` is the update's number, `step` where the run is.
     """
     num_slots = len(optimizer.slots)
 
-    def update(xp: Tensors, parameters: Tensor, *rest: Tensor, count: int, scale: float) -> Tensor | None:
+    def update(
+        xp: Tensors, parameters: Tensor, *rest: Tensor, count: int, scale: float, step: float = 0.0
+    ) -> Tensor | None:
         slots, beside, gradient = rest[:num_slots], rest[num_slots:-1], rest[-1]
         if correct is not None:
             gradient = correct(xp, gradient, parameters, *beside)
-        optimizer.update(xp, parameters, gradient, slots, count, scale)
+        optimizer.at(step).update(xp, parameters, gradient, slots, count, scale)
         return xp.copy(parameters) if copy else None
 
     return update
+
+
+def wrapped(label: str, shapes: Any, values: Any) -> Any:
+    """Buffers in the structure of `shapes`, with `values` if there are any."""
+    if shapes is None:
+        return None
+    if isinstance(shapes, Shape):
+        return Buffer(label, shapes.elements, shapes.itemsize, values)
+    carried: Iterator[Any] = iter([None] * len(shapes) if values is None else values)
+    return tuple(wrapped(label, shape, value) for shape, value in zip(shapes, carried, strict=True))

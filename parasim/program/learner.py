@@ -86,13 +86,19 @@ class Optimizer(Protocol):
 
     @property
     def lr(self) -> float:
-        """Learning rate."""
+        """Learning rate, as the scenario says it."""
 
     @property
     def slots(self) -> tuple[str, ...]:
         """Names of the state vectors."""
 
     def __hash__(self) -> int: ...
+
+    def rate(self, step: float) -> float:
+        """Learning rate where so many steps are done (parasim/learning/rates.py)."""
+
+    def at(self, step: float) -> Optimizer:
+        """The update rule with that rate."""
 
     def update(
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float

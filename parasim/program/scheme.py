@@ -67,6 +67,8 @@ class Scheme:
     models as they are; nothing."""
     most_workers: ClassVar[int | None] = None
     """What a number of workers that the options leave open is cut to."""
+    fixed_batch: ClassVar[str] = ""
+    """Why its mini-batches must all be equally large; "": they may grow."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

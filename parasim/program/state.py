@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from parasim.program.buffers import Buffer
 from parasim.program.learner import Learner
 from parasim.program.model import Part
+from parasim.program.ops import Event
 from parasim.program.tensors import Tensor
 from parasim.program.values import value
 
-__all__ = ["Activation", "Batch", "Ledger", "Replica"]
+__all__ = ["Activation", "Batch", "Ledger", "Replica", "held_note"]
 
 
 @value(frozen=True, slots=True)
 class Batch:
     """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`.
 
-    Or several `runs` of them, each `stride` samples after the one before.
+    Or several `runs` of them, each `stride` samples after the one before. The steps before took `shift` samples more
+    than `total` each (none, where all mini-batches are equally large).
     """
 
     step: int
@@ -29,6 +32,7 @@ class Batch:
     total: int
     runs: int = 1
     stride: int = 0
+    shift: int = 0
 
     @property
     def size(self) -> int:
@@ -37,7 +41,7 @@ class Batch:
 
     def samples(self, learner: Learner) -> Any:
         """Identifiers of the samples, in order."""
-        shifts = [run * self.stride for run in range(self.runs)]
+        shifts = [self.shift + run * self.stride for run in range(self.runs)]
         found = [learner.samples(self.step, self.start + by, self.stop + by, self.total) for by in shifts]
         return found[0] if self.runs == 1 else learner.tensors.concatenate(found)
 
@@ -75,6 +79,8 @@ class Replica:
     slots: tuple[Buffer, ...]
     version: int = 0
     begun: int = 0
+    per_step: float = 1.0
+    """Updates while all workers make a step: learning rates follow steps."""
 
 
 class Ledger:
@@ -100,3 +106,9 @@ class Ledger:
             elif self._holders.pop(address, None) is not None:
                 freed += nbytes
         return freed
+
+
+@functools.lru_cache(maxsize=4096)
+def held_note(kind: Literal["hold", "release"], label: str, nbytes: int) -> Event:
+    """The note that so many bytes are held, or are not any more: always the same one."""
+    return Event(kind, label, nbytes=nbytes)

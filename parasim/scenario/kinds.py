@@ -88,6 +88,7 @@ def _table(section: str | int) -> Mapping[str, Any]:
         "data": tables.data_kinds,
         "optimizer": tables.optimizer_kinds,
         "compression": tables.compressor_kinds,
+        "schedule": tables.schedule_kinds,
         "scheme": tables.scheme_kinds,
     }
     table: Mapping[str, Any] = kinds[section]() if section in kinds else {}

@@ -15,6 +15,7 @@ from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
+from parasim.scenario.progress import with_growth, with_schedule
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -109,16 +110,19 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     name = _name(top, variant)
     run = top.section("run", example="{steps: 100}").build(Run)
     code = Path(tree.places.source).parent if allow_code else None
-    workload = read_workload(top.section("workload", example="{model: {kind: mlp}, batch_size: 64}"), code)
+    work = top.section("workload", example="{model: {kind: mlp}, batch_size: 64}")
+    workload = read_workload(work, code)
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
     cluster = read_cluster(place, workload.dtype, vary)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
+    workload = with_growth(work, workload, scheme)
     for index in cluster.speeds:
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
             raise place.section("speeds").error(index, what, at_key=True)
     check_joined(place, cluster, placement)
     check_stragglers(place, cluster.stragglers, scheme.roles(), run.steps)
+    rule = top.section("optimizer", optional=True)
     document = with_absolute_paths(without_code(tree.data, workload), Path(tree.places.source).parent)
     scenario = Scenario(
         name=name,
@@ -128,7 +132,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
         cluster=cluster,
         scheme=scheme,
         placement=placement,
-        optimizer=read_optimizer(top.section("optimizer", optional=True)),
+        optimizer=with_schedule(rule, read_optimizer(rule), workload, scheme, run.steps),
         compression=read_compression(top.section("compression", optional=True), scheme),
         run=run,
         execute=top.section("execute", optional=True).build(Execute),
@@ -152,7 +156,8 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     """What no section can check on its own."""
     workload, run, scheme = scenario.workload, top.section("run"), top.section("scheme")
     with scheme.blamed(None):
-        scenario.scheme.check(workload.model, workload.batch_size)
+        for size in workload.batches.sizes:
+            scenario.scheme.check(workload.model, size)
         shared = scenario.scheme.shared(workload.model)
         make_plan(scenario.scheme, workload, scenario.cluster, scenario.placement, scenario.optimizer)
     if shared and len(used := set(scenario.placement)) > 1:
@@ -175,7 +180,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
         numbers = workload.data.samples * workload.data.input_elements
         if numbers > _MAX_TRAINED:
             raise run.error("learn", f"data of {numbers} numbers are too many; the limit is {_MAX_TRAINED}")
-        stored = workload.batch_size * workload.model.whole.stored_elements
+        stored = workload.batches.largest * workload.model.whole.stored_elements
         if stored > _MAX_TRAINED:
             raise run.error("learn", f"batches of {stored} stored numbers are too large; the limit is {_MAX_TRAINED}")
     if scenario.execute.compute == "paced" and scenario.run.learn:

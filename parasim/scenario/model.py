@@ -18,6 +18,7 @@ from parasim.cluster.profile import Profile
 from parasim.cluster.routing import Routing, Shortest
 from parasim.cluster.topology import Topology, Wiring, join
 from parasim.fields import quantity, setting
+from parasim.program.batches import Batches
 from parasim.program.compressor import Compression
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
@@ -117,8 +118,8 @@ class Workload:
     ----------
     model_kind, model_options, data_kind, data_options
         Kinds, and all their options by name; `data_kind` is None without data.
-    batch_size
-        Samples per worker (per pipeline) and step.
+    batch_size, batches
+        Samples per worker (per pipeline) of the first step, and of each.
     dtype
         "float32", "float64", "float16" or "bfloat16"; the first two can be trained in.
     data, model
@@ -130,6 +131,7 @@ class Workload:
     data_kind: str | None
     data_options: Mapping[str, Any]
     batch_size: int
+    batches: Batches
     dtype: str
     data: DataSpec | None
     model: Model

@@ -14,6 +14,7 @@ from parasim.cluster.routing import ROUTINGS
 from parasim.cluster.sheets import SHEETS
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.fields import default_of, described
+from parasim.program.batches import Growth
 from parasim.scenario.changes import CUT, HOST_KEYS, LINK_KEYS
 from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
@@ -22,8 +23,16 @@ from parasim.scenario.devices import FromSheet
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.profiles import PROFILE
+from parasim.scenario.progress import GROWTH, SCHEDULE
 from parasim.scenario.stragglers import RULE_KEYS
-from parasim.scenario.tables import compressor_kinds, data_kinds, model_kinds, optimizer_kinds, scheme_kinds
+from parasim.scenario.tables import (
+    compressor_kinds,
+    data_kinds,
+    model_kinds,
+    optimizer_kinds,
+    schedule_kinds,
+    scheme_kinds,
+)
 from parasim.scenario.workload import Batch
 from parasim.simulation.noise import LAWS
 from parasim.simulation.stragglers import Straggler
@@ -69,8 +78,10 @@ def schema() -> _Schema:
         "placement": placement,
     }
     workload = _section(Batch)
-    workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds())}
+    growth = {**_section(Growth), "description": "when the batch grows, and by how much (it does not)"}
+    workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds()), GROWTH: growth}
     workload["required"] = ["model", *workload["required"]]
+    schedule = {**_kinds(schedule_kinds()), "description": "how the learning rate changes (it is lr)"}
     top = {
         "name": {"type": "string", "minLength": 1, "maxLength": 200},
         "workload": workload,
@@ -80,7 +91,7 @@ def schema() -> _Schema:
             "then": {"required": ["topology", "device", "link"]},
         },
         "scheme": _kinds({kind: cls.Options for kind, cls in scheme_kinds().items()}, {"placement": placement}),
-        "optimizer": _kinds(optimizer_kinds()),
+        "optimizer": _kinds(optimizer_kinds(), {SCHEDULE: schedule}),
         "compression": _kinds(compressor_kinds(), _section(Composing)["properties"]),
         "run": _section(Run),
         "execute": _section(Execute),

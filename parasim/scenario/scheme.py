@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section, shorten
 from parasim.scenario.model import ClusterSpec, Optimizer
 from parasim.scenario.placement import place
+from parasim.scenario.progress import SCHEDULE
 from parasim.scenario.tables import optimizer_kinds, scheme_kinds
 
 __all__ = ["MAX_ACTORS", "read_optimizer", "read_scheme"]
@@ -25,7 +26,7 @@ def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec
     with section.blamed(None):
         extra = scheme.extra_actors(options)
         workers = options.workers or min(max(1, hosts - extra), scheme.most_workers or MAX_ACTORS)
-        built = scheme(dataclasses.replace(options, workers=workers))
+        built = scheme(replace(options, workers=workers))
         roles = built.roles()
     total = sum(role.count for role in roles)
     if total > MAX_ACTORS:
@@ -38,10 +39,11 @@ def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec
 
 
 def read_optimizer(section: Section) -> Optimizer:
-    """The optimiser; plain SGD if the document has none."""
+    """The optimiser, its schedule aside; plain SGD if the document has none."""
     if not section.data:
         section = Section({"kind": "sgd"}, section.path, section.places)
-    return Optimizer(*section.build_kind(optimizer_kinds(), "optimizer"))
+    plain = {key: value for key, value in section.data.items() if key != SCHEDULE}
+    return Optimizer(*replace(section, data=plain).build_kind(optimizer_kinds(), "optimizer"))
 
 
 def _placement(scheme: Section, cluster: Section) -> dict[str, list[int]]:

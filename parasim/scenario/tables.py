@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from parasim.program.compressor import Compressor
 from parasim.program.scheme import Scheme
 
-__all__ = ["compressor_kinds", "data_kinds", "model_kinds", "optimizer_kinds", "scheme_kinds"]
+__all__ = ["compressor_kinds", "data_kinds", "model_kinds", "optimizer_kinds", "schedule_kinds", "scheme_kinds"]
 
 
 @functools.cache
@@ -47,3 +47,10 @@ def optimizer_kinds() -> Mapping[str, type]:
     from parasim.learning.optimizers import OPTIMIZERS
 
     return OPTIMIZERS
+
+
+def schedule_kinds() -> Mapping[str, type]:
+    """Every schedule of a learning rate."""
+    from parasim.learning.rates import SCHEDULES
+
+    return SCHEDULES

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from parasim.fields import described, setting
+from parasim.program.batches import Batches
 from parasim.program.tensors import ITEMSIZES
 from parasim.scenario.check import Section
 from parasim.scenario.model import Workload
 from parasim.scenario.overrides import apply_overrides, read_override
+from parasim.scenario.progress import GROWTH
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.tables import data_kinds, model_kinds
 
@@ -34,10 +36,10 @@ class Batch:
 
 
 def read_workload(section: Section, code: Path | None) -> Workload:
-    """The workload, its model built; `code` is the folder from which code may be run, None if none may."""
+    """The workload, its model built, its batch constant; `code` is the folder of code that may be run, if any may."""
     from parasim.workload import build_data, build_model
 
-    batch = section.build(Batch, beside=("model", "data"))
+    batch = section.build(Batch, beside=("model", "data", GROWTH))
     data: DataSpec | None = None
     data_kind: str | None = None
     data_options: dict[str, Any] = {}
@@ -61,6 +63,7 @@ def read_workload(section: Section, code: Path | None) -> Workload:
         data_kind=data_kind,
         data_options=data_options,
         batch_size=batch.batch_size,
+        batches=Batches((batch.batch_size,)),
         dtype=batch.dtype,
         data=data,
         model=model,

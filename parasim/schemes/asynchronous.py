@@ -167,7 +167,7 @@ class Asynchronous(Scheme):
             fetch = ((step + 1) % self.n_fetch == 0 or late > 0) and not last
             late = late + 1 if push and not last and (yield from self.puts_off(me, late)) else 0
             if self.goes_on and (late or not fetch):
-                yield from me.optimize(replica, gradient)
+                yield from me.optimize(replica, gradient, step=step)
             if push and not late:
                 yield from self.commit(me, replica.parameters, held, pushed, fetch)
                 if self.accumulates:
@@ -237,7 +237,8 @@ class Asynchronous(Scheme):
     def server(self, me: Context) -> Program[Buffer]:
         """Hold one shard; serve one request after the other, or every worker on a lane of its own."""
         cuts = bounds(me.model.whole.parameters, self.options.servers)
-        shard = self.shard(me, me.replica(elements=(cuts[me.index], cuts[me.index + 1])))
+        elements = (cuts[me.index], cuts[me.index + 1])
+        shard = self.shard(me, me.replica(elements=elements, per_step=self.updates_per_step))
         yield from self.open(me, shard)
         if self.options.service == "concurrent":
             for worker in self.clients:
@@ -245,6 +246,11 @@ class Asynchronous(Scheme):
         else:
             yield from self._serve(me, shard, ANY)
         return shard.replica.parameters
+
+    @property
+    def updates_per_step(self) -> float:
+        """A server's updates while all workers make a step."""
+        return len(self.clients) / self.n_push
 
     def shard(self, me: Context, replica: Replica) -> Shard:
         """What a server keeps."""

@@ -69,6 +69,7 @@ class AsySvrg(Scheme):
     staleness = "mean N-1 at most: what others add between a worker's read and its addition"
     approximates = "stale gradients, torn reads, lost updates"
     Options = AsySvrgOptions
+    fixed_batch = "the full gradient is that of pass_steps equal mini-batches"
 
     @property
     def inner(self) -> int:

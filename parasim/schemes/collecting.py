@@ -101,6 +101,11 @@ class Collecting(Scheme):
         """Number of servers, each with a shard."""
         return 1
 
+    @property
+    def updates_per_step(self) -> float:
+        """A server's updates while all workers make a step."""
+        return 1.0
+
     @classmethod
     def extra_actors(cls, options: object) -> int:
         """The server."""
@@ -118,7 +123,7 @@ class Collecting(Scheme):
         """Send the initial parameters to all; then serve each on a lane of its own."""
         workers, cuts = me.ranks("worker"), bounds(me.model.whole.parameters, self.servers)
         shard = (cuts[me.index], cuts[me.index + 1]) if self.servers > 1 else None
-        serving = Serving(me.replica(elements=shard), working=len(workers))
+        serving = Serving(me.replica(elements=shard, per_step=self.updates_per_step), working=len(workers))
         yield from self.publish(workers, 0, serving.replica.parameters)
         for worker in workers:
             yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)

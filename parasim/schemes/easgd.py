@@ -126,7 +126,8 @@ class Easgd(Scheme):
                 yield from me.math(move, (replica.parameters,), (velocity.parameters,), way=1.0)
             since += 1
             if not self._first and (
-                since == self.options.period or (yield from self._undone(me, gradient, replica.parameters, centre))
+                since == self.options.period
+                or (yield from self._undone(me, step, gradient, replica.parameters, centre))
             ):
                 moved, centre = yield from self._exchange(me, replica.parameters)
                 yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
@@ -143,12 +144,12 @@ class Easgd(Scheme):
         """Does a worker meet the centre before its steps, not after?"""
         return bool(self.options.moves == "with_gradient")
 
-    def _undone(self, me: Context, gradient: Buffer, x: Buffer, centre: Buffer | None) -> Program[bool]:
+    def _undone(self, me: Context, step: int, gradient: Buffer, x: Buffer, centre: Buffer | None) -> Program[bool]:
         """Would the pull of the centre, as it was fetched last, undo the step: are their lengths within lr?"""
         if not self.options.early or centre is None:
             return False
-        lr = me.optimizer.lr
-        longer = yield from me.math(step_less_pull, (), (gradient, x, centre), lr=lr, alpha=self.alpha)
+        lr = me.optimizer.rate(step)
+        longer = yield from me.math(step_less_pull, (), (gradient, x, centre), varying={"lr": lr}, alpha=self.alpha)
         return bool((yield from Decide(lambda: abs(float(longer.values)) < lr, False, "early")))
 
     def _exchange(self, me: Context, parameters: Buffer) -> Program[tuple[Buffer, Buffer]]:

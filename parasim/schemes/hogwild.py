@@ -87,19 +87,21 @@ class Hogwild(Scheme):
         """Read, gradient, add: for every few samples of every step; returns the weights when all have ended."""
         if getattr(me.optimizer, "weight_decay", 0.0):
             raise ProgramError(f"{self.name} adds -lr g to weights that it does not hold: leave weight_decay out")
-        shared, at_once = me.shared("weights"), self.samples_at_once(me.batch_size)
+        shared = me.shared("weights")
         gradient, change = me.buffer("gradient"), me.buffer("change")
         rule = Replica(change, tuple(me.buffer(slot) for slot in me.optimizer.slots))
         mine = yield from Read(shared)
         me.hold("copy of the weights", mine.buffer.nbytes)
         for step in me.steps():
-            for piece in range(me.batch_size // at_once):
+            size = me.batches.size(step)
+            at_once = self.samples_at_once(size)
+            for piece in range(size // at_once):
                 support = self.support(me, step, piece)
                 mine, versions = yield from self._read(me, shared, support, mine)
-                batch = me.batch(step, micro=piece, micros=me.batch_size // at_once)
+                batch = me.batch(step, micro=piece, micros=size // at_once)
                 yield from me.gradient(mine.buffer, batch, gradient)
                 yield from me.clear(change)
-                yield from me.optimize(rule, gradient, scale=float(at_once))
+                yield from me.optimize(rule, gradient, scale=float(at_once), step=step)
                 if self.options.access == "locked":
                     yield from Locked(shared, self._add(shared, support, change, versions))
                 else:

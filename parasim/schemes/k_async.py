@@ -52,6 +52,11 @@ class KAsync(Collecting):
     waits: ClassVar[bool] = True
     """Does a worker that has pushed wait for the update?"""
 
+    @property
+    def updates_per_step(self) -> float:
+        """N/K."""
+        return float(self.options.workers / self.options.k)
+
     def worker(self, me: Context) -> Program[Buffer]:
         """Pull, compute, push."""
         parameters, gradient = me.initial(), me.buffer("gradient")

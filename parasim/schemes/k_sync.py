@@ -62,6 +62,7 @@ class KSync(Collecting):
     staleness = "0 of every gradient that is applied"
     approximates = "gradients of the slowest dropped"
     Options = KSyncOptions
+    fixed_batch = "cancelled gradients take samples too, so workers count gradients, not steps"
     several: ClassVar[bool] = False
     """May a worker push several gradients of one version?"""
 

@@ -72,6 +72,7 @@ class OneWeirdTrick(Scheme):
     taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
     staleness = "0"
     Options = OneWeirdTrickOptions
+    fixed_batch = "activations are exchanged in pieces of one size"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers only."""

@@ -103,7 +103,7 @@ class PipeDream(Staged):
         part, count, round_ = self.parts(me.model)[k], self.replicas[k], self.pipelines()
         mine = range(me.index - self.rank_of(k), me.num_steps * round_, count)
         stage = Stage(me, part, self.ranks(k - 1), self.ranks(k + 1))
-        replica, gradient = me.replica(part), me.buffer("gradient", part.parameters)
+        replica, gradient = me.replica(part, per_step=round_ / count), me.buffer("gradient", part.parameters)
         ahead = self.cuts if self.options.vertical_sync else 0
         weights = _Weights(me, replica, mine, self.options.stashing, ahead)
         passes = ((way, mine[i]) for way, i in one_f_one_b(fill_replicated(k, self.replicas), len(mine)))

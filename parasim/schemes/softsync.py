@@ -70,6 +70,11 @@ class Softsync(Asynchronous):
         """Gradients of an update: c."""
         return int(self.options.workers // self.options.n)
 
+    @property
+    def updates_per_step(self) -> float:
+        """A server's updates while all workers make a step."""
+        return float(self.options.workers / self.per_update)
+
     def shard(self, me: Context, replica: Replica) -> Collecting:
         """A shard, nothing collected yet."""
         total = me.buffer("collected", replica.parameters.elements) if self.per_update > 1 else None

@@ -60,8 +60,9 @@ class SpecTrain(Staged):
 
     def _predict(self, me: Context, replica: Replica, predicted: Buffer, ahead: int) -> Program[None]:
         """Write the weights of so many updates ahead."""
-        distance = ahead * me.optimizer.lr if replica.slots else 0.0
-        yield from me.math(predict, (predicted,), (replica.parameters, *replica.slots), distance=distance)
+        rate = me.optimizer.rate(replica.begun)
+        operands = (replica.parameters, *replica.slots)
+        yield from me.math(predict, (predicted,), operands, varying={"rate": rate}, ahead=ahead)
 
     def plan(self, setting: Planning) -> None:
         """The momentum of plain SGD predicts; without momentum nothing is predicted."""
@@ -83,14 +84,14 @@ class SpecTrain(Staged):
         extra = update_seconds(self, setting)
         for place, part in enumerate(self.parts(setting.model)):
             for late in (fill(place, stages), 0):
-                distance = (place // 2 + late) * setting.optimizer.lr if slots else 0.0
-                kernel = setting.math_kernel(predict, 2 + slots, part.parameters / whole, distance=distance)
+                ahead = place // 2 + late
+                kernel = setting.math_kernel(predict, 2 + slots, part.parameters / whole, ahead=ahead, rate=1)
                 extra[place] += setting.place.seconds(kernel, place)
         return streamed(self, setting, extra, (stages - 1) / 2, [stages - k for k in range(stages)])
 
 
-def predict(xp: Tensors, predicted: Tensor, parameters: Tensor, *velocity: Tensor, distance: float) -> None:
-    """``parameters - distance * velocity``."""
+def predict(xp: Tensors, predicted: Tensor, parameters: Tensor, *velocity: Tensor, ahead: int, rate: float) -> None:
+    """``parameters - ahead * rate * velocity``."""
     xp.copy_(predicted, parameters)
-    if velocity and distance:
-        xp.add_(predicted, velocity[0], -distance)
+    if velocity and ahead:
+        xp.add_(predicted, velocity[0], -ahead * rate)

@@ -86,7 +86,7 @@ class Ssp(Asynchronous):
             fresh = self.options.cache and self.cached(held) >= clock - self.options.slack
             fetch = not fresh and clock < me.num_steps
             if fresh:
-                yield from me.optimize(replica, gradient)
+                yield from me.optimize(replica, gradient, step=step)
             yield from self.talk(me, replica.parameters, held, gradient, fetch, clock=clock)
             yield from me.step_done(step)
         return replica.parameters

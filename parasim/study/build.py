@@ -47,6 +47,7 @@ def identity(scenario: Scenario) -> dict[str, int | str]:
         "model": _text([workload.model_kind, dict(workload.model_options)]),
         "data": _text([workload.data_kind, _portable(workload.data_options)]),
         "batch_size": workload.batch_size,
+        **({"batches": str(workload.batches)} if len(workload.batches.sizes) > 1 else {}),
         "dtype": workload.dtype,
         "optimizer": _text([scenario.optimizer.kind, dict(scenario.optimizer.options)]),
         "steps": run.steps,
@@ -146,4 +147,5 @@ def build_context(
         learner=learner,
         shared=scenario.scheme.shared(model),
         compression=scenario.compression,
+        batches=scenario.workload.batches,
     )

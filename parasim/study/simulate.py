@@ -82,6 +82,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         clock="simulated",
         workers=scenario.scheme.options.workers,
         batch_size=scenario.workload.batch_size,
+        seen=scenario.workload.batches.before,
         seed=scenario.run.seed,
         **device_facts(built.hosts, scenario.placement),
         profile=profile_facts(scenario.cluster),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +73,27 @@ def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
     from parasim.learning.build import make_optimizer
 
     place = ScenarioPlace(scenario)
-    setting = Setting(scenario.workload.model, scenario.workload.batch_size, make_optimizer(*scenario.optimizer), place)
     if scenario.compression is not None:
         return NoClosedForm(f"none is known of {scenario.scheme.name} with compression"), place
-    return scenario.scheme.closed_form(setting), place
+    workload, optimizer = scenario.workload, make_optimizer(*scenario.optimizer)
+    spans = workload.batches.spans(scenario.run.steps)
+    forms = [scenario.scheme.closed_form(Setting(workload.model, size, optimizer, place)) for size, _ in spans]
+    without = next((form for form in forms if isinstance(form, NoClosedForm)), None)
+    if without is not None or len(forms) == 1:
+        return without or forms[0], place
+    told = [form for form in forms if isinstance(form, ClosedForm)]
+    return _mean_form(told, [count / scenario.run.steps for _, count in spans]), place
+
+
+def _mean_form(forms: Sequence[ClosedForm], weights: Sequence[float]) -> ClosedForm:
+    """Of a run whose batch grows: the mean of the forms of each size, by the part of the steps that has it."""
+    mean = [
+        math.fsum(getattr(form, name) * weight for form, weight in zip(forms, weights, strict=True))
+        for name in QUANTITIES
+    ]
+    bounded = all(form.meaning == "lower bound" for form in forms)
+    note = "the mean over the sizes of a growing batch"
+    return ClosedForm(mean[0], mean[1], mean[2], mean[3], "lower bound" if bounded else "estimate", note=note)
 
 
 def _compared(simulated: float | None, theory: float) -> dict[str, float | None]:

@@ -107,14 +107,17 @@ class Voice(Context):
         """The samples of each actor."""
         if share is not None:
             return super().batch(step, share=share, shares=shares, micro=micro, micros=micros)
-        cuts = bounds(self.batch_size, micros)
+        size = self.batches.size(step)
+        cuts = bounds(size, micros)
         shares = self.count(self.role) if shares is None else shares
-        batch: Any = _AnyBatch(step, micro, cuts[micro + 1] - cuts[micro], shares * self.batch_size)
+        batch: Any = _AnyBatch(step, micro, cuts[micro + 1] - cuts[micro], shares * size)
         return batch  # type: ignore[no-any-return]
 
-    def replica(self, part: Part | None = None, elements: tuple[int, int] | None = None) -> Replica:
+    def replica(
+        self, part: Part | None = None, elements: tuple[int, int] | None = None, per_step: float = 1.0
+    ) -> Replica:
         """A parameter copy, its versions counted."""
-        replica = super().replica(part, elements)
+        replica = super().replica(part, elements, per_step)
         version: Any = Count(Family())
         begun: Any = Count(Family())
         replica.version, replica.begun = version, begun
