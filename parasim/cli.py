@@ -122,30 +122,9 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def analyze(arguments: argparse.Namespace) -> None:
     """What every scheme costs on a workload and a cluster, in numbers and in symbols; how many workers are worth it."""
-    from parasim.report.analyze import analysis_sheets, write_analysis
-    from parasim.report.output import claim_folder, json_text
-    from parasim.report.progress import Progress
-    from parasim.report.sheets import sheets_text
-    from parasim.study.analyze import analyze
+    from parasim.analyzing import analyze
 
-    if arguments.out:
-        claim_folder(arguments.out, "--out")
-    with Progress("analyzing") as progress:
-        entries = analyze(
-            arguments.file,
-            arguments.schemes or "",
-            arguments.overrides,
-            arguments.variant,
-            compression=arguments.compression,
-            allow_code=arguments.allow_code,
-            simulated=not arguments.scaling,
-            watch=progress.show,
-        )
-    sheets = analysis_sheets(entries)
-    print(json_text(entries) if arguments.json else sheets_text(sheets, arguments.format))
-    if arguments.out:
-        for path in write_analysis(entries, sheets, arguments.out):
-            print(f"written: {path}", file=sys.stderr)
+    analyze(arguments)
 
 
 def sweep(arguments: argparse.Namespace) -> None:

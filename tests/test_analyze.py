@@ -13,9 +13,12 @@ from parasim.report.analyze import analysis_sheets
 from parasim.report.scaling_plot import scaling_figure
 from parasim.report.sheets import sheets_text
 from parasim.study.analyze import analyze
+from parasim.study.concurrency import concurrency
 from parasim.theory.limits import data_parallel_limit
 from parasim.theory.survey import ROWS
+from parasim.theory.work_depth import WorkDepth, mlp_step
 from tests.golden import ROOT
+from tests.schemes_setup import make
 from tests.survey import PICTURE
 from tests.survey import SCHEMES as SCHEMES_SHOWN
 
@@ -109,3 +112,59 @@ def test_the_command_draws_how_many_workers_are_worth_it(tmp_path, capsys):
     drawn.draw_without_rendering()
     assert main(["analyze", str(FILE), "--schemes", "alreduce"]) == 2
     assert "unknown scheme 'alreduce' (did you mean 'allreduce'?)" in capsys.readouterr().err
+
+
+# concurrency ---------------------------------------------------------------------------------------------------------
+def scenario_of(kind, workers=4, **model):
+    return make("allreduce", workers, model={"kind": kind, **model}, batch=8)
+
+
+def test_work_and_depth_of_the_surveys_network():
+    """Without activation functions it is `mlp_step`; its gradient to the first layer's weights waits for nobody."""
+    found = concurrency(scenario_of("mlp", width=16, depth=3, activation="linear"))
+    form = mlp_step(3, 16, 8)
+    assert found["step"]["work"] == form.work == 3 * 8 * 3 * 16**2
+    assert found["step"]["depth"] == form.depth - 3
+    assert [layer["forward"]["depth"] for layer in found["layers"]] == [4, 4, 4]
+    relu = concurrency(scenario_of("mlp", width=16, depth=3, activation="relu"))
+    assert relu["forward"]["depth"] == found["forward"]["depth"] + 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["lenet5", "cnn", "vgg11", "resnet18", "inception-v3", "lstm", "gpt2-small", "bert-base"]
+)
+def test_work_is_at_least_the_multiply_adds_of_the_model(kind):
+    """Layer by layer: products as the model counts them, and element-wise operations beside them."""
+    scenario = scenario_of(kind)
+    found = concurrency(scenario)
+    for layer, shown in zip(scenario.workload.model.layers, found["layers"], strict=True):
+        assert shown["layer"] == layer.name
+        for part, flops in (("forward", layer.forward_flops), ("weights", layer.weight_flops)):
+            assert shown[part]["work"] >= 8 * flops / 2 * (1 - 1e-12)
+    flops = 8 * sum(layer.forward_flops for layer in scenario.workload.model.layers) / 2
+    assert found["forward"]["work"] == pytest.approx(flops, rel=0.12)  # most are products
+
+
+def test_what_workers_do_to_work_and_depth():
+    found = concurrency(scenario_of("mlp", width=16, depth=4))
+    one, data, model, pipeline = found["parallel"]
+    assert (data["work"], data["depth"]) == (4 * one["work"], one["depth"] + 2)
+    assert (model["work"], model["depth"]) == (one["work"], one["depth"])
+    assert (pipeline["work"], pipeline["depth"]) == (4 * one["work"], one["depth"] * 7 / 4)
+    for row in found["parallel"]:
+        assert row["bounds"] == list(WorkDepth(row["work"], row["depth"]).bounds(row["processors"]))
+
+
+def test_convolutions_are_compared_by_algorithm(capsys):
+    found = concurrency(scenario_of("resnet18"))
+    first, second = found["convolutions"][:2]
+    assert set(first["ways"]) == {"direct", "im2col"}  # its strides are two
+    assert set(second["ways"]) == {"direct", "im2col", "fft", "winograd 2x2", "winograd 4x4"}
+    assert second["ways"]["winograd 2x2"]["work"] < second["ways"]["direct"]["work"]
+    assert len(found["convolutions"]) == 20
+    assert main(["analyze", str(FILE), "--concurrency", "workload.model.kind=resnet20", "workload.batch_size=4"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("Convolutions, forward.") == 1  # three variants, one network
+    assert max(map(len, text.splitlines())) <= 120
+    with pytest.raises(parasim.ScenarioError, match="model: layers of kind 'layers' are costs alone"):
+        concurrency(make("allreduce", 2, model={"kind": "layers", "layers": [{"parameters": 1, "forward_flops": 1.0}]}))

@@ -50,10 +50,23 @@ BELOW = {
         "simulation",
         "theory",
         "trace",
+        "workload",
     },
     "report": {"cluster", "errors", "fields", "metrics", "program", "scenario", "trace", "units", "workload"},
     "arguments": {"errors"},
-    "cli": {"arguments", "cluster", "errors", "metrics", "report", "scenario", "schemes", "study", "trace"},
+    "analyzing": {"report", "scenario", "study"},
+    "cli": {
+        "analyzing",
+        "arguments",
+        "cluster",
+        "errors",
+        "metrics",
+        "report",
+        "scenario",
+        "schemes",
+        "study",
+        "trace",
+    },
 }
 """Of each room of the house: the rooms that it may import. (`parasim` itself, the public names, is imported by cli.)"""
 

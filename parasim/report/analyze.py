@@ -13,7 +13,7 @@ from parasim.report.sheets import Cell, Sheet, cell, sheets_text
 from parasim.report.style import save
 from parasim.trace.files import write_atomic
 
-__all__ = ["analysis_sheets", "write_analysis"]
+__all__ = ["analysis_sheets", "draw_scaling", "write_tables"]
 
 Entry = Mapping[str, Any]
 
@@ -41,12 +41,17 @@ def analysis_sheets(entries: Iterable[Entry]) -> list[Sheet]:
     return [sheet for entry in entries for sheet in _sheets(entry)]
 
 
-def write_analysis(entries: Sequence[Entry], sheets: Sequence[Sheet], folder: str) -> list[Path]:
-    """Write analysis.json, the tables in every form, and workers.png and .svg: time per sample against N."""
+def write_tables(entries: Sequence[Entry], sheets: Sequence[Sheet], folder: str) -> list[Path]:
+    """Write analysis.json, and the tables in every form."""
     written = [write_atomic(Path(folder, "analysis.json"), (json_text(entries) + "\n").encode())]
     for form, ending in (("text", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")):
         written.append(write_atomic(Path(folder, f"analysis.{ending}"), (sheets_text(sheets, form) + "\n").encode()))
-    return [*written, *save(scaling_figure(entries), Path(folder, "workers"))]
+    return written
+
+
+def draw_scaling(entries: Sequence[Entry], folder: str) -> list[Path]:
+    """Write workers.png and workers.svg: time per sample against the number of workers."""
+    return save(scaling_figure(entries), Path(folder, "workers"))
 
 
 def _sheets(entry: Entry) -> list[Sheet]:

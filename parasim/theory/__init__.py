@@ -12,8 +12,9 @@
 `staleness`           laws of staleness
 `pipelines`           bubbles, flow lines, steady states, micro-batches in flight
 `limits`              how many workers are worth having
-`survey`              the survey's network of equal layers, by scheme
+`survey`              the survey's network of equal layers, by scheme, in symbols
 `work_depth`          work and depth of operators, Brent's bounds
+`convolutions`        the same of convolutions by im2col, FFT and Winograd
 ====================  ================================================================================
 
 Times are seconds, sizes bytes, rates per second. Every form says in its docstring what it assumes and where it is from.

@@ -1,0 +1,62 @@
+"""What `parasim analyze` does: which tables were asked for, and where they go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+__all__ = ["analyze"]
+
+Entries = list[dict[str, Any]]
+
+
+def analyze(arguments: argparse.Namespace) -> None:
+    """Print the tables of what schemes cost, or of work and depth; with --out write them, and the picture."""
+    from parasim.report import analyze as report
+    from parasim.report.output import claim_folder, json_text
+    from parasim.report.sheets import sheets_text
+
+    if arguments.out:
+        claim_folder(arguments.out, "--out")
+    entries, sheets = (_concurrency if arguments.concurrency else _schemes)(arguments)
+    print(json_text(entries) if arguments.json else sheets_text(sheets, arguments.format))
+    if arguments.out:
+        written = report.write_tables(entries, sheets, arguments.out)
+        if not arguments.concurrency:
+            written += report.draw_scaling(entries, arguments.out)
+        for path in written:
+            print(f"written: {path}", file=sys.stderr)
+
+
+def _schemes(arguments: argparse.Namespace) -> tuple[Entries, list[Any]]:
+    """What schemes cost, for each setting of the file."""
+    from parasim.report.analyze import analysis_sheets
+    from parasim.report.progress import Progress
+    from parasim.study.analyze import analyze
+
+    with Progress("analyzing") as progress:
+        entries = analyze(
+            arguments.file,
+            arguments.schemes or "",
+            arguments.overrides,
+            arguments.variant,
+            compression=arguments.compression,
+            allow_code=arguments.allow_code,
+            simulated=not arguments.scaling,
+            watch=progress.show,
+        )
+    return entries, analysis_sheets(entries)
+
+
+def _concurrency(arguments: argparse.Namespace) -> tuple[Entries, list[Any]]:
+    """Work and depth of each network of the file, once."""
+    from parasim.report.concurrency import concurrency_sheets
+    from parasim.scenario import load, load_all
+    from parasim.study.concurrency import concurrency
+
+    chosen, code = (arguments.file, arguments.overrides), arguments.allow_code
+    one = arguments.variant is not None
+    scenarios = [load(*chosen, arguments.variant, allow_code=code)] if one else load_all(*chosen, allow_code=code)
+    found = {(e["model"], e["batch"], e["workers"], repr(e["layers"])): e for e in map(concurrency, scenarios)}
+    return [*found.values()], [sheet for entry in found.values() for sheet in concurrency_sheets(entry)]
