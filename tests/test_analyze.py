@@ -57,6 +57,18 @@ def test_figures_of_all_schemes_are_of_one_total_batch(entry):
     assert "16 stages need at least 16 layers" in rows["interleaved_1f1b"]["error"]
 
 
+def test_what_is_compressed_is_said():
+    asked = (FILE, "allreduce,local_sgd,gpipe", [*SMALL, "compression.kind=topk"], "10 Gbit/s")
+    rows = analyze(*asked)[0]["schemes"]
+    assert [row.get("approximates") for row in rows] == [
+        "compressed gradients (topk)",
+        "averaged models, which drift apart; compressed models (topk)",
+        None,
+    ]
+    assert rows[0]["closed_form"] is None
+    assert rows[0]["simulated"] > 0
+
+
 def test_the_limit_is_that_of_the_survey(entry):
     expected = data_parallel_limit(1024, 1e9, 1.25e9)
     assert entry["limits"]["workers"] == pytest.approx(expected)

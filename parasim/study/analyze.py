@@ -220,8 +220,11 @@ def _expected(form: ClosedForm) -> float:
 
 def approximation(scenario: Scenario) -> str:
     """What takes the place of sequential SGD's gradient, in words; "nothing" if nothing does."""
-    words = scenario.scheme.approximates
-    return words or "nothing"
+    compressed = ""
+    if scenario.compression is not None:
+        what = "models" if scenario.scheme.compresses == "models" else "gradients"
+        compressed = f"compressed {what} ({scenario.compression.compressor.name})"
+    return "; ".join(words for words in (scenario.scheme.approximates, compressed) if words) or "nothing"
 
 
 def _steady(scenario: Scenario) -> tuple[Mapping[str, Any], Entry]:

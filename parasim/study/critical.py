@@ -119,6 +119,9 @@ class _PathPlace:
         crowd = max(max(Counter(pair[end] for pair in found).values()) for end in (0, 1))
         return Route(self._path(0.0, 1.0, 0.0), self._path(0.0, 0.0, float(crowd)))  # type: ignore[arg-type]
 
+    def busiest(self, pairs: Iterable[tuple[int, int]]) -> Any:
+        return self.together(pairs).beta
+
     def differ(self, what: str) -> None:
         """Nothing differs here."""
 
@@ -136,7 +139,7 @@ def rates_of(scenario: Scenario) -> Rates:
 
 
 def critical_path(scenario: Scenario, rates: Rates | None = None) -> Path | None:
-    """The critical path of a step by the closed form of the scenario's scheme; None if it has none.
+    """The critical path of a step by the closed form of the scenario's scheme; None if none is known.
 
     Parameters
     ----------
@@ -145,6 +148,8 @@ def critical_path(scenario: Scenario, rates: Rates | None = None) -> Path | None
     rates
         What decides which of two is larger; default: :func:`rates_of` the scenario.
     """
+    if scenario.compression is not None:
+        return None
     place = _PathPlace(rates or rates_of(scenario))
     form = scenario.scheme.closed_form(_setting(scenario, place))
     if not isinstance(form, ClosedForm):
