@@ -38,7 +38,7 @@ from parasim.program.ops import (
     WaitAny,
 )
 from parasim.program.partition import Holding, cut_by_hand, cut_evenly
-from parasim.program.scheme import Options, Scheme, Taxonomy, option
+from parasim.program.scheme import Codes, Options, Scheme, Taxonomy, option
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Route, Setting
 from parasim.program.sharded import backward_shard, forward_shard
 from parasim.program.shards import Crossing, Shard, Split
@@ -58,6 +58,7 @@ __all__ = [
     "Closed",
     "ClosedForm",
     "Coded",
+    "Codes",
     "Collective",
     "Compression",
     "Compressor",

@@ -101,7 +101,7 @@ def _pass_on(me: Context, group: Group, wire: Buffer, tag: str) -> Program[list[
 
 
 def _reduce(coded: Coded, group: Group, buffer: Buffer, algorithm: str, shape: tuple[int, int] | None) -> Program[None]:
-    code, feedback, state = coded.code, coded.compression.error_feedback, coded.state()
+    code, feedback, state = coded.code, coded.feedback, coded.state()
     sums: list[Buffer] = []
     for number in range(code.rounds):
         function = summand_function(code, coded.span, feedback, number)

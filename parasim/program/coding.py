@@ -37,14 +37,18 @@ class Coded:
         Number of the step, by which schedules and random rounding go.
     members
         How many such vectors are summed.
+    values
+        Are they parameters, of which no error is kept?
     """
 
-    __slots__ = ("code", "compression", "key", "me", "span", "step")
+    __slots__ = ("code", "feedback", "key", "me", "span", "step")
 
-    def __init__(self, me: Context, what: str, start: int, stop: int, step: int, members: int = 1) -> None:
+    def __init__(
+        self, me: Context, what: str, start: int, stop: int, step: int, members: int = 1, *, values: bool = False
+    ) -> None:
         assert me.compression is not None
         self.me = me
-        self.compression = me.compression
+        self.feedback = me.compression.error_feedback and not values
         self.span = span_of(me.model, start, stop, members)
         self.code = me.compression.compressor.at(step)
         self.key = f"{what} {start}:{stop}"
@@ -53,7 +57,7 @@ class Coded:
     def state(self) -> tuple[Buffer, ...]:
         """The error, if it is kept, and the compressor's own vectors."""
         named = list(self.code.slots(self.span))
-        if self.compression.error_feedback:
+        if self.feedback:
             named.insert(0, ("error", self.span.elements))
         return tuple([self._kept(name, elements) for name, elements in named])
 
@@ -70,7 +74,7 @@ class Coded:
 
 def encode(coded: Coded, vector: Buffer) -> Program[Buffer]:
     """The message of a vector, in bytes. The vector stays as it is; the error is added and what is left kept."""
-    function = encoder(coded.code, coded.span, coded.compression.error_feedback)
+    function = encoder(coded.code, coded.span, coded.feedback)
     wire: Buffer = yield from coded.me.math(function, coded.state(), (vector,), varying=coded.chances())
     if not coded.code.varying:
         return wire

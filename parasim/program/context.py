@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from parasim.errors import ProgramError
 from parasim.program.batches import Batches
@@ -23,6 +23,7 @@ from parasim.program.tensors import Tensor, Tensors
 __all__ = ["Context"]
 
 _NOTHING: Mapping[str, float] = {}
+_Made = TypeVar("_Made")
 
 
 class Context:
@@ -77,7 +78,7 @@ class Context:
         self._learner = learner
         self._ledger = Ledger()
         self._shared = {vector.name: vector for vector in shared}
-        self._kept: dict[Hashable, Buffer] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     # who -----------------------------------------------------------------------------------------------------------
     def group(self, name: str) -> Group:
@@ -156,17 +157,16 @@ class Context:
         elements = self.model.whole.parameters if elements is None else elements
         values = None
         if self._learner is not None:
-            xp = self._learner.tensors
-            values = xp.zeros(elements) if itemsize != 1 else xp.cast(xp.zeros(elements), "uint8")
+            zeros = self._learner.tensors.zeros(elements)
+            values = zeros if itemsize != 1 else self._learner.tensors.cast(zeros, "uint8")
         buffer = Buffer(name, elements, itemsize or self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
         return buffer
 
-    def kept(self, key: Hashable, make: Callable[[], Buffer]) -> Buffer:
-        """A buffer that is made when it is first asked for by this key, and kept."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+    def kept(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """What is made when it is first asked for by this key, and kept."""
+        self._kept[key] = self._kept[key] if key in self._kept else make()
+        return self._kept[key]  # type: ignore[no-any-return]
 
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
         """Initial parameters of a part (default: the whole model): the same values on every rank and for every cut."""

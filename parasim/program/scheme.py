@@ -13,7 +13,9 @@ from parasim.program.model import Model
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
 
-__all__ = ["Options", "Scheme", "Taxonomy", "option"]
+__all__ = ["Codes", "Options", "Scheme", "Taxonomy", "option"]
+
+Codes = Literal["", "sums", "models", "messages", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Scheme:
     approximates: ClassVar[str] = ""
     """What takes the place of sequential SGD's gradient, in a few words; empty if nothing does."""
     Options: ClassVar[type[Options]] = Options
-    compresses: ClassVar[Literal["", "sums", "models", "messages", "values"]] = ""
+    compresses: ClassVar[Codes] = ""
     """What of it may be sent in code: gradients that workers sum, models that they average, gradients for servers,
     models as they are; nothing."""
     most_workers: ClassVar[int | None] = None
@@ -92,6 +94,10 @@ class Scheme:
     def pipelines(self) -> int:
         """Batches of `batch_size` samples that one step of all workers consumes (as many as workers, by default)."""
         return int(self.options.workers)
+
+    def codes(self) -> Codes:
+        """What may be sent in code with these options."""
+        return self.compresses
 
     def counts_vary(self) -> bool:
         """Does timing decide how many messages are sent? Then real and simulated runs differ a little."""

@@ -46,11 +46,11 @@ def read_compression(section: Section, scheme: Scheme) -> Compression | None:
     of = f" of compression '{kind}'"
     code: Compressor = section.build(cls, beside=("kind", *common), of=of)
     composing = section.build(Composing, beside=("kind", *described(cls)), of=of)
-    sends = scheme.compresses
+    sends = scheme.codes()
     if not sends:
         raise section.error(None, f"scheme {scheme.name} sends nothing that a compressor works on: leave it out")
     if sends == "values" and not code.for_values:
-        carriers = ", ".join(name for name, each in compressor_kinds().items() if each.for_values)
+        carriers = ", ".join(name for name, each in compressor_kinds().items() if each.for_values and name == each.name)
         what = f"scheme {scheme.name} sends models as they are, and {code.name} is for gradients: use {carriers}"
         raise section.error("kind", what)
     return Compression(
@@ -74,10 +74,10 @@ def _feedback(section: Section, composing: Composing, code: Compressor, sends: s
 
 
 def _aggregation(section: Section, composing: Composing, code: Compressor, scheme: Scheme) -> Aggregation:
-    if scheme.compresses not in ("sums", "models"):
+    if scheme.codes() not in ("sums", "models"):
         if composing.aggregation != "auto":
             raise section.error("aggregation", f"scheme {scheme.name} sums nothing over workers: write auto")
-        return "gather"
+        return code.aggregation  # of sums inside groups
     chosen: Aggregation = code.aggregation if composing.aggregation == "auto" else composing.aggregation
     if chosen == "reduce" and not code.rounds:
         others = "gather" if code.varying else "gather or server"
@@ -89,14 +89,17 @@ def _aggregation(section: Section, composing: Composing, code: Compressor, schem
 
 
 def _both_ways(section: Section, composing: Composing, code: Compressor, scheme: Scheme) -> bool:
-    possible = code.for_values and scheme.compresses == "messages"
+    sends = scheme.codes()
+    possible = code.for_values and sends in ("messages", "values")
     if composing.both_ways == "auto":
         return possible
     if composing.both_ways and not possible:
         why = (
             f"servers send parameters, and {code.name} is for gradients: write auto"
-            if scheme.compresses == "messages"
+            if sends == "messages"
             else f"scheme {scheme.name} has no servers that send parameters: write auto"
         )
         raise section.error("both_ways", why)
+    if sends == "values" and not composing.both_ways:
+        raise section.error("both_ways", f"scheme {scheme.name} sends models: write auto, or leave compression out")
     return composing.both_ways

@@ -18,6 +18,7 @@ from typing import Literal
 
 from parasim.program import (
     Buffer,
+    Codes,
     Context,
     Kernel,
     Message,
@@ -32,6 +33,7 @@ from parasim.program import (
 from parasim.program.elementwise import copied, scale
 from parasim.schemes.asynchronous import Cycle, Held, Shard
 from parasim.schemes.dynsgd import LocalSteps, LocalStepsOptions
+from parasim.schemes.pushing import gradient_of
 
 __all__ = ["Adag"]
 
@@ -74,6 +76,10 @@ class Adag(LocalSteps):
         """Workers keep what they fetch if they have to tell, or to scale."""
         return self.where != "server"
 
+    def codes(self) -> Codes:
+        """What tells the scale are parameters: a code must be for these too."""
+        return "values" if self.where == "message" else "messages"
+
     def commit(self, me: Context, parameters: Buffer, held: Held, pushed: Buffer, fetch: bool) -> Program[None]:
         """Push what was accumulated, scaled here or with what tells the scale; fetch with it."""
         if self.options.normalise and self.n_push > 1:
@@ -97,7 +103,7 @@ class Adag(LocalSteps):
         """Update with the commit, scaled by the distance from what it was computed from, unless the worker did."""
         source, read, fetched = message.source, int(message.header["read"]), shard.sent.get(message.source)
         if self.where == "message":
-            fetched = (yield from Recv(source, "beside")).buffer
+            fetched = (yield from gradient_of(me, (yield from Recv(source, "beside")))).buffer
         damping, beside = (None, ()) if fetched is None else (Damping(self.options.gamma), (fetched,))
         updated = yield from me.update(
             shard.replica, gradient, read=read, peer=source, copy=copy, correct=damping, beside=beside

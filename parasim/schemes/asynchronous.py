@@ -40,6 +40,7 @@ from parasim.program import (
 )
 from parasim.program.elementwise import add, clear
 from parasim.program.ops import Header
+from parasim.schemes.pushing import gradient_of, into_of, packed, packed_values, values_into
 from parasim.theory.queueing import mean_value_analysis
 from parasim.theory.staleness import asynchronous_mean
 
@@ -112,6 +113,7 @@ class Asynchronous(Scheme):
     """Base of the schemes with workers that wait for nobody, and servers that end with them."""
 
     Options = ServerOptions
+    compresses = "messages"
     keeps_copies = False
     """Does a server keep what each worker fetched last?"""
     remembers = False
@@ -214,7 +216,7 @@ class Asynchronous(Scheme):
             sent = [vector.part(cuts[shard], cuts[shard + 1]) for vector in (push, beside) if vector is not None]
             into = parameters.part(cuts[shard], cuts[shard + 1])
             header = {"fetch": fetch, "read": held.version(shard), **more}
-            handles.append((yield from Post(self._request(server, sent, into, header), lane=f"shard {shard}")))
+            handles.append((yield from Post(self._request(me, server, sent, into, header), lane=f"shard {shard}")))
         replies = yield from Wait(handles)
         if fetch:
             held.replies = replies
@@ -223,14 +225,19 @@ class Asynchronous(Scheme):
                     me.hold("fetched", parameters.nbytes)
                 held.fetched = yield from me.copy(parameters)
 
-    def _request(self, server: int, sent: list[Buffer], into: Buffer, header: Header) -> Program[Header]:
+    def _request(self, me: Context, server: int, sent: list[Buffer], into: Buffer, header: Header) -> Program[Header]:
         """What is said to one server; replies with what the answer's header says."""
-        yield from Send(server, sent[0] if sent else None, "request", header)
+        fetch, first = header["fetch"], None
+        if sent:
+            first, header = yield from packed(me, sent[0], header)
+        yield from Send(server, first, "request", header)
         for vector in sent[1:]:
-            yield from Send(server, vector, "beside")
-        if not header["fetch"]:
+            beside, said = yield from packed_values(me, vector, {})
+            yield from Send(server, beside, "beside", said)
+        if not fetch:
             return header
-        reply = yield from Recv(server, "reply", into)
+        reply = yield from Recv(server, "reply", into_of(me, into))
+        yield from values_into(me, reply, into)
         return reply.header
 
     # servers -------------------------------------------------------------------------------------------------------
@@ -266,7 +273,7 @@ class Asynchronous(Scheme):
             while True:
                 message = yield from Recv(source, "request")
                 shard.busy += 1
-                yield from self.handle(me, shard, message)
+                yield from self.handle(me, shard, (yield from gradient_of(me, message)))
                 shard.busy -= 1
         except Closed:
             return
@@ -300,7 +307,13 @@ class Asynchronous(Scheme):
             if worker not in shard.sent:
                 me.hold("sent", parameters.nbytes)
             shard.sent[worker] = parameters
-        yield from Send(worker, parameters, "reply", {"version": version}, lent=True)
+        sent, header = yield from self.answer(me, parameters, {"version": version})
+        yield from Send(worker, sent, "reply", header, lent=True)
+
+    def answer(self, me: Context, parameters: Buffer, header: Header) -> Program[tuple[Buffer | None, Header]]:
+        """The parameters as they are sent, and the header that goes with them."""
+        first = bounds(me.model.whole.parameters, self.options.servers)[me.index]
+        return (yield from packed_values(me, parameters, header, first))
 
     def snapshot(self, me: Context, shard: Shard) -> Program[tuple[Buffer, int]]:
         """The parameters, or a copy where one is needed, and their version: all updates that have begun are in it."""

@@ -31,6 +31,7 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
+from parasim.schemes.pushing import into_of, packed, values_into
 
 __all__ = ["BackupWorkers"]
 
@@ -84,23 +85,29 @@ class BackupWorkers(Collecting):
             {s: whole.part(*cut) for s, cut in zip(me.ranks("server"), itertools.pairwise(cuts), strict=True)}
             for whole in (parameters, gradient)
         )
-        version = yield from self._pull(weights)
+        version = yield from self._pull(me, weights)
         while version < me.num_steps:
             yield from me.gradient(parameters, me.batch(version), gradient)
-            header = {"version": version}
-            yield from Exchange(tuple(Send(s, piece, "gradient", header, lent=True) for s, piece in pieces.items()))
-            newest = yield from self._pull(weights)
+            pushes = []
+            for server, piece in pieces.items():
+                sent, header = yield from packed(me, piece, {"version": version})
+                pushes.append(Send(server, sent, "gradient", header, lent=True))
+            yield from Exchange(tuple(pushes))
+            newest = yield from self._pull(me, weights)
             for step in range(version, newest):
                 yield from me.step_done(step)
             version = newest
         return parameters
 
-    def _pull(self, weights: Mapping[int, Buffer]) -> Program[int]:
+    def _pull(self, me: Context, weights: Mapping[int, Buffer]) -> Program[int]:
         """The newest version of all shards: who is behind another is asked for it."""
         versions = dict.fromkeys(weights, -1)
         behind = list(weights)
         while True:
-            messages = yield from Exchange((), tuple(Recv(server, "weights", weights[server]) for server in behind))
+            pulls = [Recv(server, "weights", into_of(me, weights[server])) for server in behind]
+            messages = yield from Exchange((), tuple(pulls))
+            for message in messages:
+                yield from values_into(me, message, weights[message.source])
             versions |= {message.source: int(message.header["version"]) for message in messages}
             newest = max(versions.values())
             behind = [server for server, version in versions.items() if version < newest]
@@ -132,7 +139,7 @@ class BackupWorkers(Collecting):
     def _answer(self, me: Context, serving: Serving, workers: list[int]) -> Program[None]:
         """Send the newest parameters; after the last update its number alone."""
         over = serving.version == me.num_steps
-        yield from self.publish(workers, serving.version, None if over else serving.replica.parameters)
+        yield from self.publish(me, workers, serving.version, None if over else serving.replica.parameters)
 
     def counts_vary(self) -> bool:
         """Who comes late enough to miss a version pushes nothing for it."""

@@ -27,6 +27,7 @@ from parasim.program import (
     bounds,
 )
 from parasim.program.elementwise import add
+from parasim.schemes.pushing import gradient_of, packed_values, vote
 
 __all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
 
@@ -46,6 +47,7 @@ class Collected:
 
 def collect(me: Context, collected: Collected, message: Message, read: int) -> Program[None]:
     """Add the gradient that a message brought, computed at version `read`; the first one's buffer is the sum."""
+    message = yield from gradient_of(me, message)
     assert message.buffer is not None
     collected.origins.append((message.source, read))
     if collected.total is None:
@@ -60,6 +62,7 @@ def apply_mean(me: Context, replica: Replica, collected: Collected, copy: bool =
     Replies with the new version and its parameters (with `copy`: a copy, which later updates leave alone).
     """
     assert collected.total is not None
+    yield from vote(me, collected.total, len(collected))
     updated = yield from me.optimize(replica, collected.total, scale=1 / len(collected), copy=copy)
     version = replica.version
     replica.version += 1
@@ -88,6 +91,8 @@ class Serving:
 
 class Collecting(Scheme):
     """Workers, and servers that end with them."""
+
+    compresses = "messages"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers and servers."""
@@ -124,7 +129,7 @@ class Collecting(Scheme):
         workers, cuts = me.ranks("worker"), bounds(me.model.whole.parameters, self.servers)
         shard = (cuts[me.index], cuts[me.index + 1]) if self.servers > 1 else None
         serving = Serving(me.replica(elements=shard, per_step=self.updates_per_step), working=len(workers))
-        yield from self.publish(workers, 0, serving.replica.parameters)
+        yield from self.publish(me, workers, 0, serving.replica.parameters)
         for worker in workers:
             yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)
         return serving.replica.parameters
@@ -137,10 +142,14 @@ class Collecting(Scheme):
         except Closed:
             return
 
-    def publish(self, workers: list[int] | tuple[int, ...], version: int, parameters: Buffer | None) -> Program[None]:
+    def publish(
+        self, me: Context, workers: list[int] | tuple[int, ...], version: int, parameters: Buffer | None
+    ) -> Program[None]:
         """Send parameters (None: the version alone) to these workers, each on a lane of its own; wait for none."""
+        first = bounds(me.model.whole.parameters, self.servers)[me.index]
+        sent, header = yield from packed_values(me, parameters, {"version": version}, first)
         for worker in workers:
-            yield from Post(Send(worker, parameters, "weights", {"version": version}), f"to {worker}")
+            yield from Post(Send(worker, sent, "weights", header), f"to {worker}")
 
 
 def collect_seconds(setting: Setting, server: int, count: int, fraction: float = 1.0, copy: bool = False) -> float:

@@ -19,7 +19,6 @@ from typing import Literal
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Group,
     Kernel,
@@ -32,6 +31,8 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.asynchronous import Asynchronous, Cycle, Held, ServerOptions, Shard
+from parasim.schemes.pushing import broadcast_values
+from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
@@ -81,16 +82,16 @@ class ComputeGroups(Asynchronous):
         parameters, gradient = me.initial(), me.buffer("gradient")
         if first:
             yield from self.talk(me, parameters, held)
-        yield from self._broadcast(group, parameters)
+        yield from self._broadcast(me, group, parameters)
         for step in me.steps():
             yield from me.gradient(parameters, me.batch(step), gradient)
             if self.size > 1:
-                yield from Collective("all_reduce", group, gradient, self.options.algorithm)
+                yield from sum_in(me, group, gradient, step, self.options.algorithm)
             last = step + 1 == me.num_steps
             if first:
                 yield from self.talk(me, parameters, held, gradient, not last)
             if not last:
-                yield from self._broadcast(group, parameters)
+                yield from self._broadcast(me, group, parameters)
             yield from me.step_done(step)
         return parameters
 
@@ -101,10 +102,10 @@ class ComputeGroups(Asynchronous):
         read, scale = int(message.header["read"]), 1 / self.size
         return (yield from me.update(shard.replica, gradient, read=read, scale=scale, peer=message.source, copy=copy))
 
-    def _broadcast(self, group: Group, parameters: Buffer) -> Program[None]:
+    def _broadcast(self, me: Context, group: Group, parameters: Buffer) -> Program[None]:
         """What the first of the group fetched, to all of it."""
         if group.size > 1:
-            yield from Collective("broadcast", group, parameters)
+            yield from broadcast_values(me, group, parameters)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Groups are equally large."""

@@ -25,6 +25,7 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
+from parasim.schemes.pushing import into_of, packed, values_into
 from parasim.theory.staleness import asynchronous_mean
 
 __all__ = ["KAsync", "KBatchAsync"]
@@ -62,10 +63,12 @@ class KAsync(Collecting):
         parameters, gradient = me.initial(), me.buffer("gradient")
         (server,) = me.ranks("server")
         for step in me.steps():
-            message = yield from Recv(server, "weights", parameters)
+            message = yield from Recv(server, "weights", into_of(me, parameters))
+            yield from values_into(me, message, parameters)
             yield from me.gradient(parameters, me.batch(step), gradient)
             header = {"version": message.header["version"], "last": step + 1 == me.num_steps}
-            yield from Send(server, gradient, "gradient", header, lent=True)
+            sent, said = yield from packed(me, gradient, header)
+            yield from Send(server, sent, "gradient", said, lent=True)
             yield from me.step_done(step)
         return parameters
 
@@ -83,11 +86,11 @@ class KAsync(Collecting):
         yield from collect(me, collected, message, int(message.header["version"]))
         if full:
             newest, parameters = yield from apply_mean(me, serving.replica, collected, copy=True)
-            yield from self.publish(collected.waiting, newest, parameters)
+            yield from self.publish(me, collected.waiting, newest, parameters)
         elif not (self.waits or last):
             newest = serving.replica.begun  # updates that were begun before the copy is made come before it
             parameters = yield from me.copy(serving.replica.parameters)
-            yield from self.publish([message.source], newest, parameters)
+            yield from self.publish(me, [message.source], newest, parameters)
 
     def check(self, model: Model, batch_size: int) -> None:
         """K different workers."""

@@ -39,6 +39,7 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
+from parasim.schemes.pushing import into_of, packed, values_into
 
 __all__ = ["KBatchSync", "KSync"]
 
@@ -74,7 +75,8 @@ class KSync(Collecting):
         """Compute and push until new parameters come; cancel what is under way."""
         parameters, gradient = me.initial(), me.buffer("gradient")
         (server,) = me.ranks("server")
-        yield from Recv(server, "weights", parameters)
+        message = yield from Recv(server, "weights", into_of(me, parameters))
+        yield from values_into(me, message, parameters)
         version, draws = 0, itertools.count()
         while version < me.num_steps:
             news = yield from Post(Recv(server, "weights"), "news")
@@ -85,7 +87,11 @@ class KSync(Collecting):
             newest = int(message.header["version"])
             for step in range(version, newest):
                 yield from me.step_done(step)
-            parameters, version = message.buffer or parameters, newest
+            if "coded" in message.header:
+                yield from values_into(me, message, parameters)
+            else:
+                parameters = message.buffer or parameters
+            version = newest
         return parameters
 
     def _work(
@@ -95,7 +101,8 @@ class KSync(Collecting):
         (server,) = me.ranks("server")
         for draw in draws:
             yield from self._gradient(me, parameters, me.batch(draw), gradient)
-            yield from Send(server, gradient, "gradient", {"version": version}, lent=True)
+            sent, header = yield from packed(me, gradient, {"version": version})
+            yield from Send(server, sent, "gradient", header, lent=True)
             if not self.several:
                 return
 
@@ -124,7 +131,7 @@ class KSync(Collecting):
         yield from collect(me, collected, message, version)
         if last:
             newest, parameters = yield from apply_mean(me, serving.replica, collected)
-            yield from self.publish(me.ranks("worker"), newest, None if newest == me.num_steps else parameters)
+            yield from self.publish(me, me.ranks("worker"), newest, None if newest == me.num_steps else parameters)
 
     def counts_vary(self) -> bool:
         """Cancelled gradients are not pushed."""

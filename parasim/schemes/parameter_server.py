@@ -26,6 +26,7 @@ from parasim.program import (
     option,
 )
 from parasim.schemes.collecting import Collected, apply_mean, collect, collect_seconds
+from parasim.schemes.pushing import into_of, packed, packed_values, values_into
 
 __all__ = ["ParameterServer"]
 
@@ -52,6 +53,7 @@ class ParameterServer(Scheme):
     )
     staleness = "0"
     Options = ParameterServerOptions
+    compresses = "messages"
 
     @property
     def servers(self) -> int:
@@ -74,9 +76,15 @@ class ParameterServer(Scheme):
         weights = [parameters.part(cuts[shard], cuts[shard + 1]) for shard in range(self.servers)]
         pieces = [gradient.part(cuts[shard], cuts[shard + 1]) for shard in range(self.servers)]
         for step in me.steps():
-            yield from Exchange((), tuple(Recv(s, "weights", into) for s, into in zip(servers, weights, strict=True)))
+            pulls = [Recv(s, "weights", into_of(me, into)) for s, into in zip(servers, weights, strict=True)]
+            for message, into in zip((yield from Exchange((), tuple(pulls))), weights, strict=True):
+                yield from values_into(me, message, into)
             yield from me.gradient(parameters, me.batch(step), gradient)
-            yield from Exchange(tuple(Send(s, p, "gradient", lent=True) for s, p in zip(servers, pieces, strict=True)))
+            pushes = []
+            for server, piece in zip(servers, pieces, strict=True):
+                sent, header = yield from packed(me, piece, {})
+                pushes.append(Send(server, sent, "gradient", header, lent=True))
+            yield from Exchange(tuple(pushes))
             yield from me.step_done(step)
         return parameters
 
@@ -85,7 +93,8 @@ class ParameterServer(Scheme):
         cuts, workers = bounds(me.model.whole.parameters, self.servers), me.ranks("worker")
         replica = me.replica(elements=(cuts[me.index], cuts[me.index + 1]))
         for _ in me.steps():
-            yield from Exchange(tuple(Send(w, replica.parameters, "weights", lent=True) for w in workers))
+            sent, header = yield from packed_values(me, replica.parameters, {}, cuts[me.index])
+            yield from Exchange(tuple(Send(w, sent, "weights", header, lent=True) for w in workers))
             collected = Collected()
             for message in (yield from Exchange((), tuple(Recv(w, "gradient") for w in workers))):
                 yield from collect(me, collected, message, replica.version)

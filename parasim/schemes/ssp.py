@@ -115,7 +115,8 @@ class Ssp(Asynchronous):
             version = shard.replica.version
             if parameters is None:
                 parameters, version = yield from self.snapshot(me, shard)
-            answer = partial(Send, buffer=parameters, tag="reply", header={"version": version, "slowest": slowest})
+            sent, header = yield from self.answer(me, parameters, {"version": version, "slowest": slowest})
+            answer = partial(Send, buffer=sent, tag="reply", header=header)
             for other in ready:
                 if other != worker and self.options.service == "concurrent":
                     yield from Post(answer(other, lent=True), f"answer {other}")

@@ -10,6 +10,7 @@ from parasim.program import (
     Buffer,
     Collective,
     Context,
+    Group,
     Kernel,
     Options,
     Program,
@@ -34,6 +35,7 @@ __all__ = [
     "cost_is_exact",
     "sum_all",
     "sum_cost",
+    "sum_in",
 ]
 
 
@@ -74,10 +76,22 @@ def sum_all(
     me: Context, buffer: Buffer, options: SummingOptions, step: int, what: str = "gradient"
 ) -> Collective | Program[None]:
     """Sum of a buffer over all workers, left in it; `what` it is tells compressed ones apart."""
-    workers = me.group("worker")
+    return sum_in(me, me.group("worker"), buffer, step, options.algorithm, options.shape, what)
+
+
+def sum_in(
+    me: Context,
+    group: Group,
+    buffer: Buffer,
+    step: int,
+    algorithm: str,
+    shape: tuple[int, int] | None = None,
+    what: str = "gradient",
+) -> Collective | Program[None]:
+    """The same over a group."""
     if me.compression is not None:
-        return coded_sum(me, workers, buffer, what, step, algorithm=options.algorithm, shape=options.shape)
-    return Collective("all_reduce", workers, buffer, options.algorithm, shape=options.shape)
+        return coded_sum(me, group, buffer, what, step, algorithm=algorithm, shape=shape)
+    return Collective("all_reduce", group, buffer, algorithm, shape=shape)
 
 
 def average(me: Context, buffer: Buffer, options: SummingOptions, step: int, what: str = "model") -> Program[None]:
