@@ -108,6 +108,11 @@ def _analyze(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="text", help="text (default), markdown, latex or csv")
 
 
+def _schemes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tree", action="store_true", help="draw them as a tree: concurrency, consistency, parameters")
+    parser.add_argument("--like", metavar="SCHEME", help="its neighbours, nearest first, and what differs")
+
+
 def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="number of processes (default: one per core)")
 
@@ -164,6 +169,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "crosscheck": _crosscheck,
     "calibrate": _calibrate,
     "schema": _schema,
+    "schemes": _schemes,
     "compare": _compare,
     "analyze": _analyze,
     "sweep": _sweep,

@@ -160,13 +160,22 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 
 def schemes(arguments: argparse.Namespace) -> None:
-    """List the schemes: family, paper, staleness, options with their defaults."""
+    """List the schemes: family, paper, staleness, options; or draw their tree, or find the neighbours of one."""
+    from parasim.report import taxonomy
     from parasim.report.output import json_text
     from parasim.report.schemes import scheme_entry, schemes_list
-    from parasim.schemes import SCHEMES
+    from parasim.schemes import SCHEMES, find
 
     chosen = [SCHEMES[name] for name in sorted(SCHEMES)]
-    print(json_text([scheme_entry(scheme) for scheme in chosen]) if arguments.json else schemes_list(chosen))
+    if arguments.like:
+        one = find(arguments.like)
+        entry: Any = taxonomy.likes_entry(one, chosen)
+        text = taxonomy.likes_text(one, chosen)
+    elif arguments.tree:
+        entry, text = taxonomy.tree_entry(chosen), taxonomy.tree_text(chosen)
+    else:
+        entry, text = [scheme_entry(scheme) for scheme in chosen], schemes_list(chosen)
+    print(json_text(entry) if arguments.json else text)
 
 
 def models(arguments: argparse.Namespace) -> None:

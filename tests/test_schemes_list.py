@@ -10,6 +10,7 @@ import parasim
 from parasim import SCHEMES, ScenarioError
 from parasim.cli import main
 from parasim.report.schemes import scheme_entry, schemes_list
+from parasim.report.taxonomy import likes_entry
 from parasim.schemes import find
 from tests.golden import ROOT
 
@@ -103,3 +104,30 @@ def test_every_row_of_the_readme_has_six_cells():
     assert len(rows) == 2 + len(SCHEMES)
     for row in rows:
         assert len(re.findall(r"(?<!\\)\|", row)) == 7, row
+
+
+# the taxonomy --------------------------------------------------------------------------------------------------------
+def test_every_scheme_is_a_leaf_of_the_tree_once(capsys):
+    assert main(["schemes", "--tree"]) == 0
+    leaves = [line.split("─ ")[1].split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(leaf for leaf in leaves if leaf in SCHEMES) == sorted(SCHEMES)
+    assert main(["schemes", "--tree", "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["data parallel"]["stale-synchronous"]["centralised"]["ssp"]["approximates"].startswith(
+        "stale gradients"
+    )
+
+
+def test_neighbours_differ_where_it_is_said(capsys):
+    found = likes_entry(SCHEMES["ssp"], list(SCHEMES.values()))
+    assert len(found) == len(SCHEMES) - 1
+    assert [len(each["differs"]) for each in found] == sorted(len(each["differs"]) for each in found)
+    downpour = next(each for each in found if each["name"] == "downpour")
+    assert downpour["differs"] == {"consistency": ["stale-synchronous", "asynchronous"]}
+    assert downpour["related"]
+    assert main(["schemes", "--like", "ssp"]) == 0
+    text = capsys.readouterr().out
+    assert "downpour\n  model consistency: asynchronous" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert main(["schemes", "--like", "spp"]) == 2
+    assert "did you mean 'ssp'?" in capsys.readouterr().err

@@ -71,7 +71,12 @@ class FdgData(Fdg):
     name = "fdg_data"
     aliases = ("fully_decoupled_data_parallel", "stochastic_gradient_staleness")
     citation = "after Pham, Ahn (2025)"
-    taxonomy = Taxonomy("hybrid: data x pipeline parallel", "stale-synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "hybrid: data x pipeline parallel",
+        "stale-synchronous",
+        "decentralised",
+        "activations, their gradients; gradients or models between groups",
+    )
     staleness = "2 (K - 1 - k) of module k (fewer at the start)"
     Options = FdgDataOptions
 

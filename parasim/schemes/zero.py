@@ -80,7 +80,7 @@ class Zero(Scheme):
     name = "zero"
     aliases = ("fsdp", "zero3", "sharded_data_parallel")
     citation = "Rajbhandari et al. (2020); Zhao et al. (2023)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised")
+    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "gradients scattered, parameters gathered")
     staleness = "0"
     Options = ZeroOptions
 
