@@ -11,7 +11,7 @@ import parasim
 ROOT = Path(__file__).parents[1]
 STORE = Path(__file__).parent / "golden"
 SCENARIOS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scenarios").rglob("*.yaml"))
-_OF_THE_MACHINE = ("wall_seconds", "simulation_seconds", "events")
+_OF_THE_MACHINE = ("wall_seconds", "simulation_seconds", "events", "evaluation", "target")
 _WITHOUT_LEARNING = "scenarios/crosscheck/"
 """What is held there is times; hundreds of steps of training would take long, and their losses differ by processor."""
 

@@ -115,9 +115,12 @@ class Clock:
         """A row with its times, so far by the offset at the start, as rank 0's clock would have shown them."""
         if not self._drift:
             return row
-        since = self._start.moment - self.zero
-        t_post, t_start, t_end = (t + self._drift * (t - since) for t in (row.t_post, row.t_start, row.t_end))
+        t_post, t_start, t_end = map(self.shown, (row.t_post, row.t_start, row.t_end))
         return row._replace(t_post=t_post, t_start=t_start, t_end=t_end)
+
+    def shown(self, seconds: float) -> float:
+        """Such a time, as rank 0's clock would have shown it."""
+        return seconds + self._drift * (seconds - (self._start.moment - self.zero)) if self._drift else seconds
 
     def facts(self) -> dict[str, Any] | None:
         """For the record: machine, seconds that rank 0's clock is ahead, their bound, drift; None on one machine."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from calibration.executor.album import read_snapshots
 from calibration.executor.pool import Answer, Pool, default_pool
 from calibration.executor.returns import decode
 from calibration.executor.seats import Seat
@@ -17,7 +18,8 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
-from parasim.study.build import data_facts, device_facts, identity
+from parasim.study.build import build_cast, build_learner, data_facts, device_facts, identity
+from parasim.study.evaluation import Evaluations
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -174,7 +176,23 @@ def execute(
         facts=scheme.facts(),
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
-    return Result(summary(outcome.trace, info), trace, outcome.returns, outcome.record)
+    figures = {**summary(outcome.trace, info), **_evaluated(scenario, answers, outcome.trace)}
+    return Result(figures, trace, outcome.returns, outcome.record)
+
+
+def _evaluated(scenario: Scenario, answers: Sequence[Answer], trace: Trace) -> dict[str, Any]:
+    """Figures of the models whose pieces the ranks have handed over; none if nothing was learned, or asked for."""
+    if scenario.run.evaluate is None:
+        return {}
+    from parasim.learning.build import pin_threads
+
+    pin_threads()
+    model = scenario.workload.model
+    evaluations = Evaluations(scenario, build_cast(scenario), build_learner(scenario))
+    evaluations.add_all(
+        taken for answer in answers for taken in read_snapshots(answer.message["snapshots"], answer.blobs, model)
+    )
+    return evaluations.figures(trace)
 
 
 def _seats(scenario: Scenario) -> list[Seat]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibration.executor.album import encode_snapshots
 from calibration.executor.backend import Group, make_thread
 from calibration.executor.clocks import Clock
 from calibration.executor.device import choose_device
@@ -124,6 +125,8 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     rows = [clock.corrected(row) for row in sink.rows]
     blobs = [json.dumps(rows).encode(), json.dumps(recorder.entries).encode()]
     message = {"returned": encode(main.handle.result, blobs), "clock": clock.facts(), "cores": runtime.gauge.samples}
+    taken = [snapshot._replace(seconds=clock.shown(snapshot.seconds)) for snapshot in setup.album.snapshots]
+    message["snapshots"] = encode_snapshots(taken, blobs)
     return message, blobs
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from calibration.executor.album import Album
 from parasim.errors import ExecutionError, ScenarioError
 from parasim.program.cast import Cast
 from parasim.program.context import Context
@@ -45,6 +46,8 @@ class Setup:
     bind
         Give each rank cores of its own, where there are enough: two that compute on one core, while another is idle,
         take twice as long until the kernel finds out.
+    album
+        Where its snapshots of the model go.
     """
 
     cast: Cast
@@ -56,6 +59,7 @@ class Setup:
     threads: int = 1
     device: str = "cpu"
     bind: bool = False
+    album: Album = field(default_factory=Album)
 
 
 def make_setup(factory: str, arguments: Mapping[str, Any]) -> Setup:
@@ -92,6 +96,7 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
     from parasim.learning.build import LEARNING_DTYPES
     from parasim.scenario import from_document
     from parasim.study.build import build_cast, build_context, build_learner, speeds_of_ranks, stragglers_of_ranks
+    from parasim.study.evaluation import watch
     from parasim.workload.models import build_network
 
     scenario = from_document(document, source)
@@ -135,8 +140,12 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         learner = build_learner(scenario, current_device()) if learns else None
         if learner is not None:
             warm_up(learner, scenario.workload.model, scenario.workload.batch_size)
-        return build_context(scenario, cast, rank, learner)
+        me = build_context(scenario, cast, rank, learner)
+        if learner is not None:
+            watch(scenario, me, learner, album.add)
+        return me
 
+    album = Album()
     scheme = scenario.scheme
     options = vars(scheme.options).values()
     streams = [(group, lane) for group in cast.groups for lane in scheme.lanes()] if "native" in options else []
@@ -150,4 +159,5 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         scenario.execute.threads,
         scenario.execute.device,
         bind=compute != "paced",
+        album=album,
     )

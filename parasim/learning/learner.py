@@ -198,6 +198,18 @@ class TorchLearner:
             found = self._shards[split] = Segments(self._network, split, self._loss)
         return found
 
+    def put(self, part: Part, values: torch.Tensor, into: torch.Tensor) -> None:
+        """Write parameters of a part (of a shard, too) to their places in the vector of the whole model."""
+        if part.model.piece is None:
+            into[part.offset : part.offset + part.parameters] = values
+        else:
+            into[self._segments(part).places(part, self.model.offsets)] = values
+
+    def evaluate(self, parameters: torch.Tensor) -> tuple[float, float | None]:
+        """Mean loss on the evaluation set, and the accuracy there if the data have classes."""
+        classes = self.data.spec.kind in ("classification", "tokens")
+        return self.loss(parameters), self.accuracy(parameters) if classes else None
+
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""
         return self._evaluate(parameters, lambda outputs, targets: float(self._loss(outputs, targets)[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,15 @@ class Segments:
         for number in range(part.start, part.stop):
             for where in self._split.slices[number]:
                 whole = initial_weights(self._network, where.block, seed, dtype)
+                found.append(sliced(self._network, where, whole).reshape(-1))
+        return torch.cat(found)
+
+    def places(self, part: Part, offsets: Sequence[int]) -> torch.Tensor:
+        """Of each parameter of the part, its number in the whole network, whose blocks begin at `offsets`."""
+        found = [torch.empty(0, dtype=torch.int64)]
+        for number in range(part.start, part.stop):
+            for where in self._split.slices[number]:
+                whole = torch.arange(offsets[where.block], offsets[where.block + 1])
                 found.append(sliced(self._network, where, whole).reshape(-1))
         return torch.cat(found)
 

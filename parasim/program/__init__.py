@@ -43,6 +43,7 @@ from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Route, S
 from parasim.program.sharded import backward_shard, forward_shard
 from parasim.program.shards import Crossing, Shard, Split
 from parasim.program.shared import Shared, Snapshot
+from parasim.program.snapshots import HeldModel
 from parasim.program.state import Activation, Batch, Replica
 from parasim.program.tensors import Tensor, Tensors
 
@@ -70,6 +71,7 @@ __all__ = [
     "Exchange",
     "Group",
     "Handle",
+    "HeldModel",
     "Holding",
     "Kernel",
     "Layer",

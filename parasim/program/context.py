@@ -17,6 +17,7 @@ from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
 from parasim.program.shared import Shared
+from parasim.program.snapshots import Watcher
 from parasim.program.state import Activation, Batch, Ledger, Replica, held_note
 from parasim.program.tensors import Tensor, Tensors
 
@@ -79,6 +80,7 @@ class Context:
         self._ledger = Ledger()
         self._shared = {vector.name: vector for vector in shared}
         self._kept: dict[Hashable, Any] = {}
+        self.watcher = Watcher()  # a camera where the model is evaluated while it is trained
 
     # who -----------------------------------------------------------------------------------------------------------
     def group(self, name: str) -> Group:
@@ -93,8 +95,7 @@ class Context:
 
     def ranks(self, role: str) -> tuple[int, ...]:
         """Global ranks of a role, by index."""
-        group = self._groups.get(role)
-        return group.ranks if group else ()
+        return self._groups[role].ranks if role in self._groups else ()
 
     def shared(self, name: str) -> Shared:
         """A declared shared vector. `ProgramError` if there is none of this name."""
@@ -115,9 +116,8 @@ class Context:
     def shared_values(self, shared: Shared) -> Tensor:
         """For runtimes: the initial values of a shared vector (only if values are carried)."""
         assert self._learner is not None
-        if shared.initial:
-            return self._learner.tensors.copy(self._learner.initial(self.model.whole))
-        return self._learner.tensors.zeros(shared.elements)
+        xp = self._learner.tensors
+        return xp.copy(self._learner.initial(self.model.whole)) if shared.initial else xp.zeros(shared.elements)
 
     # what ----------------------------------------------------------------------------------------------------------
     def steps(self) -> range:
@@ -174,6 +174,7 @@ class Context:
         values = None if self._learner is None else self._learner.initial(part)
         buffer = Buffer(name, part.parameters, self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
+        self.watcher.offer(buffer, part, name)
         return buffer
 
     def replica(
@@ -185,15 +186,16 @@ class Context:
         """
         parameters = self.initial("weights", part)
         if elements is not None:
+            self.watcher.withdraw(parameters)
             self.release("weights", parameters.nbytes, parameters)
             whole, (start, stop) = parameters, elements
-            values = None
-            if self._learner is not None:
-                values = self._learner.tensors.copy(whole.part(start, stop).values)
+            values = None if self._learner is None else self._learner.tensors.copy(whole.part(start, stop).values)
             parameters = Buffer("weights", stop - start, whole.itemsize, values)
             self.hold("weights", parameters.nbytes, parameters)
         slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
-        return Replica(parameters, slots, per_step=per_step)
+        replica = Replica(parameters, slots, per_step=per_step)
+        self.watcher.offer(replica, elements[0] if elements else part or self.model.whole)
+        return replica
 
     def hold(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that so many bytes of `label` are held from now on (parasim/trace/parts.py: parts of memory by label).
@@ -329,8 +331,7 @@ class Context:
 
     def gradient(self, parameters: Buffer, batch: Batch, into: Buffer) -> Program[Buffer]:
         """Gradient of the mean loss of `batch` at `parameters` (the whole model), written to `into`; logs the loss."""
-        whole = self.model.whole
-        activation = yield from self.forward(whole, parameters, batch)
+        activation = yield from self.forward(self.model.whole, parameters, batch)
         try:
             yield from self.log_loss(activation)
             yield from self.backward(activation, None, into)

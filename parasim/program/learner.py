@@ -80,6 +80,12 @@ class Learner(Protocol):
     def loss(self, parameters: Tensor) -> float:
         """Mean loss of the whole model on the evaluation set."""
 
+    def put(self, part: Part, values: Tensor, into: Tensor) -> None:
+        """Write parameters of a part (of a shard, too) to their places in the vector of the whole model."""
+
+    def evaluate(self, parameters: Tensor) -> tuple[float, float | None]:
+        """Mean loss on the evaluation set, and the accuracy there if the data have classes."""
+
 
 class Optimizer(Protocol):
     """An update rule over the tensor namespace; `slots` names its state vectors (each as large as the parameters)."""

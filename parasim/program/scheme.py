@@ -12,6 +12,7 @@ from parasim.program.groups import Group
 from parasim.program.model import Model
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
+from parasim.program.snapshots import HeldModel
 
 __all__ = ["Codes", "Options", "Scheme", "Taxonomy", "option"]
 
@@ -102,6 +103,11 @@ class Scheme:
     def counts_vary(self) -> bool:
         """Does timing decide how many messages are sent? Then real and simulated runs differ a little."""
         return False
+
+    def held_model(self) -> HeldModel:
+        """The model that the scheme would give if it were stopped now: by default its servers', else its workers'."""
+        served = any(role.name == "server" for role in self.roles())
+        return HeldModel("server" if served else "worker")
 
     def facts(self) -> Mapping[str, float]:
         """Figures that the options alone decide, by name; the summary and the table of a run show them."""

@@ -24,6 +24,7 @@ from parasim.runtime.guard import Guard
 from parasim.runtime.handlers import HANDLERS, expanded, finish_wait, fold, interrupt, message_reply
 from parasim.runtime.mailbox import Mailbox
 from parasim.runtime.port import Port
+from parasim.runtime.shooting import camera_of, shoot
 from parasim.runtime.tasks import NESTED, PENDING, Envelope, Frame, Lane, Part, Pending, Receipt, Task
 from parasim.runtime.writer import Writer
 from parasim.trace.actor import Sums
@@ -75,6 +76,7 @@ class Actor:
         self.ended = 0.0  # when the last of its programs ended, seconds
         self.rows = Writer((self.rank, context.role, context.index), sink, port.now)
         self._now = port.now
+        self.camera = camera_of(self)
 
     # programs and lanes --------------------------------------------------------------------------------------------
     def post(self, program: Program[Any], lane: str, daemon: bool, since: float = 0.0) -> Task:
@@ -281,6 +283,8 @@ class Actor:
         """A compute ended."""
         self.rows.computed(pending, t_start, t_end)
         following = self.guard.leave(pending)
+        if self.camera is not None and self.camera.due:
+            shoot(self, t_end)
         self.make_ready(pending.task, result, since=t_end)
         for started in following:
             started.task.since = max(started.task.since, t_end)

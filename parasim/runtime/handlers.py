@@ -37,6 +37,7 @@ from parasim.program.ops import (
     WaitAny,
 )
 from parasim.runtime.shared import read_program, update_program
+from parasim.runtime.shooting import shoot
 from parasim.runtime.tasks import NESTED, NOTHING, PENDING, Envelope, Frame, Pending, Receipt, Task
 
 if TYPE_CHECKING:
@@ -365,6 +366,8 @@ def _sleep(actor: Actor, task: Task, op: Sleep) -> Any:
 
 def _log(actor: Actor, task: Task, op: Log) -> None:
     actor.rows.note(task, op.event)
+    if actor.camera is not None and actor.camera.noted(op.event):
+        shoot(actor, task.since)
 
 
 HANDLERS: dict[type, Callable[[Actor, Task, Any], Any]] = {

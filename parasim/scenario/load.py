@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
 from parasim.scenario.compression import read_compression
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
+from parasim.scenario.evaluation import Evaluate, Target
 from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
@@ -108,7 +110,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     top = Section(tree.data, (), tree.places)
     top.only(TOP_LEVEL)
     name = _name(top, variant)
-    run = top.section("run", example="{steps: 100}").build(Run)
+    run = _read_run(top.section("run", example="{steps: 100}"))
     code = Path(tree.places.source).parent if allow_code else None
     work = top.section("workload", example="{model: {kind: mlp}, batch_size: 64}")
     workload = read_workload(work, code)
@@ -140,6 +142,20 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     )
     _check_together(top, scenario)
     return scenario
+
+
+def _read_run(section: Section) -> Run:
+    """The run, with what is said of its evaluation; where a file says that it does not learn, there is none."""
+    run = section.build(Run, beside=("evaluate", "target"))
+    if "target" in section.data and "evaluate" not in section.data:
+        raise section.error("target", "needs evaluations: write evaluate: {every: 1 epoch}")
+    if "evaluate" not in section.data:
+        return run
+    evaluate = section.section("evaluate", example="{every: 1 epoch}").build(Evaluate)
+    target = section.section("target").build(Target) if "target" in section.data else None
+    if not run.learn and "learn" not in section.data:
+        raise section.error("evaluate", "needs a network that learns: write learn: true (or false, to leave it out)")
+    return replace(run, evaluate=evaluate, target=target) if run.learn else run
 
 
 def _name(top: Section, variant: str) -> str:
@@ -183,6 +199,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
         stored = workload.batches.largest * workload.model.whole.stored_elements
         if stored > _MAX_TRAINED:
             raise run.error("learn", f"batches of {stored} stored numbers are too large; the limit is {_MAX_TRAINED}")
+    _check_evaluation(run, scenario)
     if scenario.execute.compute == "paced" and scenario.run.learn:
         execute = top.section("execute")
         raise execute.error("compute", "'paced' sleeps instead of computing: write run: {learn: false}")
@@ -192,3 +209,15 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     flops = sum(layer.forward_flops + layer.input_flops + layer.weight_flops for layer in model.layers)
     if not flops <= _MAX_FLOPS:
         raise top.section("workload").error("model", f"has {flops:g} FLOP per sample, more than {_MAX_FLOPS:g}")
+
+
+def _check_evaluation(run: Section, scenario: Scenario) -> None:
+    """The model must be evaluated at least once, and have what the target asks for."""
+    target, data = scenario.run.target, scenario.workload.data
+    if scenario.run.evaluate is None or data is None:
+        return
+    if scenario.evaluations(scenario.run.steps) < 1:
+        what = f"every {scenario.run.evaluate.every} is never in {scenario.run.steps} steps: write every: 1 step"
+        raise run.error("evaluate", what)
+    if target is not None and target.accuracy is not None and data.kind not in ("classification", "tokens"):
+        raise run.error("target", f"data {data.name} have no classes, so there is no accuracy: write {{loss: ...}}")

@@ -17,11 +17,12 @@ from parasim.cluster.links import Link
 from parasim.cluster.profile import Profile
 from parasim.cluster.routing import Routing, Shortest
 from parasim.cluster.topology import Topology, Wiring, join
-from parasim.fields import quantity, setting
+from parasim.fields import INTERNAL, quantity, setting
 from parasim.program.batches import Batches
 from parasim.program.compressor import Compression
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
+from parasim.scenario.evaluation import Evaluate, Target
 from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.stragglers import Straggler
 from parasim.workload import DataSpec
@@ -159,6 +160,8 @@ class Run:
     fast_paths: Literal["all", "none"] = setting(
         "what gives the same result sooner is used, or every message is simulated by itself", "all"
     )
+    evaluate: Evaluate | None = field(default=None, metadata=INTERNAL)
+    target: Target | None = field(default=None, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +207,14 @@ class Scenario:
     run: Run
     execute: Execute
     document: Mapping[str, Any]
+
+    def samples(self, steps: float) -> float:
+        """Samples that all workers take in so many steps."""
+        return self.scheme.pipelines() * self.workload.batches.before(steps)
+
+    def evaluations(self, steps: float) -> float:
+        """Evaluations that are due after so many steps; only where there are some."""
+        evaluate, data = self.run.evaluate, self.workload.data
+        assert evaluate is not None
+        assert data is not None
+        return evaluate.due(steps, self.samples(steps), data.samples)

@@ -20,6 +20,7 @@ from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.compression import Composing
 from parasim.scenario.devices import FromSheet
+from parasim.scenario.evaluation import EVALUATION, Evaluate, Target
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.profiles import PROFILE
@@ -82,6 +83,8 @@ def schema() -> _Schema:
     workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds()), GROWTH: growth}
     workload["required"] = ["model", *workload["required"]]
     schedule = {**_kinds(schedule_kinds()), "description": "how the learning rate changes (it is lr)"}
+    run = _section(Run)
+    run["properties"] |= _with_docs({"evaluate": _section(Evaluate), "target": _section(Target)}, EVALUATION)
     top = {
         "name": {"type": "string", "minLength": 1, "maxLength": 200},
         "workload": workload,
@@ -93,7 +96,7 @@ def schema() -> _Schema:
         "scheme": _kinds({kind: cls.Options for kind, cls in scheme_kinds().items()}, {"placement": placement}),
         "optimizer": _kinds(optimizer_kinds(), {SCHEDULE: schedule}),
         "compression": _kinds(compressor_kinds(), _section(Composing)["properties"]),
-        "run": _section(Run),
+        "run": run,
         "execute": _section(Execute),
         "variants": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
     }

@@ -23,6 +23,7 @@ from parasim.program import (
     ClosedForm,
     Context,
     Event,
+    HeldModel,
     Log,
     Message,
     Model,
@@ -145,6 +146,10 @@ class AdPsgd(Scheme):
 
     def _answers(self, index: int) -> bool:
         return any(index in asked for asked in self.asked_by)
+
+    def held_model(self) -> HeldModel:
+        """The mean of all models, each as its worker had it after so many steps of its own."""
+        return HeldModel(mean=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Two workers at least, on a connected graph."""

@@ -22,6 +22,7 @@ from parasim.program import (
     Closed,
     ClosedForm,
     Context,
+    HeldModel,
     Kernel,
     Message,
     NoClosedForm,
@@ -321,6 +322,10 @@ class Asynchronous(Scheme):
         if self.copies:
             parameters = yield from me.copy(parameters)
         return parameters, version
+
+    def held_model(self) -> HeldModel:
+        """The servers' shards; every push is an update."""
+        return HeldModel("server", updates_per_step=self.updates_per_step)
 
     # theory --------------------------------------------------------------------------------------------------------
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:

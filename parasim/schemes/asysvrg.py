@@ -22,6 +22,7 @@ from parasim.program import (
     Collective,
     Context,
     Event,
+    HeldModel,
     Locked,
     Log,
     Model,
@@ -140,6 +141,10 @@ class AsySvrg(Scheme):
     def _locked(self, shared: Shared, access: Program[T], lock: bool) -> Program[T]:
         """Read or add, under the lock of the weights or without."""
         return (yield from Locked(shared, access)) if lock else (yield from access)
+
+    def held_model(self) -> HeldModel:
+        """What is in shared memory when the first worker has finished a step."""
+        return HeldModel(shared=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """No more parts than parameters."""

@@ -15,6 +15,7 @@ from parasim.program import (
     ClosedForm,
     Context,
     Event,
+    HeldModel,
     Log,
     Model,
     NoClosedForm,
@@ -89,6 +90,10 @@ class Bmuf(Scheme):
     def _constants(self) -> dict[str, Any]:
         ahead = self.eta if self.options.block == "nesterov" else 0.0
         return {"eta": self.eta, "zeta": self.options.block_rate, "ahead": ahead}
+
+    def held_model(self) -> HeldModel:
+        """The filtered model, as the last block left it."""
+        return HeldModel(copy="model")
 
     def check(self, model: Model, batch_size: int) -> None:
         """A block momentum of 0 or more (or the default), and what the all-reduce needs."""

@@ -14,6 +14,7 @@ from parasim.program import (
     Closed,
     Context,
     Event,
+    HeldModel,
     Log,
     Message,
     Post,
@@ -115,6 +116,10 @@ class Collecting(Scheme):
     def extra_actors(cls, options: object) -> int:
         """The server."""
         return 1
+
+    def held_model(self) -> HeldModel:
+        """The servers'."""
+        return HeldModel("server", updates_per_step=self.updates_per_step)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute gradients and push them."""

@@ -19,6 +19,7 @@ from parasim.program import (
     ClosedForm,
     Context,
     Exchange,
+    HeldModel,
     Message,
     Model,
     Options,
@@ -125,6 +126,10 @@ class DPsgd(Scheme):
 
     def _neighbours(self, index: int) -> tuple[int, ...]:
         return graph_of_matrix(self.weights)[index]
+
+    def held_model(self) -> HeldModel:
+        """The mean of all models."""
+        return HeldModel(mean=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """The graph must be there and connected; a matrix symmetric and doubly stochastic."""

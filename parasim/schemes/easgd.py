@@ -24,6 +24,7 @@ from parasim.program import (
     Context,
     Decide,
     Exchange,
+    HeldModel,
     Kernel,
     Model,
     NoClosedForm,
@@ -188,6 +189,7 @@ class Easgd(Scheme):
                 message = yield from Recv(worker, "move")
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=1.0)
+                me.watcher.changed()
         except Closed:
             return
 
@@ -200,6 +202,7 @@ class Easgd(Scheme):
                 message = yield from Recv(worker, "move")
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=1.0)
+                me.watcher.changed()
         return centre
 
     def serve_together(self, me: Context) -> Program[Buffer]:
@@ -212,11 +215,17 @@ class Easgd(Scheme):
             for message in messages:
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=self.alpha)
+            me.watcher.changed()
         return centre
 
     def counts_vary(self) -> bool:
         """Values decide who exchanges early."""
         return bool(self.options.early)
+
+    def held_model(self) -> HeldModel:
+        """The centre; it moves once for all workers, or for each of them."""
+        moves = 1 if self.options.order == "synchronous" else self.options.workers
+        return HeldModel("server", "centre", updates_per_step=moves / self.options.period)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Early exchanges are for who waits for nobody."""

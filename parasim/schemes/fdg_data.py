@@ -22,6 +22,7 @@ from parasim.program import (
     Context,
     Exchange,
     Group,
+    HeldModel,
     Message,
     Model,
     Part,
@@ -139,6 +140,10 @@ class FdgData(Fdg):
         if self.options.combine == "combine_then_adapt":
             yield from stash.update(gradient, read=version, layer=layer)
         return arrived
+
+    def held_model(self) -> HeldModel:
+        """The first group's modules; the mean of all groups' where their models differ."""
+        return HeldModel(mean=self.options.combine != "average")
 
     def check(self, model: Model, batch_size: int) -> None:
         """Whole data groups; a graph that is there."""

@@ -16,6 +16,7 @@ from parasim.program import (
     Collective,
     Context,
     Group,
+    HeldModel,
     Kernel,
     Model,
     Options,
@@ -98,6 +99,10 @@ class HierarchicalSgd(Scheme):
         yield from Collective("all_reduce", me.group(f"peers {index}"), piece, "ring")
         yield from me.math(scale, (piece,), factor=1 / self.options.groups)
         yield from Collective("all_gather", inside, model, "ring")
+
+    def held_model(self) -> HeldModel:
+        """The mean of all models."""
+        return HeldModel(mean=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Groups are equally large."""

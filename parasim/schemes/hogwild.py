@@ -21,6 +21,7 @@ from parasim.program import (
     Collective,
     Context,
     Event,
+    HeldModel,
     Kernel,
     Locked,
     Log,
@@ -144,6 +145,10 @@ class Hogwild(Scheme):
             return tuple(range(me.index, options.parts, options.workers))
         first = me.draws.integer(options.parts, "support", step, piece)
         return tuple(sorted((first + i) % options.parts for i in range(options.touched)))
+
+    def held_model(self) -> HeldModel:
+        """What is in shared memory when the first worker has finished a step."""
+        return HeldModel(shared=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Parts must be there to be touched; a step is a whole number of pieces."""

@@ -16,6 +16,7 @@ from parasim.program import (
     ClosedForm,
     Context,
     Event,
+    HeldModel,
     Log,
     Model,
     NoClosedForm,
@@ -81,6 +82,10 @@ class LocalSgd(Scheme):
         """Every step at first, then every `period` steps."""
         since = step + 1 - self.options.local_from
         return bool(since <= 0 or since % self.options.period == 0)
+
+    def held_model(self) -> HeldModel:
+        """The mean of all models."""
+        return HeldModel(mean=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """What the all-reduce needs."""

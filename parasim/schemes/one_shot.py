@@ -11,6 +11,7 @@ from parasim.program import (
     ClosedForm,
     Context,
     Exchange,
+    HeldModel,
     Options,
     Program,
     Recv,
@@ -65,6 +66,10 @@ class OneShot(Scheme):
         assert collected.total is not None
         yield from me.math(scale, (collected.total,), factor=1 / len(workers))
         return collected.total
+
+    def held_model(self) -> HeldModel:
+        """The mean of all models."""
+        return HeldModel(mean=True)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``T_c + T_update`` (SCHEMES S5.5); the model that is sent once is far from any step."""

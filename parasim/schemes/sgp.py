@@ -22,6 +22,7 @@ from parasim.program import (
     Event,
     Exchange,
     Handle,
+    HeldModel,
     Log,
     Message,
     Model,
@@ -78,6 +79,7 @@ class Sgp(Scheme):
     def worker(self, me: Context) -> Program[Buffer]:
         """Gradient at z = x / w, update of x, shares to the peers, their shares to x; returns z."""
         replica = me.replica()
+        shown = me.watcher.offer(replica, 0)
         gradient = me.buffer("gradient")
         me.hold("z and shares", (2 + self.options.overlap) * replica.parameters.nbytes)
         weight, late = 1.0, deque[Handle]()
@@ -94,6 +96,7 @@ class Sgp(Scheme):
                 (messages,) = yield from Wait([late.popleft()])
                 weight += yield from self._absorb(me, replica.parameters, messages, step)
             yield from Log(Event("note", "weight", step, value=weight))
+            shown.weight = weight
             yield from me.step_done(step)
         result: Buffer = yield from me.math(divide, (), (replica.parameters,), varying={"weight": weight})
         return result
@@ -132,6 +135,10 @@ class Sgp(Scheme):
     def sources(self, index: int, step: int) -> tuple[int, ...]:
         """Workers that send to one in an iteration."""
         return tuple(other for other in range(self.options.workers) if index in self.targets(other, step))
+
+    def held_model(self) -> HeldModel:
+        """The mean of all z."""
+        return HeldModel(mean=True)
 
     def check(self, model: Model, batch_size: int) -> None:
         """The graph must exist, and let everyone reach everyone."""

@@ -152,6 +152,7 @@ class Zero(Scheme):
             if weights is None:
                 piece = yield from me.copy(piece)
                 me.hold("weights", piece.nbytes, piece)
+                me.watcher.offer(piece, part.offset + start)
                 me.give_up("gathered", all_of)
             if gradient is None:
                 whole = me.buffer("unit gradient", part.parameters)

@@ -23,6 +23,7 @@ from parasim.study.build import (
     speeds_of_ranks,
     stragglers_of_ranks,
 )
+from parasim.study.evaluation import Evaluations, TargetReached, watch
 from parasim.study.returns import plain
 from parasim.study.validity import warn_outside
 from parasim.trace.aggregate import Aggregates
@@ -75,6 +76,8 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     if ran is None:
         begun, ran = _one_by_one(scenario, cast, built, trace, learner, replay)
     ended = time.perf_counter()
+    if ran.stopped is not None and isinstance(trace, Trace):
+        trace = Trace(row for row in trace if row.t_end <= ran.stopped)
     warn_outside(scenario, trace)
     info = RunInfo(
         scenario=scenario.name,
@@ -94,7 +97,10 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         batches_per_step=scenario.scheme.pipelines(),
         facts=scenario.scheme.facts(),
     )
-    return Result(summary(trace, info), trace, ran.returns)
+    figures = summary(trace, info)
+    if ran.evaluations is not None:
+        figures |= ran.evaluations.figures(trace, stopped=ran.stopped is not None)
+    return Result(figures, trace, ran.returns)
 
 
 class _Ran(NamedTuple):
@@ -103,6 +109,9 @@ class _Ran(NamedTuple):
     events: int
     collectives: dict[str, int] | None
     returns: tuple[Any, ...]
+    evaluations: Evaluations | None = None
+    stopped: float | None = None
+    """When it was ended before its end, in seconds."""
 
 
 def _as_chorus(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
@@ -129,6 +138,13 @@ def _one_by_one(
 ) -> tuple[float, _Ran]:
     """Every actor's program, on SimPy; with when it began."""
     contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
+    evaluations, stopped = None, None
+    if learner is not None and scenario.run.evaluate is not None:
+        target = scenario.run.target
+        sums = trace if isinstance(trace, Aggregates) else None
+        evaluations = Evaluations(scenario, cast, learner, sums, stop=target is not None and target.stop)
+        for context in contexts:
+            watch(scenario, context, learner, evaluations.add)
     cluster = scenario.cluster
     engine = Engine(
         built,
@@ -147,8 +163,12 @@ def _one_by_one(
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
     begun = time.perf_counter()
-    engine.run()
-    return begun, _Ran(engine.events, engine.collectives, tuple(plain(value) for value in engine.returns))
+    try:
+        engine.run()
+    except TargetReached as reached:
+        stopped = reached.seconds
+    returned = tuple(plain(value) for value in engine.returns)
+    return begun, _Ran(engine.events, engine.collectives, returned, evaluations, stopped)
 
 
 def _check_record(scenario: Scenario, record: Record) -> None:

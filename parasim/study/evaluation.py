@@ -1,0 +1,187 @@
+"""Snapshots of actors to models, models to figures on held-out data, figures to the moment the target was reached."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from parasim.program.snapshots import Camera
+from parasim.trace.aggregate import Aggregates
+from parasim.trace.table import Trace
+
+if TYPE_CHECKING:
+    from parasim.program.cast import Cast
+    from parasim.program.context import Context
+    from parasim.program.learner import Learner
+    from parasim.program.snapshots import ModelSnapshot
+    from parasim.program.tensors import Tensor
+    from parasim.scenario.model import Scenario
+
+__all__ = ["Evaluations", "Point", "TargetReached", "watch"]
+
+
+class TargetReached(Exception):
+    """The run ends here, as was asked for; `seconds` is when, on its clock."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"target reached at {seconds} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The model after so many steps: when it was there, bytes that all had sent by then, its figures."""
+
+    steps: float
+    seconds: float
+    bytes: int | None
+    loss: float
+    accuracy: float | None
+
+
+def watch(scenario: Scenario, context: Context, learner: Learner, take: Callable[[ModelSnapshot], None]) -> None:
+    """Let snapshots of what an actor holds of the model be taken, if the scenario asks for evaluations."""
+    if scenario.run.evaluate is None:
+        return
+    held, parameters = scenario.scheme.held_model(), scenario.workload.model.whole.parameters
+    who = (context.rank, context.role, context.index)
+    context.watcher = Camera(who, held, parameters, scenario.evaluations, learner, take)
+
+
+class Evaluations:
+    """Takes the snapshots of all actors; evaluates each model when its last piece is there.
+
+    Parameters
+    ----------
+    scenario
+        It asks for evaluations.
+    cast
+        Its actors.
+    learner
+        Joins and evaluates.
+    trace
+        Of a simulated run that goes on, if it keeps sums only: they tell the bytes.
+    stop
+        Raise `TargetReached` when the target is.
+
+    Notes
+    -----
+    What waits for other pieces is kept, nothing else: as many models as the actors that hold them are apart.
+    """
+
+    def __init__(
+        self, scenario: Scenario, cast: Cast, learner: Learner, trace: Aggregates | None = None, *, stop: bool = False
+    ) -> None:
+        self._scenario = scenario
+        self._learner = learner
+        self._trace = trace
+        self._stop = stop
+        self._held = scenario.scheme.held_model()
+        self._holders = len(cast.groups[self._held.role].ranks)
+        self._redundant: set[int] = set()
+        self._pending: dict[int, dict[int, ModelSnapshot]] = {}
+        self.points: list[Point] = []
+        self._evaluate(learner.initial(scenario.workload.model.whole), 0.0, 0.0)
+
+    def add(self, snapshot: ModelSnapshot) -> None:
+        """Take one. An actor's come in the order of their numbers."""
+        if snapshot.redundant:
+            self._redundant.add(snapshot.rank)
+        else:
+            self._pending.setdefault(snapshot.number, {})[snapshot.holder] = snapshot
+        for number in sorted(self._pending):
+            if len(self._pending[number]) + len(self._redundant) < self._holders:
+                break
+            there = self._pending.pop(number)
+            pieces = [there[index] for index in sorted(there)]
+            steps = max(piece.steps for piece in pieces)
+            self._evaluate(self._join(pieces), steps, max(piece.seconds for piece in pieces))
+
+    def add_all(self, snapshots: Iterable[ModelSnapshot]) -> None:
+        """Take those of a run that is over; models of which a piece was not kept are left out."""
+        by_number = sorted(snapshots, key=lambda snapshot: snapshot.number)
+        for snapshot in by_number:
+            if snapshot.redundant:
+                self.add(snapshot)
+        for _, group in itertools.groupby(by_number, key=lambda snapshot: snapshot.number):
+            self._pending.clear()
+            for snapshot in group:
+                self.add(snapshot)
+
+    def _join(self, snapshots: list[ModelSnapshot]) -> Tensor:
+        """The model: their mean, or of each element the first there is."""
+        if not self._held.mean:
+            model = self._vector()
+            for snapshot in reversed(snapshots):
+                self._place(snapshot, model)
+            return model
+        xp, total, holders = self._learner.tensors, self._vector(), self._vector()
+        for snapshot in snapshots:
+            model, held = self._vector(), self._vector()
+            self._place(snapshot, model)
+            self._place(snapshot, held, ones=True)
+            xp.add_(total, model)
+            xp.add_(holders, held)
+        return xp.divide(total, holders)
+
+    def _vector(self) -> Tensor:
+        return self._learner.tensors.zeros(self._scenario.workload.model.whole.parameters)
+
+    def _place(self, snapshot: ModelSnapshot, model: Tensor, ones: bool = False) -> None:
+        xp = self._learner.tensors
+        for place, values in snapshot.pieces:
+            written = xp.copy(values)
+            if ones:
+                xp.fill_(written, 1.0)
+            if isinstance(place, int):
+                xp.copy_(model[place : place + len(written)], written)
+            else:
+                self._learner.put(place, written, model)
+
+    def _evaluate(self, model: Tensor, steps: float, seconds: float) -> None:
+        loss, accuracy = self._learner.evaluate(model)
+        sent = None if self._trace is None else sum(actor.bytes_sent for actor in self._trace.actors)
+        self.points.append(Point(steps, seconds, sent, loss, accuracy))
+        target = self._scenario.run.target
+        if self._stop and target is not None and target.reached(loss, accuracy):
+            raise TargetReached(seconds)
+
+    # figures -------------------------------------------------------------------------------------------------------
+    def figures(self, trace: Trace | Aggregates, *, stopped: bool = False) -> dict[str, Any]:
+        """For the summary of the run: its `evaluation`, and the `target` where there is one (None: not reached)."""
+        if isinstance(trace, Trace):
+            self.points = _with_bytes(self.points, trace)
+        run = self._scenario.run
+        assert run.evaluate is not None
+        points = [self._as_dict(point) for point in self.points]
+        found: dict[str, Any] = {"evaluation": {"every": run.evaluate.every, "points": points}}
+        if run.target is not None:
+            found["target"] = None
+            for number, point in enumerate(self.points):
+                if run.target.reached(point.loss, point.accuracy):
+                    missed = points[number - 1]["seconds"] if number else None
+                    wanted = {"figure": run.target.figure, "wanted": run.target.value}
+                    found["target"] = {**wanted, **points[number], "missed_at_seconds": missed, "stopped": stopped}
+                    break
+        return found
+
+    def _as_dict(self, point: Point) -> dict[str, Any]:
+        return {
+            "steps": int(point.steps) if point.steps == int(point.steps) else point.steps,
+            "seconds": point.seconds,
+            "samples": round(self._scenario.samples(point.steps)),
+            "bytes": point.bytes,
+            "loss": point.loss,
+            "accuracy": point.accuracy,
+        }
+
+
+def _with_bytes(points: list[Point], trace: Trace) -> list[Point]:
+    """The points with the payload bytes that all actors had sent by then: messages that had arrived."""
+    sends = [(row.t_end, row.nbytes) for row in trace if row.op == "send"]
+    sums = [0, *itertools.accumulate(nbytes for _, nbytes in sends)]
+    ends = [end for end, _ in sends]
+    return [replace(point, bytes=sums[bisect_right(ends, point.seconds)]) for point in points]
