@@ -59,6 +59,14 @@ def test_it_is_pipelined_back_propagation_where_no_stale_weights_are_gone_throug
     assert not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("modules", [1, 2, 3, 4])
+def test_without_shrinking_it_is_pipelined_back_propagation_with_stashing_in_every_bit(modules, rule):
+    one = final("fdg", modules, steps=11, optimizer=rule)
+    other = final("pipelined_backprop", modules, steps=11, optimizer=rule, stashing=True)
+    assert torch.equal(one, other)
+
+
 # delays, order and memory --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("modules", [1, 2, 3, 4])
 def test_delays_are_exact(modules):

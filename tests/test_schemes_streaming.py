@@ -23,6 +23,7 @@ NET = {"kind": "mlp", "width": 16, "depth": 4, "activation": "relu"}
 LEARNS = {"model": NET, "data": {"kind": "digits"}, "learn": True, "batch": 8, "dtype": "float64"}
 KINDS = ("pipelined_backprop", "pipedream", "pipedream_2bw", "spectrain")
 MOMENTUM = {"kind": "sgd", "lr": 0.125, "momentum": 0.5}
+STASHING = {"stashing": True}
 FREE = {"bandwidth": 1e18, "latency": 0.0}
 
 
@@ -185,6 +186,7 @@ def test_staleness_of_each_stage_is_exact_whatever_the_times(stages, noise):
     ("kind", "options", "versions", "flying"),
     [
         ("pipelined_backprop", {}, lambda n, k: 1, lambda n, k: 2 * (n - 1 - k) + 1),
+        ("pipelined_backprop", STASHING, lambda n, k: 2 * (n - 1 - k) + 1, lambda n, k: 2 * (n - 1 - k) + 1),
         ("pipedream", {}, lambda n, k: n - k, lambda n, k: n - k),
         ("pipedream", {"stashing": False}, lambda n, k: 1, lambda n, k: n - k),
         ("pipedream", {"vertical_sync": True}, lambda n, k: n, lambda n, k: n - k),
@@ -194,7 +196,7 @@ def test_staleness_of_each_stage_is_exact_whatever_the_times(stages, noise):
 )
 def test_peaks_are_the_closed_forms_and_the_tensors(kind, options, versions, flying, stages):
     """Versions and mini-batches (micro-batches) in flight of stage k; all that is planned is what is held."""
-    settings = {**LEARNS, "steps": 9, "optimizer": MOMENTUM, "dtype": "float32", **options}
+    settings = {**LEARNS, "steps": 13, "optimizer": MOMENTUM, "dtype": "float32", **options}
     scenario = make(kind, stages, **settings)
     result = simulate(scenario)
     planned = scenario.scheme.memory(Planning(scenario.workload.model, 8, make_optimizer(*scenario.optimizer), None))
@@ -222,11 +224,11 @@ def test_a_plan_with_too_many_versions_is_refused():
 
 
 # time ----------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in KINDS), ("pipelined_backprop", STASHING)])
 @pytest.mark.parametrize("stages", [1, 2, 4])
-def test_steady_state_has_no_bubble(kind, stages):
+def test_steady_state_has_no_bubble(kind, options, stages):
     """The slowest stage is always busy: a mini-batch takes max of F_k + B_k and the update."""
-    settings = {**FREE, "steps": 12, "batch": 16, "launch": 1e-6}
+    settings = {**FREE, "steps": 12, "batch": 16, "launch": 1e-6, **options}
     form, met = closed_form(make(kind, stages, **settings)), steady(kind, stages, **settings)
     assert met[1] == pytest.approx(form.bytes_sent_per_worker_per_step, rel=1e-12)
     assert met[2] == pytest.approx(form.messages_sent_per_worker_per_step, rel=1e-12)
@@ -336,6 +338,7 @@ def test_what_can_not_be_is_refused(kind, hosts, options, message):
 # for real ------------------------------------------------------------------------------------------------------------
 REAL = {
     "pipelined_backprop": (3, {}),
+    "pipelined_backprop, stashing": (3, STASHING),
     "pipedream": (3, {}),
     "pipedream, vertical sync": (3, {"vertical_sync": True}),
     "pipedream, replicas": (3, {"replicas": [2, 1]}),
