@@ -1,5 +1,7 @@
 """What all asynchronous schemes with servers have in common: laws, traffic, closed forms, and both runtimes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,15 @@ from parasim import closed_form
 from parasim.learning.build import pin_threads
 from parasim.schemes import SCHEMES
 from parasim.schemes.asynchronous import Asynchronous
-from tests.schemes_real import executed, learning, same_in_both, same_payload, same_when_replayed
+from tests.schemes_real import (
+    executed,
+    learning,
+    same_in_both,
+    same_payload,
+    same_weights,
+    same_when_replayed,
+    versions,
+)
 from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, steady, updates_of, weights
 from tests.test_schemes_downpour import NOISES, window
 
@@ -185,3 +195,25 @@ def test_real_synchronous_limits_equal_sequential_in_every_bit(kind, options, po
     real = executed(case, pool)
     same_payload(real, parasim.simulate(case))
     assert torch.equal(weights(real, range(2, 3)), weights(run("sequential", 1, batch=16, **work), range(1)))
+
+
+LIMITS = {
+    "softsync, n = lambda": ("softsync", {"n": 3, "rate": "constant"}),
+    "dcasgd, strength 0": ("dcasgd", {"adaptive": False, "strength": 0.0}),
+    "agn, lambda = 1": ("agn", {"local_steps": 1}),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", LIMITS)
+def test_real_limits_are_downpour_in_every_bit(name, pool, tmp_path):
+    """SCHEMES 17: a real run of the limit, and Downpour by the same order of arrivals: versions, weights, losses."""
+    kind, options = LIMITS[name]
+    more = {"workers": 3, "servers": 1, "optimizer": RULES[1]}
+    real = executed(learning(kind, **options, **more), pool, tmp_path / "record.json")
+    record = replace(parasim.Record.load(tmp_path / "record.json"), meta={})  # of who was recorded
+    downpour = parasim.simulate(learning("downpour", **more), replay=record)
+    same_payload(real, downpour)
+    same_weights(real, downpour)
+    assert versions(real) == versions(downpour)
+    assert real.summary["loss"] == downpour.summary["loss"]

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from parasim.fields import option
 from parasim.program.cast import Role
+from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.model import Model
+from parasim.program.ops import Program
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
 from parasim.program.snapshots import HeldModel
@@ -77,7 +79,11 @@ class Scheme:
         self.options = options
 
     def roles(self) -> tuple[Role, ...]:
-        """Roles and how many actors each has; the role that iterates is named "worker"."""
+        """Roles and how many actors each has; the role that iterates is named "worker". By default workers only."""
+        return (Role("worker", self.options.workers, self.worker),)
+
+    def worker(self, me: Context) -> Program[Any]:
+        """What a worker does; what it returns are its final weights."""
         raise NotImplementedError
 
     def groups(self) -> tuple[Group, ...]:

@@ -15,7 +15,6 @@ from parasim.program import (
     Model,
     NoClosedForm,
     Program,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -45,10 +44,6 @@ class Accumulation(Scheme):
     staleness = "0"
     Options = AccumulationOptions
     compresses = "sums"
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """All micro-batches; then sum over the workers and update."""

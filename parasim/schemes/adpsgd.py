@@ -32,7 +32,6 @@ from parasim.program import (
     Program,
     Recv,
     Replica,
-    Role,
     Scheme,
     Send,
     Setting,
@@ -74,10 +73,6 @@ class AdPsgd(Scheme):
     )
     approximates = "stale gradients; models averaged in pairs"
     Options = AdPsgdOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute at a copy, apply to the model; averaging goes on beside it."""

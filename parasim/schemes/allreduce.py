@@ -20,7 +20,6 @@ from parasim.program import (
     Part,
     Post,
     Program,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -53,10 +52,6 @@ class AllReduce(Scheme):
     staleness = "0"
     Options = AllReduceOptions
     compresses = "sums"
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def lanes(self) -> tuple[str, ...]:
         """Where the all-reduces run."""

@@ -30,7 +30,6 @@ from parasim.program import (
     Program,
     Read,
     Replica,
-    Role,
     Scheme,
     Setting,
     Shared,
@@ -76,10 +75,6 @@ class AsySvrg(Scheme):
     def inner(self) -> int:
         """Inner steps of a worker and epoch."""
         return int(self.options.inner or 2 * self.options.pass_steps)
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only, all on one machine."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def shared(self, model: Model) -> tuple[Shared, ...]:
         """The weights u, and the full gradient mu."""

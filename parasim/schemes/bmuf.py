@@ -20,7 +20,6 @@ from parasim.program import (
     Model,
     NoClosedForm,
     Program,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -66,10 +65,6 @@ class Bmuf(Scheme):
         """The block momentum."""
         given = self.options.block_momentum
         return 1 - 1 / self.options.workers if given < 0 else float(given)
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Blocks of local steps; their mean, filtered."""

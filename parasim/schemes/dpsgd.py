@@ -26,7 +26,6 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Role,
     Scheme,
     Send,
     Setting,
@@ -80,10 +79,6 @@ class DPsgd(Scheme):
         """The mixing matrix."""
         options: DPsgdOptions = self.options
         return options.matrix or metropolis(named_graph(options.graph, options.workers, options.edges))
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Gradient, exchange with the neighbours, mix, update: in one of the two orders."""

@@ -30,7 +30,6 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Role,
     Send,
     Setting,
     Taxonomy,
@@ -155,10 +154,6 @@ class FdgData(Fdg):
         if self.options.combine != "average":
             named_graph(self.options.graph, self.pipelines())
         super().check(model, batch_size)
-
-    def roles(self) -> tuple[Role, ...]:
-        """An agent per module and data group, a group after the other."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
         """As FDG, in every data group; and, with consensus, the weights of its neighbours on the graph."""

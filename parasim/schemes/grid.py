@@ -20,7 +20,6 @@ from parasim.program import (
     Options,
     Planning,
     Program,
-    Role,
     Scheme,
     Setting,
     Shard,
@@ -50,10 +49,6 @@ class Grid(Scheme):
     taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
     staleness = "0"
     Options = GridOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def pipelines(self) -> int:
         """A group shares one mini-batch."""

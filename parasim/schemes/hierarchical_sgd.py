@@ -21,7 +21,6 @@ from parasim.program import (
     Model,
     Options,
     Program,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -58,10 +57,6 @@ class HierarchicalSgd(Scheme):
     staleness = "0 with respect to the group's own model; groups drift apart for `period` steps"
     approximates = "averaged models, which drift apart by groups"
     Options = HierarchicalSgdOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     @property
     def members(self) -> int:

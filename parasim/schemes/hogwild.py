@@ -30,7 +30,6 @@ from parasim.program import (
     Program,
     Read,
     Replica,
-    Role,
     Scheme,
     Setting,
     Shared,
@@ -71,10 +70,6 @@ class Hogwild(Scheme):
     staleness = "mean N-1 at most, in writes: what others write between a worker's read and its write"
     approximates = "stale gradients, torn reads, lost updates"
     Options = HogwildOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only, all on one machine."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def shared(self, model: Model) -> tuple[Shared, ...]:
         """The weights."""

@@ -22,7 +22,6 @@ from parasim.program import (
     NoClosedForm,
     Program,
     Replica,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -60,10 +59,6 @@ class LocalSgd(Scheme):
     approximates = "averaged models, which drift apart"
     Options = LocalSgdOptions
     compresses = "models"
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Local steps; now and then the mean of all models."""

@@ -32,7 +32,6 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Role,
     Scheme,
     Send,
     Setting,
@@ -73,10 +72,6 @@ class OneWeirdTrick(Scheme):
     staleness = "0"
     Options = OneWeirdTrickOptions
     fixed_batch = "activations are exchanged in pieces of one size"
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def lanes(self) -> tuple[str, ...]:
         """Exchanges between neurons; activations, and their gradients, between the two parts."""

@@ -18,7 +18,6 @@ from parasim.program import (
     Post,
     Program,
     Replica,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -45,10 +44,6 @@ class PipeSgd(Scheme):
     approximates = "stale gradients, of the step before"
     Options = PipeSgdOptions
     compresses = "sums"
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def lanes(self) -> tuple[str, ...]:
         """Where the all-reduces run."""

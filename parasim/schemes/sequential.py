@@ -7,7 +7,6 @@ from parasim.program import (
     ClosedForm,
     Context,
     Program,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -25,10 +24,6 @@ class Sequential(Scheme):
     taxonomy = Taxonomy("none", "synchronous", "none", "none", "one model")
     staleness = "0"
     most_workers = 1
-
-    def roles(self) -> tuple[Role, ...]:
-        """One worker."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Mini-batch after mini-batch."""

@@ -31,7 +31,6 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Role,
     Scheme,
     Send,
     Setting,
@@ -71,10 +70,6 @@ class Sgp(Scheme):
     staleness = "0 on the worker's own copy; models of others are mixed in `overlap` iterations late at most"
     approximates = "models averaged with neighbours"
     Options = SgpOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Gradient at z = x / w, update of x, shares to the peers, their shares to x; returns z."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from parasim.program import (
     Activation,
@@ -26,7 +26,6 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Role,
     Scheme,
     Send,
     Setting,
@@ -53,7 +52,10 @@ class StagedOptions(Options):
 
 
 class Staged(Scheme):
-    """A worker per stage. A scheme adds its `worker`, what a stage holds, and its closed form."""
+    """A worker per stage. A scheme adds its `worker`, what a stage holds, and its closed form.
+
+    A worker returns its stage's parameters, or a list of them if it has several parts.
+    """
 
     Options: ClassVar[type[Options]] = StagedOptions
 
@@ -61,17 +63,9 @@ class Staged(Scheme):
         super().__init__(options)
         self._stops: tuple[int, ...] = ()
 
-    def roles(self) -> tuple[Role, ...]:
-        """A worker per stage."""
-        return (Role("worker", self.options.workers, self.worker),)
-
     def pipelines(self) -> int:
         """One."""
         return 1
-
-    def worker(self, me: Context) -> Program[Any]:
-        """One stage; returns its parameters (a list of them, if it has several parts)."""
-        raise NotImplementedError
 
     # how the model is cut ------------------------------------------------------------------------------------------
     @property

@@ -22,7 +22,6 @@ from parasim.program import (
     Options,
     Planning,
     Program,
-    Role,
     Scheme,
     Setting,
     Shard,
@@ -52,10 +51,6 @@ class TensorParallel(Scheme):
     taxonomy = Taxonomy("model parallel", "synchronous", "none", "all-reduce of activations and their gradients")
     staleness = "0"
     Options = TensorParallelOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     def pipelines(self) -> int:
         """All workers share one mini-batch."""

@@ -26,7 +26,6 @@ from parasim.program import (
     Part,
     Planning,
     Program,
-    Role,
     Route,
     Setting,
     Shard,
@@ -91,10 +90,6 @@ class ThreeD(Staged):
     taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
     staleness = "0"
     Options: ClassVar[type[Options]] = ThreeDOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only: worker ``(d p_stages + p) t_shards + t``."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     @property
     def copies(self) -> int:

@@ -33,7 +33,6 @@ from parasim.program import (
     Post,
     Program,
     Replica,
-    Role,
     Scheme,
     Setting,
     Taxonomy,
@@ -83,10 +82,6 @@ class Zero(Scheme):
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "gradients scattered, parameters gathered")
     staleness = "0"
     Options = ZeroOptions
-
-    def roles(self) -> tuple[Role, ...]:
-        """Workers only."""
-        return (Role("worker", self.options.workers, self.worker),)
 
     @property
     def members(self) -> int:
