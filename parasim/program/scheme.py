@@ -113,7 +113,12 @@ class Scheme:
     def held_model(self) -> HeldModel:
         """The model that the scheme would give if it were stopped now: by default its servers', else its workers'."""
         served = any(role.name == "server" for role in self.roles())
-        return HeldModel("server" if served else "worker")
+        return HeldModel("server" if served else "worker", updates_per_step=self.updates_per_step)
+
+    @property
+    def updates_per_step(self) -> float:
+        """A server's updates while all workers make a step."""
+        return 1.0
 
     def facts(self) -> Mapping[str, float]:
         """Figures that the options alone decide, by name; the summary and the table of a run show them."""

@@ -22,7 +22,6 @@ from parasim.program import (
     Closed,
     ClosedForm,
     Context,
-    HeldModel,
     Kernel,
     Message,
     NoClosedForm,
@@ -322,10 +321,6 @@ class Asynchronous(Scheme):
         if self.copies:
             parameters = yield from me.copy(parameters)
         return parameters, version
-
-    def held_model(self) -> HeldModel:
-        """The servers' shards; every push is an update."""
-        return HeldModel("server", updates_per_step=self.updates_per_step)
 
     # theory --------------------------------------------------------------------------------------------------------
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:

@@ -14,7 +14,6 @@ from parasim.program import (
     Closed,
     Context,
     Event,
-    HeldModel,
     Log,
     Message,
     Post,
@@ -107,19 +106,10 @@ class Collecting(Scheme):
         """Number of servers, each with a shard."""
         return 1
 
-    @property
-    def updates_per_step(self) -> float:
-        """A server's updates while all workers make a step."""
-        return 1.0
-
     @classmethod
     def extra_actors(cls, options: object) -> int:
         """The server."""
         return 1
-
-    def held_model(self) -> HeldModel:
-        """The servers'."""
-        return HeldModel("server", updates_per_step=self.updates_per_step)
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute gradients and push them."""
