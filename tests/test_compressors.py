@@ -16,7 +16,7 @@ from parasim.compression.identity import Identity
 from parasim.compression.onebit import OneBit
 from parasim.compression.powersgd import PowerSgd
 from parasim.compression.qsgd import Qsgd
-from parasim.compression.randomk import RandomK
+from parasim.compression.randomk import RandomK, RescaledRandomK
 from parasim.compression.signsgd import SignSgd
 from parasim.compression.terngrad import TernGrad
 from parasim.compression.threshold import Threshold
@@ -44,7 +44,7 @@ CODES = [
     TernGrad(clip=0.0),
     Threshold(tau=0.5, density=0.5),
     TopK(density=0.2),
-    RandomK(density=0.2, rescaled=True),
+    RescaledRandomK(density=0.2),
     Dgc(density=0.2, clip=0.1, warmup_steps=8),
     PowerSgd(rank=1),
 ]
@@ -219,9 +219,9 @@ def norms(size: int, kind: float) -> Any:
             TernGrad(clip=0.0),
             np.concatenate([np.full(p.size, abs(p).max()) for p in panels(SPAN, gradient(3).numpy())]),
         ),
-        (RandomK(0.3, True), np.abs(gradient(3).numpy()) / 0.3),
+        (RescaledRandomK(0.3), np.abs(gradient(3).numpy()) / 0.3),
     ],
-    ids=["qsgd", "qsgd max", "terngrad", "randomk rescaled"],
+    ids=["qsgd", "qsgd max", "terngrad", "randomk_rescaled"],
 )
 def test_unbiased_codes_are_right_on_average(code: Compressor, width: Any) -> None:
     """Every element takes one of two values `width` apart: Hoeffding's bound of their mean, one test in a million."""
@@ -299,7 +299,7 @@ def test_threshold_sends_four_bytes_for_each_element_beyond_it() -> None:
     assert code.encode(XP, XP.zeros(W), (), SPAN, chance()).numel() == 0
 
 
-@pytest.mark.parametrize("code", [TopK(density=1.0), RandomK(density=1.0), RandomK(density=1.0, rescaled=True)])
+@pytest.mark.parametrize("code", [TopK(density=1.0), RandomK(density=1.0), RescaledRandomK(density=1.0)])
 def test_all_elements_of_a_sparse_code_are_the_identity(code: Compressor) -> None:
     vector = gradient(12)
     assert np.array_equal(through(code, vector), through(Identity(), vector))

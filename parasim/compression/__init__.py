@@ -9,7 +9,7 @@ from parasim.compression.identity import Identity
 from parasim.compression.onebit import OneBit
 from parasim.compression.powersgd import PowerSgd
 from parasim.compression.qsgd import Qsgd
-from parasim.compression.randomk import RandomK
+from parasim.compression.randomk import RandomK, RescaledRandomK
 from parasim.compression.signsgd import SignSgd
 from parasim.compression.terngrad import TernGrad
 from parasim.compression.threshold import Threshold
@@ -30,6 +30,7 @@ _CODES: tuple[type[Compressor], ...] = (
     Threshold,
     TopK,
     RandomK,
+    RescaledRandomK,
     Dgc,
     PowerSgd,
 )

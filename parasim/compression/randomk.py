@@ -7,21 +7,22 @@ of k numbers. Where messages go to one who does not take part in the draws (a se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from parasim.program import Chance, Compressor, Span, Tensor, Tensors, option
 
-__all__ = ["RandomK"]
+__all__ = ["RandomK", "RescaledRandomK"]
 
 
 @dataclass(frozen=True, slots=True)
 class RandomK(Compressor):
     """k values, ``k = max(1, round(density W))``: 4 k bytes summed by all-reduce, 8 k as a message, in float32.
 
-    Biased, with error feedback; or `rescaled`: unbiased, for use without. Cost: the draw of k places, and k values.
+    Biased. Cost: the draw of k places, and k values.
     """
 
     name = "randomk"
-    aliases = ("random_k",)
+    aliases: ClassVar[tuple[str, ...]] = ("random_k",)
     citation = "Stich et al. (2018)"
     law = "4 k summed, 8 k as a message"
     unbiased = False
@@ -29,7 +30,6 @@ class RandomK(Compressor):
     rounds = 1
     aggregation = "reduce"
     density: float = option(0.01, "share of the elements that is sent", gt=0, le=1)
-    rescaled: bool = option(False, "multiply what is sent by W/k: unbiased, and then without error feedback")
 
     def kept(self, span: Span) -> int:
         """How many elements are sent."""
@@ -42,7 +42,7 @@ class RandomK(Compressor):
     def encode(self, xp: Tensors, vector: Tensor, slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """Values, then places."""
         places = self._places(xp, vector, span, chance)
-        return xp.bytes_of([self._values(xp, vector, places, span), places])
+        return xp.bytes_of([self._values(xp, xp.take(vector, places), span), places])
 
     def decode(self, xp: Tensors, wire: Tensor, span: Span) -> Tensor:
         """Zero but where something was sent."""
@@ -69,7 +69,7 @@ class RandomK(Compressor):
         chance: Chance,
     ) -> Tensor:
         """The values alone."""
-        return self._values(xp, vector, self._places(xp, vector, span, chance), span)
+        return self._values(xp, xp.take(vector, self._places(xp, vector, span, chance)), span)
 
     def total(self, xp: Tensors, before: list[Tensor], slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """Their sums, at the same places."""
@@ -80,6 +80,19 @@ class RandomK(Compressor):
     def _places(self, xp: Tensors, vector: Tensor, span: Span, chance: Chance) -> Tensor:
         return xp.choose(vector, self.kept(span), chance.common, "places", chance.step)
 
-    def _values(self, xp: Tensors, vector: Tensor, places: Tensor, span: Span) -> Tensor:
-        values = xp.take(vector, places)
-        return xp.multiply(values, span.elements / self.kept(span)) if self.rescaled else values
+    def _values(self, xp: Tensors, values: Tensor, span: Span) -> Tensor:
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class RescaledRandomK(RandomK):
+    """The same, times W/k: unbiased, and without error feedback."""
+
+    name = "randomk_rescaled"
+    aliases = ("unbiased_randomk",)
+    citation = "Wangni et al. (2018)"
+    unbiased = True
+    error_feedback = False
+
+    def _values(self, xp: Tensors, values: Tensor, span: Span) -> Tensor:
+        return xp.multiply(values, span.elements / self.kept(span))
