@@ -36,6 +36,7 @@ from parasim.program.ops import (
     Update,
     Wait,
     WaitAny,
+    number,
 )
 from parasim.program.partition import Holding, cut_by_hand, cut_evenly
 from parasim.program.scheme import Codes, Options, Scheme, Taxonomy, option
@@ -122,5 +123,6 @@ __all__ = [
     "forward_kernel",
     "forward_shard",
     "half_kernel",
+    "number",
     "option",
 ]

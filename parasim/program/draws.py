@@ -68,11 +68,15 @@ class Draws:
         other._purposes = {}
         return other
 
+    def prefix(self, purpose: str, label: str = "") -> int:
+        """What the keys of a purpose's draws begin with; the step is absorbed next, then the micro-batch."""
+        return _mix(_mix(self._base, _word(purpose)), _word(label))
+
     def key(self, purpose: str, step: int = 0, micro: int = 0, label: str = "") -> int:
         """The 64-bit key of a draw."""
         base = self._purposes.get((purpose, label))
         if base is None:
-            base = self._purposes[purpose, label] = _mix(_mix(self._base, _word(purpose)), _word(label))
+            base = self._purposes[purpose, label] = self.prefix(purpose, label)
         x = (base + _GOLDEN + (step & _MASK)) & _MASK  # _mix of the step, then of the micro-batch
         x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
 from parasim.program.shared import Snapshot
 from parasim.program.values import value
@@ -58,6 +58,7 @@ __all__ = [
     "Update",
     "Wait",
     "WaitAny",
+    "number",
 ]
 
 T = TypeVar("T")
@@ -123,6 +124,11 @@ class Kernel:
     signature: str = ""
     size: int = 0
     lines: int = 0
+
+
+def number(header: Header, name: str) -> int:
+    """The whole number that a header tells under this name, as it is: a runtime may know it otherwise."""
+    return cast("int", header[name])
 
 
 @value(frozen=True, slots=True)

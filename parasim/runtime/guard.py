@@ -8,18 +8,20 @@ from parasim.program.buffers import Buffer
 from parasim.program.ops import Compute
 from parasim.runtime.tasks import Pending
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "conflict", "overlap"]
 
 
-def _conflict(first: Compute[object], second: Compute[object]) -> bool:
+def conflict(first: Compute[object], second: Compute[object]) -> bool:
+    """Does one change what the other changes or reads?"""
     return (
-        _overlap(first.touches, second.touches)
-        or _overlap(first.touches, second.reads)
-        or _overlap(first.reads, second.touches)
+        overlap(first.touches, second.touches)
+        or overlap(first.touches, second.reads)
+        or overlap(first.reads, second.touches)
     )
 
 
-def _overlap(these: Iterable[Buffer], those: Iterable[Buffer]) -> bool:
+def overlap(these: Iterable[Buffer], those: Iterable[Buffer]) -> bool:
+    """Has one of these buffers a part in common with one of those?"""
     for a in these:
         for b in those:
             if a.root is b.root and a.start < b.stop and b.start < a.stop:
@@ -84,7 +86,7 @@ class Guard:
     def changing(self, buffer: Buffer) -> Pending | None:
         """The running compute that changes this buffer, if there is one."""
         for pending in self._changing:
-            if _overlap(pending.op.touches, (buffer,)):
+            if overlap(pending.op.touches, (buffer,)):
                 return pending
         return None
 
@@ -94,6 +96,6 @@ class Guard:
             return False
         for others in (self.running if op.touches else self._changing, ahead):
             for other in others:
-                if _conflict(op, other.op):
+                if conflict(op, other.op):
                     return True
         return False

@@ -36,6 +36,7 @@ from parasim.program import (
     Setting,
     Wait,
     bounds,
+    number,
     option,
 )
 from parasim.program.elementwise import add, clear
@@ -61,7 +62,7 @@ class ServerOptions(Options):
 class Shard:
     """What a server holds: its part of the parameters, and by worker the copy that was sent last, if copies are kept.
 
-    `busy` counts requests that are being served.
+    `busy` counts requests that are being served, where somebody asks.
     """
 
     replica: Replica
@@ -79,7 +80,7 @@ class Held:
 
     def version(self, shard: int) -> int:
         """Version of a shard that was fetched last; 0 before the first fetch."""
-        return int(self.replies[shard]["version"]) if self.replies else 0
+        return number(self.replies[shard], "version") if self.replies else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,11 +249,16 @@ class Asynchronous(Scheme):
         shard = self.shard(me, me.replica(elements=elements, per_step=self.updates_per_step))
         yield from self.open(me, shard)
         if self.options.service == "concurrent":
-            for worker in self.clients:
+            for worker in self.served(me):
                 yield from Post(self._serve(me, shard, worker), f"worker {worker}", daemon=True)
         else:
             yield from self._serve(me, shard, ANY)
         return shard.replica.parameters
+
+    def served(self, me: Context) -> Sequence[int]:
+        """The clients' ranks, as a server's context has them where all workers are clients."""
+        workers = me.ranks("worker")
+        return workers if len(workers) == len(self.clients) else self.clients
 
     @property
     def updates_per_step(self) -> float:
@@ -272,9 +278,7 @@ class Asynchronous(Scheme):
         try:
             while True:
                 message = yield from Recv(source, "request")
-                shard.busy += 1
                 yield from self.handle(me, shard, (yield from gradient_of(me, message)))
-                shard.busy -= 1
         except Closed:
             return
 
@@ -290,7 +294,7 @@ class Asynchronous(Scheme):
         self, me: Context, shard: Shard, message: Message, gradient: Buffer, *, copy: bool
     ) -> Program[Buffer | None]:
         """The optimiser's update; with `copy` it replies a copy of the parameters right afterwards."""
-        read = int(message.header["read"])
+        read = number(message.header, "read")
         return (yield from me.update(shard.replica, gradient, read=read, peer=message.source, copy=copy))
 
     @property

@@ -23,6 +23,7 @@ from parasim.program import (
     Context,
     Exchange,
     Handle,
+    Message,
     Model,
     NoClosedForm,
     Post,
@@ -123,7 +124,8 @@ class Downpour(Asynchronous):
     def step_done(self, me: Context, step: int) -> Program[None]:
         """The first worker, once warm, tells the others to begin."""
         yield from me.step_done(step)
-        if me.index == 0 and step + 1 == min(self.options.warm_start, me.num_steps):
+        warm = min(self.options.warm_start, me.num_steps)
+        if warm and me.index == 0 and step + 1 == warm:
             yield from Exchange(tuple(Send(worker, None, "begin") for worker in me.ranks("worker")[1:]))
 
     def puts_off(self, me: Context, late: int) -> Program[bool]:
@@ -138,6 +140,15 @@ class Downpour(Asynchronous):
         """Servers of zealous workers have a lane for their questions."""
         if self.options.zealous > 1:
             yield from Post(self._tell(me, shard), "busy?", daemon=True)
+
+    def handle(self, me: Context, shard: Shard, message: Message) -> Program[None]:
+        """As always; while a request is served, zealous workers are told that the server is busy."""
+        if self.options.zealous == 1:
+            yield from super().handle(me, shard, message)
+        else:
+            shard.busy += 1
+            yield from super().handle(me, shard, message)
+            shard.busy -= 1
 
     def _tell(self, me: Context, shard: Shard) -> Program[None]:
         """Whoever asks is told whether a request is being served, or waits."""

@@ -23,8 +23,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
-    "LINK_NUMBERS", "LINK_REALS", "SLOT_NUMBERS", "SLOT_REALS", "Links", "Slots", "compiled", "leave", "links_of",
-    "share", "slots_of", "solve", "take_out",
+    "LINK_NUMBERS", "LINK_REALS", "SLOT_NUMBERS", "SLOT_REALS", "Links", "Slots", "compiled", "inner", "leave",
+    "links_of", "share", "slots_of", "solve", "take_out",
 ]  # fmt: skip
 
 _TIE = 1.0 + 1e-12  # see fairness.py
@@ -44,6 +44,12 @@ def compiled(function: _Function) -> _Function:
     Arrays are not counted as they are taken out of tuples: that would take most of the time.
     """
     return cast("_Function", njit(cache=True, _nrt=False)(function))  # type: ignore[call-overload]  # numba hides _nrt
+
+
+def inner(function: _Function) -> _Function:
+    """Compile a function that only compiled ones call: in half of the time."""
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("_Function", njit(cache=True, _nrt=False, **wrappers)(function))  # type: ignore[call-overload]
 
 
 class Links(NamedTuple):

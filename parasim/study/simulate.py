@@ -12,6 +12,7 @@ from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.simulation.chorus.sing import Stage, sing
 from parasim.simulation.engine import Engine
+from parasim.simulation.tapes.perform import perform
 from parasim.study.build import (
     build_cast,
     build_context,
@@ -33,6 +34,7 @@ from parasim.trace.table import Trace
 if TYPE_CHECKING:
     from parasim.cluster.cluster import Cluster
     from parasim.program.cast import Cast
+    from parasim.program.context import Context
     from parasim.program.learner import Learner
     from parasim.scenario.model import Scenario
 
@@ -72,7 +74,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     begun = time.perf_counter()
     ran = None
     if isinstance(trace, Aggregates) and learner is None and replay is None and scenario.run.fast_paths == "all":
-        ran = _as_chorus(scenario, cast, built, trace)
+        ran = _as_chorus(scenario, cast, built, trace) or _from_tapes(scenario, cast, built, trace)
     if ran is None:
         begun, ran = _one_by_one(scenario, cast, built, trace, learner, replay)
     ended = time.perf_counter()
@@ -116,16 +118,33 @@ class _Ran(NamedTuple):
 
 def _as_chorus(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
     """All actors as one program; None if they have to go one by one."""
-    cluster = scenario.cluster
-    stage = Stage(
-        built, scenario.placement, cluster.noise, speeds_of_ranks(scenario, cast), stragglers_of_ranks(scenario, cast),
-        astuple(cluster.overhead), scenario.run.fidelity, scenario.run.seed,
-    )  # fmt: skip
+    stage = _stage(scenario, cast, built)
     sung = sing(stage, cast, lambda kind, **more: build_context(scenario, cast, 0, None, kind=kind, **more))
     if sung is None:
         return None
     trace.take(sung.actors)
     return _Ran(0, sung.collectives, (plain(sung.returned),) * len(cast))
+
+
+def _stage(scenario: Scenario, cast: Cast, built: Cluster) -> Stage:
+    cluster = scenario.cluster
+    return Stage(
+        built, scenario.placement, cluster.noise, speeds_of_ranks(scenario, cast), stragglers_of_ranks(scenario, cast),
+        astuple(cluster.overhead), scenario.run.fidelity, scenario.run.seed,
+    )  # fmt: skip
+
+
+def _from_tapes(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
+    """Workers and servers from what one of each does; None if they have to go one by one."""
+
+    def context(kind: type[Context], rank: int, **more: Any) -> Context:
+        return build_context(scenario, cast, rank, None, kind=kind, **more)
+
+    performed = perform(_stage(scenario, cast, built), cast, context)
+    if performed is None:
+        return None
+    trace.take(performed.actors)
+    return _Ran(performed.events, None, tuple(plain(value) for value in performed.returned))
 
 
 def _one_by_one(

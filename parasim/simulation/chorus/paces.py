@@ -34,7 +34,7 @@ from parasim.simulation.stragglers import Straggler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Paces", "Steady"]
+__all__ = ["Paces", "Steady", "factors_of"]
 
 
 class Steady(NamedTuple):
@@ -162,6 +162,20 @@ class _ManyDraws:
             base = _mix(_mix(self._base, Draws.word(purpose)), Draws.word(label))
             self._purposes[purpose, label] = base
         return _mix(_mix(base, step), micro)
+
+
+def factors_of(law: NoiseLaw, seed: int, role: str, index: int, kernel: Kernel, count: int) -> NDArray[Any]:
+    """The factors of an actor's first so many computes that are of no step and like this one."""
+    names: list[str] = []
+    while isinstance(law, OwnDraws):
+        names.append(law.name)
+        law = law.law
+    draws = Draws(seed, role, index)
+    for name in names:
+        draws = draws.branch(name)
+    _, label = key_of(kernel, 0)
+    keys = _mix(np.full(count, draws.prefix("noise", label), dtype=np.uint64), np.arange(count, dtype=np.uint64))
+    return _FACTORS[type(law)](law, _mix(keys, kernel.micro))
 
 
 _MASK = (1 << 64) - 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from opcode import opmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parasim.program.buffers import bounds
 from parasim.program.context import Context
@@ -17,11 +17,20 @@ from parasim.program.model import Part
 from parasim.program.state import Batch, Replica
 from parasim.simulation.chorus.counts import Count, Distinguished, Family
 
-__all__ = ["Steps", "Voice"]
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["Steps", "Voice", "loops"]
 
 _BEGIN, _LONG, _LOOP = (bytes((opmap[name],)) for name in ("GET_ITER", "EXTENDED_ARG", "FOR_ITER"))
 """How a `for` loop begins; a long one has the second in between."""
 _OWN = ("rank", "index", "draws")
+
+
+def loops(frame: FrameType) -> bool:
+    """Is this frame about to go through an iterator that it asks for now in a `for` loop, and in nothing else?"""
+    following = frame.f_code.co_code[frame.f_lasti :: 2]
+    return following.startswith(_BEGIN) and following[1:].lstrip(_LONG).startswith(_LOOP)
 
 
 class _AnyBatch:
@@ -61,9 +70,7 @@ class Steps:
         self._before = before
 
     def __iter__(self) -> Steps:
-        frame = sys._getframe(1)
-        following = frame.f_code.co_code[frame.f_lasti :: 2]
-        self.looped = following.startswith(_BEGIN) and following[1:].lstrip(_LONG).startswith(_LOOP)
+        self.looped = loops(sys._getframe(1))
         return self
 
     def __next__(self) -> Count:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from parasim.simulation.filling import compiled, links_of, slots_of, solve, take_out
 
-__all__ = ["Course", "Events", "Members", "Messages", "Pieces", "circulate"]
+__all__ = ["Course", "Events", "Members", "Messages", "Pieces", "circulate", "earliest_leaf", "set_leaf"]
 
 _SLACK = 1.0 + 4e-15  # see alarm.py
 _FRESH = 1024  # see crowd.py
@@ -83,7 +83,7 @@ class Events(NamedTuple):
 
 
 @compiled
-def _set(tree: Reals, leaf: int, time: float) -> None:
+def set_leaf(tree: Reals, leaf: int, time: float) -> None:
     """Change the time of a leaf."""
     node = len(tree) // 2 + leaf
     tree[node] = time
@@ -97,7 +97,7 @@ def _set(tree: Reals, leaf: int, time: float) -> None:
 
 
 @compiled
-def _earliest(tree: Reals) -> int:
+def earliest_leaf(tree: Reals) -> int:
     """The leaf that is next."""
     node, leaves = 1, len(tree) // 2
     while node < leaves:
@@ -125,8 +125,8 @@ def circulate(
         now, entered = tree[1], 0
         latest = now * _SLACK + slack
         while tree[1] <= latest:
-            leaf, reaching = _earliest(tree), 0
-            _set(tree, leaf, np.inf)
+            leaf, reaching = earliest_leaf(tree), 0
+            set_leaf(tree, leaf, np.inf)
             if leaf >= ways:
                 ready[0], reaching = leaf - ways, 1
             else:
@@ -158,7 +158,7 @@ def circulate(
             for at in range(solved):
                 slot = slots.solved[at]
                 if tree[len(tree) // 2 + slot] != slots.end[slot]:
-                    _set(tree, slot, slots.end[slot])
+                    set_leaf(tree, slot, slots.end[slot])
     return finished
 
 
@@ -180,7 +180,7 @@ def _leave(
         adding.over[member] += 1
     if now + seconds <= latest:
         return True
-    _set(tree, len(course.sender) + member, now + seconds)
+    set_leaf(tree, len(course.sender) + member, now + seconds)
     return False
 
 
@@ -203,7 +203,7 @@ def _reach(
                 message = course.first[number] + slot
                 if len(messages.begun):
                     messages.begun[message] = now
-                _set(tree, slot, now + course.latency[message])
+                set_leaf(tree, slot, now + course.latency[message])
                 _begin(members, moving, member, now)
                 _begin(members, moving, other, now)
         if high > low or not _leave(course, members, messages, tree, adding, member, now, latest):
