@@ -60,10 +60,7 @@ class ServerOptions(Options):
 
 @dataclass(slots=True)
 class Shard:
-    """What a server holds: its part of the parameters, and by worker the copy that was sent last, if copies are kept.
-
-    `busy` counts requests that are being served, where somebody asks.
-    """
+    """A server's part of the parameters; by worker the copy sent last, if kept; requests being served, if counted."""
 
     replica: Replica
     sent: dict[int, Buffer] = field(default_factory=dict)
