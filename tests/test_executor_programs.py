@@ -41,6 +41,13 @@ def test_large_payloads(pool: Pool, values: bool) -> None:
         assert np.array_equal(outcome.returns[0], np.full(1 << 18, 3.0))
 
 
+def test_messages_of_one_exchange_come_beside_each_other(pool: Pool) -> None:
+    """The short one is not behind the long one, which was there as early and is first in the list."""
+    outcome = run_cast("tests.real_messages:gathered", {"nbytes": [1 << 27, 8]}, 3, pool=pool)
+    ends = {row.peer: row.t_end for row in outcome.trace if row.op == "recv"}
+    assert ends[1] < ends[0]
+
+
 def test_facing_sends_deadlock_and_facing_pairs_do_not(pool: Pool) -> None:
     run(pool, "facing", 2, sends_first=False)
     with pytest.raises(DeadlockError, match=r"2 ranks wait") as caught:

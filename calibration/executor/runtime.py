@@ -29,7 +29,7 @@ from calibration.executor.watch import Watch
 from parasim.errors import ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.groups import Group as Members
-from parasim.program.ops import Collective, Locked
+from parasim.program.ops import Collective, Exchange, Locked, Recv
 from parasim.program.shared import Shared
 from parasim.runtime.actor import Actor
 from parasim.runtime.deadlock import Blocked
@@ -339,7 +339,7 @@ class Runtime:
                 self._courier.landed(envelope.source, envelope.wire)
                 return (end,)
 
-            if self._alone() and len(receipt.pending.receipts) == 1:
+            if self._alone() and _receives(receipt.pending.op) == 1:
                 self._inbox.soon(landed, *job())
             else:
                 self._inbox.beside(job, landed)
@@ -408,3 +408,8 @@ class Runtime:
     def vector(self, shared: Shared) -> Vector:
         """The mapped memory."""
         return self._memory.vector(shared)
+
+
+def _receives(op: Recv | Exchange) -> int:
+    """Messages that an operation waits for: with one the loop may do so itself, more must come beside each other."""
+    return len(op.receives) if isinstance(op, Exchange) else 1
