@@ -25,7 +25,7 @@ from parasim.program.groups import Group
 from parasim.program.ops import Collective, Exchange, Program, Recv, Send
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["coded_sum", "summand_function", "total_function"]
+__all__ = ["coded_gather", "coded_sum", "summand_function", "total_function"]
 
 
 def coded_sum(
@@ -64,6 +64,18 @@ def coded_sum(
         yield from _serve(coded, group, buffer, what, start)
     else:
         yield from _gather(coded, group, buffer)
+
+
+def coded_gather(me: Context, group: Group, buffer: Buffer, what: str, step: int) -> Program[None]:
+    """Pieces of parameters, one of each member, to all; every member ends with what the code made of them."""
+    cuts, index, size = bounds(buffer.elements, group.size), group.index(me.rank), group.size
+    start = buffer.start
+    pieces = [Coded(me, what, start + cuts[j], start + cuts[j + 1], step, values=True) for j in range(size)]
+    wire = yield from encode(pieces[index], buffer.part(cuts[index], cuts[index + 1]))
+    spans = tuple([piece.span for piece in pieces])
+    code = pieces[index].code
+    codes = yield from _all_gather(pieces[0], group, wire, tuple([code.wire_bytes(span) for span in spans]))
+    yield from me.math(_spreading(code, spans), (buffer,), (codes,))
 
 
 def _gather(coded: Coded, group: Group, buffer: Buffer) -> Program[None]:

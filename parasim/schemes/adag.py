@@ -33,7 +33,7 @@ from parasim.program import (
 from parasim.program.elementwise import copied, scale
 from parasim.schemes.asynchronous import Cycle, Held, Shard
 from parasim.schemes.dynsgd import LocalSteps, LocalStepsOptions
-from parasim.schemes.pushing import gradient_of
+from parasim.schemes.pushing import unpacked
 
 __all__ = ["Adag"]
 
@@ -103,7 +103,7 @@ class Adag(LocalSteps):
         """Update with the commit, scaled by the distance from what it was computed from, unless the worker did."""
         source, read, fetched = message.source, int(message.header["read"]), shard.sent.get(message.source)
         if self.where == "message":
-            fetched = (yield from gradient_of(me, (yield from Recv(source, "beside")))).buffer
+            fetched = (yield from unpacked(me, (yield from Recv(source, "beside")))).buffer
         damping, beside = (None, ()) if fetched is None else (Damping(self.options.gamma), (fetched,))
         updated = yield from me.update(
             shard.replica, gradient, read=read, peer=source, copy=copy, correct=damping, beside=beside

@@ -43,6 +43,7 @@ from parasim.program import (
 )
 from parasim.program.elementwise import copied
 from parasim.program.graphs import Graph, named_graph, two_colours
+from parasim.schemes.pushing import packed_values, unpacked
 
 __all__ = ["AdPsgd"]
 
@@ -73,6 +74,7 @@ class AdPsgd(Scheme):
     )
     approximates = "stale gradients; models averaged in pairs"
     Options = AdPsgdOptions
+    compresses = "values"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute at a copy, apply to the model; averaging goes on beside it."""
@@ -99,8 +101,9 @@ class AdPsgd(Scheme):
         asked = self.asked_by[me.index]
         partner = me.ranks("worker")[asked[me.draws.integer(len(asked), "partner", step)]]
         model = (yield from me.copy(replica.parameters)) if self._answers(me.index) else replica.parameters
-        yield from Send(partner, model, "ask")
-        moved = yield from Recv(partner, "moved")
+        sent, header = yield from packed_values(me, model, {})
+        yield from Send(partner, sent, "ask", header)
+        moved = yield from unpacked(me, (yield from Recv(partner, "moved")))
         assert moved.buffer is not None
         yield from me.math(subtract, (replica.parameters,), (moved.buffer,))
         yield from self._averaged(replica, partner)
@@ -117,10 +120,12 @@ class AdPsgd(Scheme):
 
     def _serve(self, me: Context, replica: Replica, asked: Message) -> Program[None]:
         """Add half of the difference; tell what was added."""
+        asked = yield from unpacked(me, asked)
         assert asked.buffer is not None
         moved = yield from me.math(move_half, (replica.parameters,), (asked.buffer,))
         yield from self._averaged(replica, asked.source)
-        yield from Send(asked.source, moved, "moved", lent=True)
+        sent, header = yield from packed_values(me, moved, {})
+        yield from Send(asked.source, sent, "moved", header, lent=True)
 
     def _averaged(self, replica: Replica, peer: int) -> Program[None]:
         """An averaging changes the model: a new version."""

@@ -41,7 +41,7 @@ from parasim.program import (
 )
 from parasim.program.elementwise import add, clear
 from parasim.program.ops import Header
-from parasim.schemes.pushing import gradient_of, into_of, packed, packed_values, values_into
+from parasim.schemes.pushing import into_of, packed, packed_values, unpacked, values_into
 from parasim.theory.queueing import mean_value_analysis
 from parasim.theory.staleness import asynchronous_mean
 
@@ -275,7 +275,7 @@ class Asynchronous(Scheme):
         try:
             while True:
                 message = yield from Recv(source, "request")
-                yield from self.handle(me, shard, (yield from gradient_of(me, message)))
+                yield from self.handle(me, shard, (yield from unpacked(me, message)))
         except Closed:
             return
 

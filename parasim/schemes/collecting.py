@@ -27,7 +27,7 @@ from parasim.program import (
     bounds,
 )
 from parasim.program.elementwise import add
-from parasim.schemes.pushing import gradient_of, packed_values, vote
+from parasim.schemes.pushing import packed_values, unpacked, vote
 
 __all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
 
@@ -47,7 +47,7 @@ class Collected:
 
 def collect(me: Context, collected: Collected, message: Message, read: int) -> Program[None]:
     """Add the gradient that a message brought, computed at version `read`; the first one's buffer is the sum."""
-    message = yield from gradient_of(me, message)
+    message = yield from unpacked(me, message)
     assert message.buffer is not None
     collected.origins.append((message.source, read))
     if collected.total is None:

@@ -43,6 +43,7 @@ from parasim.program.graphs import (
     metropolis,
     named_graph,
 )
+from parasim.schemes.pushing import packed_values, unpacked
 
 __all__ = ["DPsgd"]
 
@@ -73,6 +74,7 @@ class DPsgd(Scheme):
     staleness = "0 on the worker's own copy; instead models differ: a step shrinks their distance by |lambda_2(W)|"
     approximates = "models averaged with neighbours"
     Options = DPsgdOptions
+    compresses = "values"
 
     @cached_property
     def weights(self) -> Matrix:
@@ -87,7 +89,7 @@ class DPsgd(Scheme):
         me.hold("models of neighbours", len(self._neighbours(me.index)) * replica.parameters.nbytes)
         for step in me.steps():
             if self.options.order == "combine_then_adapt":
-                exchange = yield from Post(self._exchange(me, replica.parameters), lane="gossip")
+                exchange = yield from Post((yield from self._exchange(me, replica.parameters)), lane="gossip")
                 yield from me.gradient(replica.parameters, me.batch(step), gradient)
                 (received,) = yield from Wait([exchange])
                 replica.parameters = yield from self._mix(me, replica.parameters, received)
@@ -95,25 +97,26 @@ class DPsgd(Scheme):
             else:
                 yield from me.gradient(replica.parameters, me.batch(step), gradient)
                 yield from me.update(replica, gradient, read=replica.version)
-                received = yield from self._exchange(me, replica.parameters)
+                received = yield from (yield from self._exchange(me, replica.parameters))
                 replica.parameters = yield from self._mix(me, replica.parameters, received)
             yield from me.step_done(step)
         return replica.parameters
 
-    def _exchange(self, me: Context, model: Buffer) -> Exchange:
+    def _exchange(self, me: Context, model: Buffer) -> Program[Exchange]:
         """To all neighbours and from all neighbours at once."""
         ranks = [me.ranks("worker")[index] for index in self._neighbours(me.index)]
-        return Exchange(
-            tuple(Send(rank, model, "model", lent=True) for rank in ranks), tuple(Recv(rank, "model") for rank in ranks)
-        )
+        sent, header = yield from packed_values(me, model, {})
+        sends = tuple(Send(rank, sent, "model", header, lent=True) for rank in ranks)
+        return Exchange(sends, tuple(Recv(rank, "model") for rank in ranks))
 
     def _mix(self, me: Context, own: Buffer, received: tuple[Message, ...]) -> Program[Buffer]:
         """``sum_j W_ij x_j``, in the order of workers: equal rows of W give equal bits."""
         row = self.weights[me.index]
         models = {me.index: own}
         for index, message in zip(self._neighbours(me.index), received, strict=True):
-            assert message.buffer is not None
-            models[index] = message.buffer
+            theirs = (yield from unpacked(me, message)).buffer
+            assert theirs is not None
+            models[index] = theirs
         order = sorted(models)
         weights = tuple(row[index] for index in order)
         mixed: Buffer = yield from me.math(mix, (), [models[index] for index in order], weights=weights)

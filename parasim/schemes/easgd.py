@@ -43,6 +43,7 @@ from parasim.program import (
     option,
 )
 from parasim.program.elementwise import copied, scale
+from parasim.schemes.pushing import packed_values, unpacked
 
 __all__ = ["Eamsgd", "Easgd"]
 
@@ -86,6 +87,7 @@ class Easgd(Scheme):
     staleness = "0 with respect to the worker's own model; the centre it fetches misses exchanges under way"
     approximates = "models that differ, drawn to a centre"
     Options = EasgdOptions
+    compresses = "values"
 
     @property
     def alpha(self) -> float:
@@ -157,14 +159,16 @@ class Easgd(Scheme):
         """Meet the centre; replies with d, which the worker is still to move by, and with the centre as it was."""
         (server,) = me.ranks("server")
         if self.options.order == "synchronous":
-            yield from Send(server, parameters, "model", lent=True)
+            sent, header = yield from packed_values(me, parameters, {})
+            yield from Send(server, sent, "model", header, lent=True)
         elif self.options.order == "asynchronous":
             yield from Send(server, None, "ask")
-        message = yield from Recv(server, "centre")
+        message = yield from unpacked(me, (yield from Recv(server, "centre")))
         assert message.buffer is not None
         moved: Buffer = yield from me.math(elastic, (), (parameters, message.buffer), alpha=self.alpha)
         if self.options.order != "synchronous":
-            yield from Send(server, moved, "move", lent=True)
+            sent, header = yield from packed_values(me, moved, {})
+            yield from Send(server, sent, "move", header, lent=True)
         return moved, message.buffer
 
     def _exchanges(self, me: Context) -> range:
@@ -185,8 +189,9 @@ class Easgd(Scheme):
             while True:
                 yield from Recv(worker, "ask")
                 copy = yield from me.copy(centre)
-                yield from Send(worker, copy, "centre", lent=True)
-                message = yield from Recv(worker, "move")
+                sent, header = yield from packed_values(me, copy, {})
+                yield from Send(worker, sent, "centre", header, lent=True)
+                message = yield from unpacked(me, (yield from Recv(worker, "move")))
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=1.0)
                 me.watcher.changed()
@@ -198,8 +203,9 @@ class Easgd(Scheme):
         centre = me.initial("centre")
         for _ in self._exchanges(me):
             for worker in me.ranks("worker"):
-                yield from Send(worker, centre, "centre", lent=True)
-                message = yield from Recv(worker, "move")
+                sent, header = yield from packed_values(me, centre, {})
+                yield from Send(worker, sent, "centre", header, lent=True)
+                message = yield from unpacked(me, (yield from Recv(worker, "move")))
                 assert message.buffer is not None
                 yield from me.math(move, (centre,), (message.buffer,), way=1.0)
                 me.watcher.changed()
@@ -210,11 +216,13 @@ class Easgd(Scheme):
         centre, workers = me.initial("centre"), me.ranks("worker")
         for _ in self._exchanges(me):
             messages = yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))
-            yield from Exchange(tuple(Send(worker, centre, "centre", lent=True) for worker in workers))
+            sent, header = yield from packed_values(me, centre, {})
+            yield from Exchange(tuple(Send(worker, sent, "centre", header, lent=True) for worker in workers))
             yield from me.math(scale, (centre,), factor=1 - len(workers) * self.alpha)
             for message in messages:
-                assert message.buffer is not None
-                yield from me.math(move, (centre,), (message.buffer,), way=self.alpha)
+                theirs = (yield from unpacked(me, message)).buffer
+                assert theirs is not None
+                yield from me.math(move, (centre,), (theirs,), way=self.alpha)
             me.watcher.changed()
         return centre
 

@@ -18,7 +18,7 @@ from typing import Literal
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
+    Codes,
     Context,
     Exchange,
     Group,
@@ -43,6 +43,7 @@ from parasim.schemes.dpsgd import mix
 from parasim.schemes.fdg import Fdg, FdgOptions
 from parasim.schemes.staged import stage_seconds
 from parasim.schemes.stash import Stash
+from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
@@ -105,6 +106,10 @@ class FdgData(Fdg):
         """C."""
         return metropolis(named_graph(self.options.graph, self.pipelines()))
 
+    def codes(self) -> Codes:
+        """Gradients that data groups average; activations are sent as they are."""
+        return "sums" if self.options.combine == "average" and self.pipelines() > 1 else ""
+
     def step(
         self, me: Context, stash: Stash, gradient: Buffer, version: int, exchange: Exchange
     ) -> Program[tuple[Message, ...]]:
@@ -116,7 +121,9 @@ class FdgData(Fdg):
         layer = self.parts(me.model)[module].name
         if self.options.combine == "average":
             group = me.group(f"module {module}")
-            averaging = yield from Post(Collective("all_reduce", group, gradient, self.options.algorithm), "combine")
+            part = self.parts(me.model)[module]
+            combining = sum_in(me, group, gradient, stash.version, self.options.algorithm, offset=part.offset)
+            averaging = yield from Post(combining, "combine")
             arrived = yield from exchange
             yield from Wait([averaging])
             yield from stash.update(gradient, read=version, scale=1 / self.pipelines(), layer=layer)

@@ -25,9 +25,11 @@ from parasim.program import (
     Setting,
     Taxonomy,
     bounds,
+    coded_gather,
     option,
 )
 from parasim.program.elementwise import scale
+from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import cost
 
 __all__ = ["HierarchicalSgd"]
@@ -57,6 +59,7 @@ class HierarchicalSgd(Scheme):
     staleness = "0 with respect to the group's own model; groups drift apart for `period` steps"
     approximates = "averaged models, which drift apart by groups"
     Options = HierarchicalSgdOptions
+    compresses = "values"
 
     @property
     def members(self) -> int:
@@ -79,21 +82,24 @@ class HierarchicalSgd(Scheme):
         inside = me.group(f"group {me.index // self.members}")
         for step in me.steps():
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
-            yield from Collective("all_reduce", inside, gradient, "ring")
+            yield from sum_in(me, inside, gradient, step, "ring")
             yield from me.update(replica, gradient, read=replica.version, scale=1 / self.members)
             if (step + 1) % self.options.period == 0 or step + 1 == me.num_steps:
-                yield from self._average(me, inside, replica.parameters)
+                yield from self._average(me, inside, replica.parameters, step)
             yield from me.step_done(step)
         return replica.parameters
 
-    def _average(self, me: Context, inside: Group, model: Buffer) -> Program[None]:
+    def _average(self, me: Context, inside: Group, model: Buffer, step: int) -> Program[None]:
         """One piece with the other groups; then all pieces inside."""
         index = me.index % self.members
         cuts = bounds(model.elements, self.members)
         piece = model.part(cuts[index], cuts[index + 1])
-        yield from Collective("all_reduce", me.group(f"peers {index}"), piece, "ring")
+        yield from sum_in(me, me.group(f"peers {index}"), piece, step, "ring", what="model")
         yield from me.math(scale, (piece,), factor=1 / self.options.groups)
-        yield from Collective("all_gather", inside, model, "ring")
+        if me.compression is not None:
+            yield from coded_gather(me, inside, model, "model", step)
+        else:
+            yield from Collective("all_gather", inside, model, "ring")
 
     def held_model(self) -> HeldModel:
         """The mean of all models."""

@@ -24,6 +24,7 @@ from parasim.program import (
 from parasim.program.elementwise import scale
 from parasim.schemes.collecting import Collected, collect
 from parasim.schemes.local_sgd import local_seconds
+from parasim.schemes.pushing import packed_values
 
 __all__ = ["OneShot"]
 
@@ -37,6 +38,8 @@ class OneShot(Scheme):
     taxonomy = Taxonomy("data parallel", "independent", "centralised", "models to a server, once", "model averaging")
     staleness = "0 with respect to the worker's own model; models drift apart for the whole run"
     approximates = "models averaged once, at the end"
+
+    compresses = "values"
 
     def roles(self) -> tuple[Role, ...]:
         """Workers, and the server that averages."""
@@ -54,7 +57,8 @@ class OneShot(Scheme):
             yield from me.gradient(replica.parameters, me.batch(step), gradient)
             yield from me.update(replica, gradient, read=replica.version)
             yield from me.step_done(step)
-        yield from Send(me.ranks("server")[0], replica.parameters, "model", lent=True)
+        sent, header = yield from packed_values(me, replica.parameters, {})
+        yield from Send(me.ranks("server")[0], sent, "model", header, lent=True)
         return replica.parameters
 
     def server(self, me: Context) -> Program[Buffer]:

@@ -26,7 +26,7 @@ from parasim.program import (
 from parasim.program.elementwise import overwrite
 from parasim.program.ops import Header
 
-__all__ = ["broadcast_values", "gradient_of", "into_of", "packed", "packed_values", "values_into", "vote"]
+__all__ = ["broadcast_values", "into_of", "packed", "packed_values", "unpacked", "values_into", "vote"]
 
 
 def packed(me: Context, vector: Buffer, header: Header, what: str = "gradient") -> Program[tuple[Buffer, Header]]:
@@ -54,8 +54,8 @@ def _packed(
     return wire, {**header, "coded": step, "start": start, "stop": stop}
 
 
-def gradient_of(me: Context, message: Message) -> Program[Message]:
-    """A message with the gradient that it brought as a vector."""
+def unpacked(me: Context, message: Message) -> Program[Message]:
+    """A message with the vector that it brought in code."""
     if message.buffer is None or "coded" not in message.header:
         return message
     return replace(message, buffer=(yield from decoded(_coded(me, message), message.buffer)))

@@ -42,6 +42,7 @@ from parasim.program import (
 )
 from parasim.program.elementwise import scale
 from parasim.program.graphs import exponential_hops, pairs_of, strongly_connected
+from parasim.schemes.pushing import packed_values, unpacked
 
 __all__ = ["Sgp", "SgpOptions"]
 
@@ -70,6 +71,7 @@ class Sgp(Scheme):
     staleness = "0 on the worker's own copy; models of others are mixed in `overlap` iterations late at most"
     approximates = "models averaged with neighbours"
     Options = SgpOptions
+    compresses = "values"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Gradient at z = x / w, update of x, shares to the peers, their shares to x; returns z."""
@@ -85,7 +87,8 @@ class Sgp(Scheme):
             share = 1.0 / (1 + len(self.targets(me.index, step)))
             yield from me.math(scale, (replica.parameters,), factor=share)
             weight *= share
-            late.append((yield from Post(self._exchange(me, replica.parameters, weight, step), lane="gossip")))
+            exchange = yield from self._exchange(me, replica.parameters, weight, step)
+            late.append((yield from Post(exchange, lane="gossip")))
             last = step + 1 == me.num_steps
             while late and (last or len(late) > self.options.overlap or (yield from Poll(late[0]))):
                 (messages,) = yield from Wait([late.popleft()])
@@ -96,18 +99,22 @@ class Sgp(Scheme):
         result: Buffer = yield from me.math(divide, (), (replica.parameters,), varying={"weight": weight})
         return result
 
-    def _exchange(self, me: Context, share: Buffer, weight: float, step: int) -> Exchange:
+    def _exchange(self, me: Context, share: Buffer, weight: float, step: int) -> Program[Exchange]:
         """The messages of one iteration, to and from the peers."""
         ranks = me.ranks("worker")
-        header = {"weight": weight, "step": step}
+        sent, header = yield from packed_values(me, share, {"weight": weight, "step": step})
         return Exchange(
-            tuple(Send(ranks[peer], share, "share", header) for peer in self.targets(me.index, step)),
+            tuple(Send(ranks[peer], sent, "share", header) for peer in self.targets(me.index, step)),
             tuple(Recv(ranks[peer], "share") for peer in self.sources(me.index, step)),
         )
 
     def _absorb(self, me: Context, model: Buffer, messages: tuple[Message, ...], step: int) -> Program[float]:
         """Add shares of other models, in the order of workers; replies with their weight."""
-        received = [message.buffer for message in messages if message.buffer is not None]
+        received = []
+        for message in messages:
+            theirs = (yield from unpacked(me, message)).buffer
+            assert theirs is not None
+            received.append(theirs)
         if received:
             yield from me.math(add_all, (model,), received)
         for message in messages:

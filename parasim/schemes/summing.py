@@ -87,10 +87,11 @@ def sum_in(
     algorithm: str,
     shape: tuple[int, int] | None = None,
     what: str = "gradient",
+    offset: int = 0,
 ) -> Collective | Program[None]:
-    """The same over a group."""
+    """The same over a group; the root of the buffer begins at `offset` of the model."""
     if me.compression is not None:
-        return coded_sum(me, group, buffer, what, step, algorithm=algorithm, shape=shape)
+        return coded_sum(me, group, buffer, what, step, offset=offset, algorithm=algorithm, shape=shape)
     return Collective("all_reduce", group, buffer, algorithm, shape=shape)
 
 

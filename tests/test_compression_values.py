@@ -1,0 +1,102 @@
+"""Models in half precision: gossip, elastic averaging, one-shot and hierarchical averaging; gradients of modules."""
+
+import pytest
+import torch
+
+from parasim.errors import ScenarioError
+from parasim.learning.build import pin_threads
+from parasim.schemes import SCHEMES
+from tests.schemes_real import learning, same_in_both
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run
+
+MODEL, STEPS = EXACT_MODELS["two layers"]
+CARRYING = {
+    "one_shot": {},
+    "dpsgd": {},
+    "adpsgd": {},
+    "sgp": {"peers": 1},
+    "osgp": {},
+    "easgd": {"period": 1},
+    "eamsgd": {"period": 2},
+    "hierarchical_sgd": {"groups": 2, "period": 1},
+}
+"""Schemes whose workers send models as they are, with some options."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    pin_threads()
+
+
+def carrying(kind, compression=None, **settings):
+    """Workers of different speeds; what coding costs takes no time."""
+    options = {"model": MODEL, "data": EXACT_DATA, "batch": 4, "steps": STEPS, "memory_bandwidth": 1e30}
+    speeds = {0: 1.0, 1: 0.9, 2: 0.83, 3: 0.71}
+    return run(kind, 6, compression=compression, speeds=speeds, **options | {"workers": 4} | CARRYING[kind] | settings)
+
+
+def same_returns(one, other):
+    for mine, yours in zip(one.returns, other.returns, strict=True):
+        assert (mine is None) == (yours is None)
+        assert mine is None or torch.equal(torch.as_tensor(mine), torch.as_tensor(yours))
+
+
+def test_schemes_that_send_models_are_all_tested():
+    assert set(CARRYING) == {name for name, scheme in SCHEMES.items() if scheme.compresses == "values"}
+
+
+@pytest.mark.parametrize("kind", CARRYING)
+def test_the_identity_changes_no_bit_of_any_scheme(kind):
+    options = {"dtype": "float64", "learn": True, "trace": "aggregate"}
+    plain, coded = carrying(kind, **options), carrying(kind, {"kind": "identity"}, **options)
+    same_returns(plain, coded)
+    additions = 0.01 if kind == "hierarchical_sgd" else 1e-9  # pieces are written by adding to zero
+    assert coded.summary["seconds"] == pytest.approx(plain.summary["seconds"], rel=additions)
+
+
+@pytest.mark.parametrize("code", ["fp16", "bf16"])
+@pytest.mark.parametrize("kind", CARRYING)
+def test_half_precision_halves_all_bytes(kind, code):
+    """And the run learns; AD-PSGD chooses as it goes who sends."""
+    plain, coded = carrying(kind).summary, carrying(kind, {"kind": code}).summary
+    for figure in ("bytes_sent_per_worker_per_step", "bytes_received_per_worker_per_step"):
+        assert coded[figure] == pytest.approx(plain[figure] / 2, rel=0.1 if kind == "adpsgd" else 1e-9)
+    learned = carrying(kind, {"kind": code}, learn=True, data={"kind": "classification"}, steps=12).summary["loss"]
+    assert learned["last"] < learned["first"]
+
+
+@pytest.mark.parametrize("kind", CARRYING)
+def test_codes_of_gradients_are_refused(kind):
+    with pytest.raises(ScenarioError, match=f"scheme {kind} sends models as they are, and topk is for gradients"):
+        carrying(kind, {"kind": "topk"})
+
+
+def test_models_keep_no_error():
+    with pytest.raises(ScenarioError, match="leave no error to send later: write auto"):
+        make("dpsgd", compression={"kind": "fp16", "error_feedback": True})
+    with pytest.raises(ScenarioError, match="sends models: write auto, or leave compression out"):
+        make("dpsgd", compression={"kind": "fp16", "both_ways": False})
+
+
+# modules -------------------------------------------------------------------------------------------------------------
+def modules(compression=None, **settings):
+    options = {"model": MODEL, "data": EXACT_DATA, "batch": 4, "steps": STEPS, "modules": 2, "workers": 4}
+    return run("fdg_data", 4, compression=compression, combine="average", **options | settings)
+
+
+@pytest.mark.parametrize("aggregation", ["auto", "gather", "server"])
+def test_the_identity_changes_no_bit_of_modules(aggregation):
+    plain = modules(dtype="float64", learn=True)
+    same_returns(plain, modules({"kind": "identity", "aggregation": aggregation}, dtype="float64", learn=True))
+
+
+def test_gradients_of_modules_can_be_in_any_code():
+    result = modules({"kind": "onebit"}, learn=True, data={"kind": "regression"})
+    assert result.summary["bytes_sent_per_worker_per_step"] < modules().summary["bytes_sent_per_worker_per_step"]
+    with pytest.raises(ScenarioError, match="scheme fdg_data sends nothing that a compressor works on"):
+        make("fdg_data", 4, modules=4, workers=4, compression={"kind": "onebit"})
+
+
+@pytest.mark.real
+def test_real_gossip_sends_the_same_bytes_and_learns_the_same_bits(pool):
+    same_in_both(learning("dpsgd", 3, compression={"kind": "bf16"}, steps=3), pool)
