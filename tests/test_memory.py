@@ -16,6 +16,7 @@ from tests.shards_setup import TEXT, TRANSFORMER
 CASES = {
     "plain": {"micro_batches": 4},
     "recomputing": {"micro_batches": 4, "recompute": True},
+    "keeping the last": {"micro_batches": 4, "recompute": True, "keep_last": True},
 }
 
 

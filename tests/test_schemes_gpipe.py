@@ -3,10 +3,12 @@
 import inspect
 
 import pytest
+import torch
 
+from parasim import ScenarioError, closed_form
 from parasim.metrics.memory import memory_of
 from parasim.schedules import gpipe as schedule
-from tests.schemes_setup import run
+from tests.schemes_setup import make, run, steady, weights
 
 FREE = {"bandwidth": 1e18, "latency": 0.0, "memory_bandwidth": 1e18}
 UNIT = {  # a layer's forward pass, and its backward pass, take a second for each sample
@@ -53,6 +55,36 @@ def test_recomputation_adds_a_forward_pass_and_hides_part_of_it():
     assert again - plain == pytest.approx(4 * 4, rel=1e-9)  # four micro-batches of a sample through four layers
 
 
+@pytest.mark.parametrize(("stages", "micros"), [(1, 3), (3, 4), (4, 1), (4, 6)])
+def test_the_last_micro_batch_is_kept_as_torchgpipe_does(stages, micros):
+    """Nobody repeats it: ``(M + K - 1)(F + B) + (M - 1) F``; and nothing is learned otherwise."""
+    options = {"recompute": True, "keep_last": True, "micro_batches": micros}
+    settings = {"model": UNIT, "batch": micros, **FREE}
+    plain = run("gpipe", stages, steps=1, micro_batches=micros, **settings).summary["seconds"]
+    kept = run("gpipe", stages, steps=1, **options, **settings).summary["seconds"]
+    assert kept - plain == pytest.approx((micros - 1) * 12 / stages, rel=1e-9)
+    form = closed_form(make("gpipe", stages, **options, **settings))
+    assert form.exact
+    assert form.seconds_per_step == pytest.approx(steady("gpipe", stages, **options, **settings)[0], rel=1e-9)
+    learns = {"data": {"kind": "digits"}, "learn": True, "batch": 12}
+    learned = [run("gpipe", stages, **learns, **{**options, "keep_last": last}) for last in (True, False)]
+    assert torch.equal(*(weights(result, range(stages)) for result in learned))
+
+
+def test_only_recomputing_can_except_a_micro_batch():
+    with pytest.raises(ScenarioError, match="keep_last: true excepts a micro-batch from recomputing: set recompute"):
+        make("gpipe", 2, keep_last=True)
+
+
+@pytest.mark.parametrize("bandwidth", [1e7, 1e18])
+@pytest.mark.parametrize("speeds", [{}, {0: 0.5}, {2: 0.5}])
+def test_the_closed_form_holds_for_unlike_stages_too(speeds, bandwidth):
+    settings = {"model": {"kind": "mlp", "width": 32, "depth": 6}, "micro_batches": 4, "recompute": True}
+    settings |= {"keep_last": True, "speeds": speeds, "bandwidth": bandwidth}
+    form, met = closed_form(make("gpipe", 3, **settings)), steady("gpipe", 3, **settings)[0]
+    assert form.seconds_per_step == pytest.approx(met, rel=1e-9) if form.exact else form.seconds_per_step <= met
+
+
 def picture(micros, stages):
     """Who does what when, as the drawing in parasim/schedules/gpipe.py."""
     result = run("gpipe", stages, steps=1, model=UNIT, batch=micros, micro_batches=micros, **FREE)
@@ -85,9 +117,9 @@ def test_a_stage_keeps_what_all_micro_batches_stored(stages, micros):
     The first stage reads its batch again, so it keeps no inputs.
     """
     model, batch, width = {"kind": "mlp", "width": 32, "depth": 12}, 48, 32
-    plain, again = (
-        memory_of(run("gpipe", stages, model=model, batch=batch, micro_batches=micros, recompute=recompute).trace)
-        for recompute in (False, True)
+    plain, again, last = (
+        memory_of(run("gpipe", stages, model=model, batch=batch, micro_batches=micros, **options).trace)
+        for options in ({}, {"recompute": True}, {"recompute": True, "keep_last": True})
     )
     one = batch // micros * width * 4
     for stage in range(stages):
@@ -105,4 +137,6 @@ def test_a_stage_keeps_what_all_micro_batches_stored(stages, micros):
             "weights": parameters,
             **({"inputs": kept} if kept else {}),
         }
+        assert last[stage].peak_bytes_of.get("inputs", 0) == (micros - 1) * one * bool(stage)
+        assert last[stage].peak_bytes == again[stage].peak_bytes - one * bool(stage)
         assert again[stage].peak_bytes == 2 * parameters + stored * one + kept

@@ -46,9 +46,8 @@ class Flushing(Staged):
         """The passes of a worker, for one mini-batch."""
         raise NotImplementedError
 
-    @property
-    def recomputes(self) -> bool:
-        """Is a forward pass repeated before the backward pass, so that only inputs are kept?"""
+    def recomputes(self, micro: int) -> bool:
+        """Is a micro-batch's forward pass repeated before its backward pass, so that only inputs are kept?"""
         return False
 
     def micro_batches(self) -> int:
@@ -80,14 +79,14 @@ class Flushing(Staged):
                 stage, replica, gradient = chunks[chunk].stage, chunks[chunk].replica, chunks[chunk].gradient
                 if way == "forward":
                     batch = me.batch(step, share=0, shares=1, micro=micro, micros=micros)
-                    yield from stage.forward(micro, replica.parameters, batch, self.recomputes)
+                    yield from stage.forward(micro, replica.parameters, batch, self.recomputes(micro))
                 elif way == "inputs":
                     yield from stage.backward_inputs(micro)
                 elif way == "weights":
                     yield from stage.backward_weights(micro, gradient, add=begun[chunk])
                     begun[chunk] = True
                 else:
-                    if self.recomputes:
+                    if self.recomputes(micro):
                         yield from stage.again(micro, replica.parameters)
                     yield from stage.backward(micro, gradient, add=begun[chunk])
                     begun[chunk] = True

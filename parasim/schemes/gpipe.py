@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parasim.program import ClosedForm, Holding, Setting, Taxonomy, option
+from parasim.program import ClosedForm, Holding, Model, Setting, Taxonomy, option
 from parasim.schedules.gpipe import gpipe
 from parasim.schemes.flushing import Flushing, FlushingOptions, Pass
 from parasim.schemes.staged import stage_seconds
@@ -25,6 +25,9 @@ class GPipeOptions(FlushingOptions):
     """Options of GPipe; `workers` is the number of stages."""
 
     recompute: bool = option(False, "keep only a stage's input and repeat its forward pass before the backward pass")
+    keep_last: bool = option(
+        False, "recompute all but the last micro-batch, which goes backward first (torchgpipe's except_last)"
+    )
 
 
 class GPipe(Flushing):
@@ -36,20 +39,28 @@ class GPipe(Flushing):
     staleness = "0"
     Options = GPipeOptions
 
-    @property
-    def recomputes(self) -> bool:
+    def recomputes(self, micro: int) -> bool:
         """If asked to."""
-        return bool(self.options.recompute)
+        last = micro == self.options.micro_batches - 1
+        return bool(self.options.recompute) and not (last and self.options.keep_last)
 
     def order(self, index: int) -> Iterator[Pass]:
         """All micro-batches forward, all backward."""
         return ((way, 0, micro) for way, micro in gpipe(self.options.micro_batches))
 
+    def check(self, model: Model, batch_size: int) -> None:
+        """The last micro-batch can only be excepted from something."""
+        super().check(model, batch_size)
+        if self.options.keep_last and not self.options.recompute:
+            raise ValueError(
+                "keep_last: true excepts a micro-batch from recomputing: set recompute: true, or leave it out"
+            )
+
     def holding(self, place: int, samples: int) -> Holding:
-        """All micro-batches are in flight; recomputing, one, and the inputs of all."""
+        """All micro-batches are in flight; recomputing, one, and the inputs of all (but the last, if it is kept)."""
         micros = self.options.micro_batches
         if self.options.recompute:
-            return Holding(activations=1, inputs=micros, samples=samples)
+            return Holding(activations=1, inputs=micros - self.options.keep_last, samples=samples)
         return Holding(activations=micros, samples=samples)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
@@ -57,6 +68,7 @@ class GPipe(Flushing):
 
         Either way takes one micro-batch through all stages and links, and M - 1 times the slowest of these. Exact if
         all stages but the last repeat their first forward pass, and all make the update, before anyone waits for it.
+        With `keep_last` no stage repeats that one, and the last stage begins backward that much earlier.
         """
         stages, micros = self.options.workers, self.options.micro_batches
         t = stage_seconds(self, setting, scale=1 / micros)
@@ -64,8 +76,13 @@ class GPipe(Flushing):
         again = forward if self.options.recompute else [0.0] * stages
         both = [a + b for a, b in zip(again, backward, strict=True)]
         seconds = flow_line_seconds(forward + t.up, micros) + updates[0]
-        seconds += again[-1] + sum(backward) + sum(t.down) + (micros - 1) * max(both + t.down)
-        repeated = all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))
+        seconds += (
+            (0.0 if self.options.keep_last else again[-1])
+            + sum(backward)
+            + sum(t.down)
+            + (micros - 1) * max(both + t.down)
+        )
+        repeated = self.options.keep_last or all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))
         updated = all(updates[k] <= updates[0] + sum(forward[:k]) + sum(backward[:k]) for k in range(stages))
         simple = repeated and updated
         return ClosedForm(
