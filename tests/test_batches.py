@@ -85,7 +85,7 @@ def test_steps_take_the_time_of_their_batch():
     assert closed_form(whole).seconds_per_step * 9 == pytest.approx(seconds, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["allreduce", "local_sgd", "dpsgd"])
+@pytest.mark.parametrize("kind", ["allreduce", "local_sgd", "dpsgd", "downpour", "ssp"])
 def test_fast_paths_know_a_growing_batch(kind):
     """Steps that are skipped, and all actors as one, give the time of every message by itself."""
     options = {"growth": {"by": "steps", "at": [5, 41]}, "steps": 60, "trace": "aggregate"}

@@ -113,7 +113,7 @@ def test_made_by_kind():
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("sdg", {}, ["did you mean 'sgd'", "adagrad, adam, sgd"]),
+        ("sdg", {}, ["did you mean 'sgd'", "adagrad, adam, lamb, lars, sgd"]),
         ("sgd", {"rate": 1}, ["'rate'", "lr"]),
         ("sgd", {"momentum": 1.0}, ["momentum", "less than 1"]),
         ("sgd", {"lr": 0}, ["lr", "greater than 0"]),

@@ -11,27 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parasim.errors import ScenarioError
+from parasim.learning.layerwise import Lamb, Lars
 from parasim.learning.rates import Rate
+from parasim.learning.rules import Rule
+from parasim.program.layout import Panels
 from parasim.program.learner import Optimizer
 from parasim.program.scheme import option
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["OPTIMIZERS", "Adagrad", "Adam", "Rule", "Scheduled", "Sgd"]
-
-
-class Rule:
-    """Base of the update rules: as they stand their rate is constant, `lr`."""
-
-    __slots__ = ()
-    lr: float
-
-    def rate(self, step: float) -> float:
-        """The learning rate."""
-        return self.lr
-
-    def at(self, step: float) -> Any:
-        """The rule itself."""
-        return self
+__all__ = ["OPTIMIZERS", "Adagrad", "Adam", "Lamb", "Lars", "Scheduled", "Sgd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +117,7 @@ class Adam(Rule):
         xp.add_(parameters, direction, -self.lr / (1.0 - self.beta1 ** (step + 1)))
 
 
-OPTIMIZERS: dict[str, type] = {"adagrad": Adagrad, "adam": Adam, "sgd": Sgd}
+OPTIMIZERS: dict[str, type] = {"adagrad": Adagrad, "adam": Adam, "lamb": Lamb, "lars": Lars, "sgd": Sgd}
 """Kinds of optimisers; their fields are their options."""
 
 
@@ -159,6 +147,15 @@ class Scheduled:
         """The rule with that rate."""
         rule: Optimizer = replace(self.rule, lr=self.rate_of(step))
         return rule
+
+    def on(self, panels: Panels) -> Optimizer:
+        """For a copy whose arrays lie there."""
+        return replace(self, rule=self.rule.on(panels))
+
+    @property
+    def layerwise(self) -> bool:
+        """Of the rule."""
+        return bool(self.rule.layerwise)
 
     @property
     def weight_decay(self) -> float:

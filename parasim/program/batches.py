@@ -59,6 +59,10 @@ class Batches:
             total += (min(step, stop) - start) * size
         return total
 
+    def shift(self, step: int) -> int:
+        """By how many samples more a worker is in its data than if all batches were as large as this step's."""
+        return 0 if len(self.sizes) == 1 else int(self.before(step)) - step * self.size(step)
+
     def steps(self, samples: float) -> int:
         """Least number of steps in which one worker sees so many samples."""
         seen = [self.before(start) for start in self.starts]

@@ -13,6 +13,7 @@ from parasim.program.draws import Draws
 from parasim.program.elementwise import add, clear, copied
 from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted_of, forward_kernel, update_function, wrapped
+from parasim.program.layout import panels
 from parasim.program.learner import Learner, Optimizer
 from parasim.program.model import Model, Part
 from parasim.program.ops import Compute, Event, Log, Program
@@ -67,8 +68,7 @@ class Context:
         self.index = index
         self.options = options
         self.model = model
-        self.batch_size = batch_size
-        self.batches = batches or Batches((batch_size,))
+        self.batch_size, self.batches = batch_size, batches or Batches((batch_size,))
         self.num_steps = steps
         self.draws = Draws(seed, self.role, self.index)
         self.common = Draws(seed)
@@ -133,9 +133,7 @@ class Context:
         """
         share = self.index if share is None else share
         shares = self.count(self.role) if shares is None else shares
-        size, shift = self.batches.size(step), 0
-        if len(self.batches.sizes) > 1:
-            shift = shares * (int(self.batches.before(step)) - step * size)
+        size, shift = self.batches.size(step), shares * self.batches.shift(step)
         cuts = (0, size) if micros == 1 else bounds(size, micros)
         first = share * size
         return Batch(step, micro, first + cuts[micro], first + cuts[micro + 1], shares * size, shift=shift)
@@ -180,9 +178,9 @@ class Context:
     def replica(
         self, part: Part | None = None, elements: tuple[int, int] | None = None, per_step: float = 1.0
     ) -> Replica:
-        """A parameter copy at version 0 with optimiser state: of a part, or of an element range (a server's shard).
+        """A parameter copy at version 0 with optimiser state: of a part, or of a range (a server's shard).
 
-        `per_step` updates are made to it while all workers make a step; learning rates that change follow steps.
+        It gets `per_step` updates per step.
         """
         parameters = self.initial("weights", part)
         if elements is not None:
@@ -193,7 +191,8 @@ class Context:
             parameters = Buffer("weights", stop - start, whole.itemsize, values)
             self.hold("weights", parameters.nbytes, parameters)
         slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
-        replica = Replica(parameters, slots, per_step=per_step)
+        arrays = panels(part or self.model.whole, elements) if self.optimizer.layerwise else None
+        replica = Replica(parameters, slots, per_step=per_step, panels=arrays)
         self.watcher.offer(replica, elements[0] if elements else part or self.model.whole)
         return replica
 
@@ -382,12 +381,13 @@ class Context:
         the same compute ``correct(xp, gradient, parameters, *beside)``, a function with a hash, replies what is applied
         in the gradient's place; it may change what is `beside`.
         """
+        optimizer = self.optimizer.on(replica.panels) if replica.panels else self.optimizer
         varying: dict[str, float] = {"count": replica.begun}
         if self._learner is not None:
             varying["step"] = replica.begun / replica.per_step if step is None else step
         replica.begun += 1
         result: Buffer | None = yield from self.math(
-            update_function(self.optimizer, copy, correct),
+            update_function(optimizer, copy, correct),
             (replica.parameters, *replica.slots, *beside),
             (gradient,),
             kind="update",
@@ -412,8 +412,8 @@ class Context:
     def log_loss(self, activation: Activation) -> Program[None]:
         """Log the loss that the last part's forward pass found, if values are carried."""
         if activation.loss is not None:
-            batch = activation.batch
-            yield Log(Event("loss", step=batch.step, micro=batch.micro, value=float(activation.loss)))
+            step, micro = activation.batch.step, activation.batch.micro
+            yield Log(Event("loss", step=step, micro=micro, value=float(activation.loss)))
 
     def step_done(self, step: int) -> Program[None]:
         """Log that this worker finished iteration `step`."""

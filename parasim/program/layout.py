@@ -13,9 +13,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from parasim.program.model import Model
+from parasim.program.model import Model, Part
 
-__all__ = ["Panel", "layout"]
+__all__ = ["Panel", "Panels", "layout", "panels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,33 @@ def layout(model: Model, start: int, stop: int) -> tuple[Panel, ...]:
                 panels += _panels(first, shape, start, stop, number)
             first += size
     return tuple(panels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panels:
+    """Where arrays lie in a vector: ``[start, stop)`` of each, counted from the vector's beginning."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def panels(part: Part, elements: tuple[int, int] | None = None) -> Panels:
+    """Those of a part, or of a range of its model's parameters: always the same object.
+
+    Raises
+    ------
+    ValueError
+        If the range cuts an array.
+    """
+    start, stop = elements or (part.offset, part.offset + part.parameters)
+    cuts = [0]
+    for layer in part.model.layers:
+        for shape in layer.shapes or ((layer.parameters,),):
+            cuts.append(cuts[-1] + math.prod(shape))
+    if start not in cuts or stop not in cuts:
+        raise ValueError(f"parameters [{start}, {stop}) cut an array, and norms are of whole arrays")
+    inside = [cut - start for cut in cuts if start <= cut <= stop]
+    return Panels(tuple((low, high) for low, high in itertools.pairwise(inside) if low < high))
 
 
 def _panels(first: int, shape: tuple[int, ...], start: int, stop: int, layer: int) -> list[Panel]:

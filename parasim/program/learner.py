@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from parasim.program.layout import Panels
     from parasim.program.model import Part
     from parasim.program.tensors import Tensor, Tensors
 
@@ -102,6 +103,13 @@ class Optimizer(Protocol):
 
     def rate(self, step: float) -> float:
         """Learning rate where so many steps are done (parasim/learning/rates.py)."""
+
+    @property
+    def layerwise(self) -> bool:
+        """Does it need norms of whole arrays?"""
+
+    def on(self, panels: Panels) -> Optimizer:
+        """The update rule for a copy whose arrays lie there."""
 
     def at(self, step: float) -> Optimizer:
         """The update rule with that rate."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from parasim.fields import option
+from parasim.fields import INTERNAL, option
 from parasim.program.cast import Role
 from parasim.program.context import Context
 from parasim.program.groups import Group
@@ -16,7 +16,7 @@ from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
 from parasim.program.snapshots import HeldModel
 
-__all__ = ["Codes", "Options", "Scheme", "Taxonomy", "option"]
+__all__ = ["INTERNAL", "Codes", "Options", "Scheme", "Taxonomy", "option"]
 
 Codes = Literal["", "sums", "models", "messages", "values"]
 
@@ -119,6 +119,11 @@ class Scheme:
     def updates_per_step(self) -> float:
         """A server's updates while all workers make a step."""
         return 1.0
+
+    def no_norms(self) -> str:
+        """Why who updates parameters can't know the norms of whole arrays, and what to do; "": he can."""
+        servers = next((role.count for role in self.roles() if role.name == "server"), 1)
+        return "" if servers == 1 else "the servers' shards cut layers: write servers: 1"
 
     def facts(self) -> Mapping[str, float]:
         """Figures that the options alone decide, by name; the summary and the table of a run show them."""

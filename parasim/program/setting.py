@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, update_function
+from parasim.program.layout import panels
 from parasim.program.learner import Optimizer
 from parasim.program.model import Model
 from parasim.program.ops import Kernel
@@ -136,7 +137,10 @@ class Setting:
         `correct` and the number of vectors that are `beside` are as of :meth:`Context.optimize`.
         """
         operands = 2 + len(self.optimizer.slots) + beside
-        update = update_function(self.optimizer, copy, correct)
+        optimizer, whole = self.optimizer, self.model.whole
+        if optimizer.layerwise and round(whole.parameters * fraction) == whole.parameters:
+            optimizer = optimizer.on(panels(whole))
+        update = update_function(optimizer, copy, correct)
         return self._count(update, operands, fraction, "update", (("scale", scale),), ("count",))
 
     def math_kernel(

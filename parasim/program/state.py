@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from parasim.program.buffers import Buffer
+from parasim.program.layout import Panels
 from parasim.program.learner import Learner
 from parasim.program.model import Part
 from parasim.program.ops import Event
@@ -81,6 +82,8 @@ class Replica:
     begun: int = 0
     per_step: float = 1.0
     """Updates while all workers make a step: learning rates follow steps."""
+    panels: Panels | None = None
+    """Its arrays, for update rules that ask for them."""
 
 
 class Ledger:

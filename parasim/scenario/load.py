@@ -17,7 +17,7 @@ from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
-from parasim.scenario.progress import with_growth, with_schedule
+from parasim.scenario.progress import check_norms, with_growth, with_schedule
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -126,6 +126,8 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     check_stragglers(place, cluster.stragglers, scheme.roles(), run.steps)
     rule = top.section("optimizer", optional=True)
     document = with_absolute_paths(without_code(tree.data, workload), Path(tree.places.source).parent)
+    chosen = read_optimizer(rule)
+    check_norms(rule, chosen.kind, scheme)
     scenario = Scenario(
         name=name,
         source=tree.places.source,
@@ -134,7 +136,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
         cluster=cluster,
         scheme=scheme,
         placement=placement,
-        optimizer=with_schedule(rule, read_optimizer(rule), workload, scheme, run.steps),
+        optimizer=with_schedule(rule, chosen, workload, scheme, run.steps),
         compression=read_compression(top.section("compression", optional=True), scheme),
         run=run,
         execute=top.section("execute", optional=True).build(Execute),

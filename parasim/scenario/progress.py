@@ -9,12 +9,12 @@ from parasim.program.batches import Growth, grown
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section
 from parasim.scenario.model import Optimizer, Workload
-from parasim.scenario.tables import schedule_kinds
+from parasim.scenario.tables import optimizer_kinds, schedule_kinds
 
 if TYPE_CHECKING:
     from parasim.workload import DataSpec
 
-__all__ = ["GROWTH", "SCHEDULE", "with_growth", "with_schedule"]
+__all__ = ["GROWTH", "SCHEDULE", "check_norms", "with_growth", "with_schedule"]
 
 GROWTH = "batch_growth"
 SCHEDULE = "schedule"
@@ -59,6 +59,18 @@ def with_schedule(section: Section, optimizer: Optimizer, workload: Workload, sc
     with inner.blamed(None):
         rate.check()
     return Optimizer(optimizer.kind, {**optimizer.options, SCHEDULE: rate})
+
+
+def check_norms(section: Section, kind: str, scheme: Scheme) -> None:
+    """Refuse an optimiser that needs norms of layers (LARS, LAMB) where layers are cut; `section` is its own.
+
+    Raises
+    ------
+    ScenarioError
+        If nobody has them.
+    """
+    if optimizer_kinds()[kind].layerwise and (why := scheme.no_norms()):  # type: ignore[attr-defined]
+        raise section.error("kind", f"{kind} needs norms of whole layers, and in {scheme.name} {why}")
 
 
 def _samples(section: Section, by: str, data: DataSpec | None) -> float | None:

@@ -141,6 +141,10 @@ class AsySvrg(Scheme):
         """What is in shared memory when the first worker has finished a step."""
         return HeldModel(shared=True)
 
+    def no_norms(self) -> str:
+        """A worker updates a change, not the weights."""
+        return "workers add changes to weights that they do not hold: use sgd, adagrad or adam"
+
     def check(self, model: Model, batch_size: int) -> None:
         """No more parts than parameters."""
         if self.options.parts > model.whole.parameters:

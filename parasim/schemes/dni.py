@@ -101,6 +101,13 @@ class Dni(Staged):
             yield from me.step_done(step)
         return replica.parameters
 
+    def no_norms(self) -> str:
+        """The models of gradients are one vector."""
+        known = self.options.gradients == "oracle"
+        return (
+            "" if known else "the models of its gradients have no layers: write gradients: oracle, or use sgd or adam"
+        )
+
     def gradient_model(self, model: Model, part: Part) -> GradientModel:
         """The model of a module's gradients."""
         labels = model.whole.output_elements if self.options.labels else 0

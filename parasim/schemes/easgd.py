@@ -235,6 +235,10 @@ class Easgd(Scheme):
         moves = 1 if self.options.order == "synchronous" else self.options.workers
         return HeldModel("server", "centre", updates_per_step=moves / self.options.period)
 
+    def no_norms(self) -> str:
+        """With momentum, the optimiser changes the velocity."""
+        return "its own momentum takes the optimiser's steps: write momentum: 0" if self.options.momentum else ""
+
     def check(self, model: Model, batch_size: int) -> None:
         """Early exchanges are for who waits for nobody."""
         options = self.options

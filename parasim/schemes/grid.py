@@ -88,6 +88,10 @@ class Grid(Scheme):
             yield from me.step_done(step)
         return replica.parameters
 
+    def no_norms(self) -> str:
+        """Nobody has them."""
+        return "its workers hold parts of each layer: use a scheme that keeps layers whole, such as allreduce"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Groups are equally large; every layer has something for every member."""
         workers, groups = self.options.workers, self.options.groups

@@ -145,6 +145,10 @@ class Hogwild(Scheme):
         """What is in shared memory when the first worker has finished a step."""
         return HeldModel(shared=True)
 
+    def no_norms(self) -> str:
+        """A worker updates a change, not the weights."""
+        return "workers add changes to weights that they do not hold: use sgd, adagrad or adam"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Parts must be there to be touched; a step is a whole number of pieces."""
         options: HogwildOptions = self.options

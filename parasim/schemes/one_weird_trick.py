@@ -193,6 +193,10 @@ class OneWeirdTrick(Scheme):
         width = own.elements // me.batch_size
         return own.part(start * width, stop * width)
 
+    def no_norms(self) -> str:
+        """Nobody has them."""
+        return "its workers hold parts of each layer: use a scheme that keeps layers whole, such as allreduce"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Layers before and from the first fully connected one; pieces of whole samples; something for everyone."""
         first, options = self.first(model), self.options

@@ -75,6 +75,10 @@ class TensorParallel(Scheme):
             yield from me.step_done(step)
         return replica.parameters
 
+    def no_norms(self) -> str:
+        """Nobody has them."""
+        return "its workers hold parts of each layer: use a scheme that keeps layers whole, such as allreduce"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Every layer must have something for every worker."""
         self.shard(model, 0)

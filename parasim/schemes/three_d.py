@@ -154,6 +154,10 @@ class ThreeD(Staged):
         """1F1B with a flush."""
         return one_f_one_b(fill(number, self.options.pipeline), self.options.micro_batches)
 
+    def no_norms(self) -> str:
+        """Nobody has them."""
+        return "its workers hold parts of each layer: use a scheme that keeps layers whole, such as allreduce"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Full copies, enough layers, equal micro-batches, something of every layer for every shard."""
         o = self.options

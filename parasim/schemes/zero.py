@@ -203,6 +203,12 @@ class Zero(Scheme):
         if self.options.replicas > 1:
             yield from Collective("all_reduce", me.group(f"peers {me.index % self.members}"), unit.gradient, "ring")
 
+    def no_norms(self) -> str:
+        """A worker updates pieces of layers, unless it shards with nobody."""
+        if self.members == 1:
+            return ""
+        return f"workers own pieces of layers: write replicas: {self.options.workers}, or scheme: {{kind: allreduce}}"
+
     def check(self, model: Model, batch_size: int) -> None:
         """Groups are equally large."""
         workers, replicas = self.options.workers, self.options.replicas
