@@ -41,6 +41,7 @@ class Outcome:
         """
         summary = self.summary or {}
         shares, staleness = summary.get("shares") or {}, summary.get("staleness") or {}
+        target = summary.get("target") or {}
         loss, data = summary.get("loss") or {}, summary.get("data") or {}
         return {
             "scheme": summary.get("scheme", self.scheme),
@@ -50,6 +51,7 @@ class Outcome:
             "staleness_max": staleness.get("max"),
             "loss_first": loss.get("first"),
             "loss_last": loss.get("last"),
+            **{f"target_{name}": target.get(name) for name in ("seconds", "steps", "samples", "bytes")},
             "synthetic_data": data["kind"] if loss and data.get("synthetic") else None,
             "calibrated": summary.get("calibrated"),
             "data_sheets": "; ".join(summary.get("data_sheets") or ()) or None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from parasim.metrics.outcome import Outcome, speedups
 from parasim.report.compare_plot import compare_figure
+from parasim.report.curves_plot import write_curves
 from parasim.report.output import json_text
 from parasim.report.style import save
 from parasim.trace.files import write_atomic
@@ -32,7 +33,10 @@ def compare_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def write_compare(outcomes: Sequence[Outcome], folder: str | Path, title: str) -> None:
-    """Write compare.csv, compare.png, compare.svg and summary.json, each whole or not at all."""
+    """Write compare.csv, compare.png, compare.svg and summary.json, each whole or not at all.
+
+    And learning.png and learning.svg, if models were evaluated.
+    """
     rows = [
         {"label": outcome.label, "speedup": speedup, **outcome.figures()}
         for outcome, speedup in zip(outcomes, speedups(outcomes), strict=True)
@@ -40,6 +44,8 @@ def write_compare(outcomes: Sequence[Outcome], folder: str | Path, title: str) -
     write_atomic(Path(folder, "summary.json"), (json_text(compare_json(outcomes)) + "\n").encode())
     write_atomic(Path(folder, "compare.csv"), csv_bytes(rows))
     save(compare_figure(outcomes, title), Path(folder, "compare"))
+    ran = [(outcome.summary, outcome.label) for outcome in outcomes if outcome.summary is not None]
+    write_curves([summary for summary, _ in ran], [label for _, label in ran], folder, title)
 
 
 def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from parasim.metrics.outcome import Outcome, first_rate, speedups
 from parasim.report.table import NONE, WIDTH, count, results_columns, results_footer
+from parasim.report.targets import has_targets, targets_table
 from parasim.report.text import Column, shortened, table
 
 __all__ = ["compare_table", "outcome_columns", "reasons"]
@@ -25,8 +26,12 @@ def compare_table(outcomes: Sequence[Outcome]) -> str:
     lines = [*table(columns, WIDTH), ""]
     if first := first_rate(outcomes):
         lines.append(f"speed-up: samples per second, relative to {shortened(outcomes[first[0]].label, 60)}.")
-    lines += results_footer([outcome.summary for outcome in outcomes if outcome.summary is not None])
-    return "\n".join(lines + reasons(outcomes))
+    ran = [outcome for outcome in outcomes if outcome.summary is not None]
+    summaries = [outcome.summary for outcome in ran if outcome.summary is not None]
+    lines += [*results_footer(summaries), *reasons(outcomes)]
+    if has_targets(summaries):
+        lines += ["", targets_table(summaries, [outcome.label for outcome in ran])]
+    return "\n".join(lines)
 
 
 def outcome_columns(outcomes: Sequence[Outcome]) -> list[Column]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from parasim.errors import ScenarioError
 from parasim.report.replicas import replicas_table
 from parasim.report.table import results_table
+from parasim.report.targets import has_targets, targets_table
 from parasim.report.theory import theory_table
 from parasim.trace.files import write_atomic
 
@@ -31,6 +32,8 @@ def results_text(runs: Runs) -> str:
     labels = [scenario.variant or scenario.name for scenario, _ in runs]
     summaries = [result.summary for _, result in runs]
     parts = [results_table(summaries, labels)]
+    if has_targets(summaries):
+        parts.append(targets_table(summaries, labels))
     for key, write in (("intervals", replicas_table), ("theory", theory_table)):
         if all(key in summary for summary in summaries):
             parts.append(write([summary[key] for summary in summaries], labels))
@@ -68,12 +71,16 @@ def claim_folder(folder: str | Path, option: str) -> None:
 
 def write_results(runs: Runs, folder: str) -> None:
     """Write summary.json and trace.csv (trace-NAME.csv, if there are several runs), each whole or not at all."""
+    from parasim.report.curves_plot import write_curves
     from parasim.trace.table import Trace
 
     write_atomic(Path(folder, "summary.json"), (json_text(results_json(runs)) + "\n").encode())
     for (_, result), suffix in zip(runs, suffixes(runs), strict=True):
         if isinstance(result.trace, Trace):  # run: {trace: aggregate} keeps no rows
             result.trace.to_csv(Path(folder, f"trace{suffix}.csv"))
+    labels = [scenario.variant or scenario.name for scenario, _ in runs]
+    title = runs[0][0].name.removesuffix(f" [{runs[0][0].variant}]")
+    write_curves([result.summary for _, result in runs], labels, folder, title)
 
 
 def suffixes(runs: Runs) -> list[str]:

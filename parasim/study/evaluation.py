@@ -159,12 +159,12 @@ class Evaluations:
         points = [self._as_dict(point) for point in self.points]
         found: dict[str, Any] = {"evaluation": {"every": run.evaluate.every, "points": points}}
         if run.target is not None:
+            found["evaluation"]["wanted"] = {"figure": run.target.figure, "value": run.target.value}
             found["target"] = None
             for number, point in enumerate(self.points):
                 if run.target.reached(point.loss, point.accuracy):
                     missed = points[number - 1]["seconds"] if number else None
-                    wanted = {"figure": run.target.figure, "wanted": run.target.value}
-                    found["target"] = {**wanted, **points[number], "missed_at_seconds": missed, "stopped": stopped}
+                    found["target"] = {**points[number], "missed_at_seconds": missed, "stopped": stopped}
                     break
         return found
 

@@ -1,0 +1,77 @@
+"""Time to accuracy as a table and as curves."""
+
+import pytest
+
+from parasim.metrics.outcome import Outcome
+from parasim.report.compare_files import write_compare
+from parasim.report.compare_table import compare_table
+from parasim.report.curves_plot import curves_figure
+from parasim.report.targets import targets_table
+
+
+def summary(seconds, target="accuracy", wanted=0.9, clock="simulated"):
+    """Of a run that is evaluated every 10 steps, and reaches its target at the third evaluation (or never)."""
+    points = [
+        {"steps": 10 * n, "seconds": n * (seconds or 1.0), "samples": 640 * n, "bytes": 1000 * n, "loss": 3.0 - n,
+         "accuracy": 0.3 * n}
+        for n in range(4)
+    ]  # fmt: skip
+    if seconds is None:
+        points = points[:3]
+    found = {
+        "clock": clock,
+        "data": {"kind": "images", "synthetic": True},
+        "evaluation": {"every": "10 steps", "points": points, "wanted": {"figure": target, "value": wanted}},
+        "target": None,
+    }
+    if seconds is not None:
+        found["target"] = {**points[3], "missed_at_seconds": points[2]["seconds"], "stopped": False}
+    return found
+
+
+def test_the_table_begins_with_the_fastest_and_ends_with_who_never_came():
+    lines = targets_table([summary(2.0), summary(None), summary(1.0)], ["slow", "never", "fast"]).splitlines()
+    rows = [line.split() for line in lines[3:6]]
+    assert [row[0] for row in rows] == ["fast", "slow", "never"]
+    assert rows[0][1:] == ["accuracy", "0.9", "0.9", "3", "s", "2", "s", "30", "1.92k", "3", "kB"]
+    assert rows[2][1:] == ["accuracy", "0.9", "0.6", "-", "-", "-", "-", "-"]
+    assert "evaluated every 10 steps" in lines[-2]
+
+
+def test_real_and_simulated_rows_are_told_apart():
+    text = targets_table([summary(2.0), summary(1.0, clock="real")], ["a", "a"])
+    assert [line.split()[1] for line in text.splitlines()[3:5]] == ["real", "simulated"]
+
+
+def test_each_run_is_a_line_over_time_steps_and_bytes_with_a_mark_at_its_target():
+    drawn = curves_figure([summary(2.0), summary(1.0)], ["slow", "fast"], "who is first")
+    assert [axes.get_xlabel() for axes in drawn.axes] == ["time (s)", "steps of each worker", "bytes sent by all"]
+    seconds = drawn.axes[0]
+    lines = [line.get_xydata().tolist() for line in seconds.lines]
+    assert [3.0, pytest.approx(0.9)] in lines[0]  # the fastest first
+    assert lines[1] == [[3.0, pytest.approx(0.9)]]
+    assert lines[3] == [[6.0, pytest.approx(0.9)]]
+    assert seconds.get_xlim()[1] == pytest.approx(1.15 * 6.0)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["fast: 3 s", "slow: 6 s"]
+    assert "synthetic data: images" in drawn.texts[-1].get_text()
+
+
+def test_a_loss_is_drawn_where_it_is_the_target_and_nothing_is_cut_where_one_never_came():
+    drawn = curves_figure([summary(2.0, "loss", 0.5), summary(None, "loss", 0.5)], ["a", "b"], "losses")
+    assert drawn.axes[0].get_ylabel() == "loss on held-out data"
+    assert drawn.axes[0].get_xlim()[1] >= 6.0
+    assert drawn.legends[0].get_texts()[1].get_text() == "b: not reached"
+
+
+def test_a_comparison_shows_and_writes_who_was_first(tmp_path):
+    import parasim
+    from tests.test_evaluation import evaluated
+
+    outcomes = [
+        Outcome(kind, kind, summary=parasim.simulate(evaluated(kind, 2, target={"loss": 2.25})).summary)
+        for kind in ("allreduce", "sequential")
+    ]
+    assert outcomes[0].figures()["target_steps"] == outcomes[0].summary["target"]["steps"]
+    assert "to the target" in compare_table(outcomes)
+    write_compare(outcomes, tmp_path, "two")
+    assert {"learning.png", "learning.svg"} <= {path.name for path in tmp_path.iterdir()}
