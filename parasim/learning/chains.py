@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from parasim.learning.modules import apply_beside
-from parasim.learning.networks import ACTIVATIONS, block_math
+from parasim.learning.networks import ACTIVATIONS, block_math, each_weights
 from parasim.learning.tensors import aligned
 from parasim.program.model import Part
 from parasim.workload.blocks import Ending, Network
@@ -28,9 +28,18 @@ class Chain(Protocol):
     """Blocks one after the other; inputs, outputs and their gradients have a row per sample."""
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
+        self,
+        part: Part,
+        parameters: torch.Tensor,
+        inputs: torch.Tensor,
+        record: bool = True,
+        lent: bool = False,
+        frozen: bool = False,
     ) -> tuple[torch.Tensor, Any]:
-        """Outputs, and what backward needs; without `record` backward is impossible."""
+        """Outputs, and what backward needs; without `record` backward is impossible.
+
+        `frozen`: nobody changes parameters and inputs before that, so nothing needs to be copied.
+        """
 
     def backward(self, part: Part, kept: Any, flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Gradients of the inputs (of the first part: of no meaning) and, block by block, of the parameters, flat."""
@@ -53,11 +62,15 @@ def chain_of(network: Network, hessian: torch.Tensor | None, optimum: torch.Tens
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptInputs:
-    """Of each block, its activated inputs and its weights; are these lent, so that somebody else holds them?"""
+    """Of each block, its activated inputs and its weights; are these lent, so that somebody else holds them?
+
+    Frozen weights are no copies, but stand for some.
+    """
 
     inputs: list[torch.Tensor]
     weights: list[torch.Tensor]
     lent: bool
+    frozen: bool = False
 
 
 class BlockChain:
@@ -69,11 +82,18 @@ class BlockChain:
         self._activations = [ACTIVATIONS["linear" if ends else network.activation] for ends in self._ends]
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
+        self,
+        part: Part,
+        parameters: torch.Tensor,
+        inputs: torch.Tensor,
+        record: bool = True,
+        lent: bool = False,
+        frozen: bool = False,
     ) -> tuple[torch.Tensor, KeptInputs]:
-        """Keep copies of activated inputs and of weights (lent: the weights themselves), recording or not."""
+        """Keep copies of activated inputs and of weights (lent or frozen: these themselves), recording or not."""
         x = inputs
-        kept = KeptInputs([], [], lent)
+        kept = KeptInputs([], [], lent, frozen)
+        lent = lent or frozen
         offsets = part.model.offsets
         for i in range(part.start, part.stop):
             block = self._blocks[i]
@@ -97,6 +117,19 @@ class BlockChain:
             if downstream is not None:
                 flow = self._activations[i].backward(downstream, inputs)
         return flow, gradients[::-1]
+
+    def backward_each(self, part: Part, kept: KeptInputs, flow: torch.Tensor, shares: int) -> torch.Tensor:
+        """Gradients of the parameters from each of equal shares of the samples, a row each; the part is the first."""
+        gradients = []
+        for i in reversed(range(part.start, part.stop)):
+            block, inputs, weights = self._blocks[i], kept.inputs[i - part.start], kept.weights[i - part.start]
+            weights = aligned(weights).view(block.shape)
+            gradients.append(each_weights(block, flow, inputs, weights, shares))
+            if i > 0:
+                downstream, _ = block.backward(flow, inputs, weights, True, False)
+                assert downstream is not None
+                flow = self._activations[i].backward(downstream, inputs)
+        return torch.cat(gradients[::-1], 1)
 
     def backward_inputs(
         self, part: Part, kept: KeptInputs, flow: torch.Tensor
@@ -153,10 +186,16 @@ class UnitChain:
         self._parameters = [unit.cost.parameters for unit in units]
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, record: bool = True, lent: bool = False
+        self,
+        part: Part,
+        parameters: torch.Tensor,
+        inputs: torch.Tensor,
+        record: bool = True,
+        lent: bool = False,
+        frozen: bool = False,
     ) -> tuple[torch.Tensor, list[Graph]]:
         """Keep the graph of every unit, on copies of the inputs and of the parameters (lent: on these themselves)."""
-        outputs, _, kept = self.forward_beside(part, parameters, inputs, None, record, lent)
+        outputs, _, kept = self.forward_beside(part, parameters, inputs, None, record, lent or frozen)
         return outputs, kept
 
     def forward_beside(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from parasim.errors import ProgramError
-from parasim.learning.chains import chain_of
+from parasim.learning.chains import BlockChain, chain_of
 from parasim.learning.dataset import DataSet, Sampler
 from parasim.learning.initial import initial_weights
 from parasim.learning.ledger import blocks_of
 from parasim.learning.networks import LOSSES
 from parasim.learning.segments import Segments
 from parasim.learning.tensors import TorchTensors, aligned
+from parasim.learning.together import Share, Together
 from parasim.program.model import Model, Part
 from parasim.program.shards import Split
 from parasim.program.tensors import Tensors
@@ -32,6 +33,8 @@ class Saved:
 
     kept: Any
     residual: torch.Tensor | None
+    keeper: Any = None
+    """What keeps parameters as they were, if they were not copied."""
 
 
 class TorchLearner:
@@ -120,15 +123,33 @@ class TorchLearner:
         return torch.nn.functional.one_hot(targets.long(), classes).to(self._dtype).flatten()
 
     def forward(
-        self, part: Part, parameters: torch.Tensor, inputs: torch.Tensor, samples: torch.Tensor, lent: bool = False
+        self,
+        part: Part,
+        parameters: torch.Tensor,
+        inputs: torch.Tensor,
+        samples: torch.Tensor,
+        lent: bool = False,
+        keeper: Any = None,
     ) -> tuple[torch.Tensor, Saved]:
-        """Outputs (flat; of the last part: the mean loss) and what backward needs, copied unless it is `lent`."""
+        """Outputs (flat; of the last part: the mean loss) and what backward needs, copied unless lent or kept."""
         rows = inputs.view(samples.numel(), part.input_elements)
-        outputs, kept = self._chain.forward(part, parameters, rows, lent=lent)
+        outputs, kept = self._chain.forward(part, parameters, rows, lent=lent, frozen=keeper is not None)
         if not part.is_last:
-            return outputs.reshape(-1), Saved(kept, None)
+            return outputs.reshape(-1), Saved(kept, None, keeper)
         loss, residual = self._loss(outputs, torch.index_select(self.data.targets, 0, samples))
-        return loss.reshape(1), Saved(kept, residual)
+        return loss.reshape(1), Saved(kept, residual, keeper)
+
+    def forward_shares(
+        self, part: Part, parameters: torch.Tensor, samples: Sequence[torch.Tensor]
+    ) -> list[tuple[torch.Tensor, Saved]] | None:
+        """Of each share the mean loss and what backward needs, in one pass; None if this network has none."""
+        if not isinstance(self._chain, BlockChain):
+            return None
+        numbers = torch.cat(list(samples))
+        rows = self.inputs(numbers).view(numbers.numel(), part.input_elements)
+        targets = torch.index_select(self.data.targets, 0, numbers)
+        made = Together(self._chain, self._loss, part, parameters, rows, targets, len(samples))
+        return [(loss, Saved(Share(made, number), None)) for number, loss in enumerate(made.losses)]
 
     def backward(
         self, part: Part, saved: Saved, gradient: torch.Tensor | None
@@ -140,6 +161,8 @@ class TorchLearner:
         ProgramError
             If the last part is given a gradient, or another part none.
         """
+        if isinstance(saved.kept, Share):
+            return None, saved.kept.gradient
         flow, gradients = self._chain.backward(part, saved.kept, self._flow(part, saved, gradient))
         return None if part.is_first else flow.reshape(-1), torch.cat([self._nothing, *gradients])
 
@@ -147,11 +170,15 @@ class TorchLearner:
         self, part: Part, saved: Saved, gradient: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
         """Gradients to the inputs alone, and what the other half needs; as :meth:`backward` otherwise."""
+        if isinstance(saved.kept, Share):
+            return None, []
         flow, flows = self._chain.backward_inputs(part, saved.kept, self._flow(part, saved, gradient))
         return None if part.is_first else flow.reshape(-1), flows
 
     def backward_weights(self, part: Part, saved: Saved, flows: list[torch.Tensor]) -> torch.Tensor:
         """Gradients to the parameters (flat): the other half of :meth:`backward_inputs`."""
+        if isinstance(saved.kept, Share):
+            return saved.kept.gradient
         return torch.cat([self._nothing, *self._chain.backward_weights(part, saved.kept, flows)])
 
     def _flow(self, part: Part, saved: Saved, gradient: torch.Tensor | None) -> torch.Tensor:

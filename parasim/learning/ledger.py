@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from parasim.learning.chains import Graph, KeptInputs
+from parasim.learning.together import Share
 from parasim.program.buffers import Buffer
 
 __all__ = ["blocks_of"]
@@ -19,14 +20,24 @@ def blocks_of(what: Any) -> dict[int, int]:
 
     Of a recorded graph also what its operators keep for the backward pass; its parameters, which the graph only
     borrows or copies where they do not start on a cache line, belong to whoever holds the parameters, as do weights
-    that were lent to a pass.
+    that were lent to a pass. Weights that are only frozen count as the copies that a real run has.
     """
-    blocks = {}
+    kept = getattr(what, "kept", None)
+    if isinstance(kept, Share):
+        return kept.blocks()
+    blocks = _frozen(kept)
     for tensor in _tensors(what):
         storage = tensor.untyped_storage()
         if storage.nbytes():
             blocks[storage.data_ptr()] = storage.nbytes()
     return blocks
+
+
+def _frozen(kept: Any) -> dict[int, int]:
+    """Of a pass over frozen weights: the copies that it did not have to make, by names that no memory has."""
+    if not (isinstance(kept, KeptInputs) and kept.frozen):
+        return {}
+    return {-id(weights): weights.numel() * weights.element_size() for weights in kept.weights if weights.numel()}
 
 
 def _tensors(what: Any) -> Iterator[torch.Tensor]:
@@ -35,7 +46,7 @@ def _tensors(what: Any) -> Iterator[torch.Tensor]:
     elif isinstance(what, Buffer):
         yield from _tensors(what.root.values)
     elif isinstance(what, KeptInputs):
-        yield from [*what.inputs, *([] if what.lent else what.weights)]
+        yield from [*what.inputs, *([] if what.lent or what.frozen else what.weights)]
     elif isinstance(what, Graph):
         borrowed = {parameter.untyped_storage().data_ptr() for parameter in what.parameters}
         yield from (t for t in _recorded(what.outputs) if t.untyped_storage().data_ptr() not in borrowed)

@@ -14,7 +14,7 @@ import torch
 
 from parasim.workload.blocks import Block, Convolution, Dense, Ending, Point
 
-__all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math"]
+__all__ = ["ACTIVATIONS", "LOSSES", "Activation", "BlockMath", "Loss", "block_math", "each_weights"]
 
 _aten: Any = torch.ops.aten
 
@@ -127,6 +127,19 @@ def block_math(block: Block, hessian: torch.Tensor | None, optimum: torch.Tensor
     assert hessian is not None
     assert optimum is not None
     return PointMath(block, hessian, optimum)
+
+
+def each_weights(block: BlockMath, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, shares: int) -> torch.Tensor:
+    """Gradients of a block's weights from each of equal shares of the samples, flat: a row each."""
+    if isinstance(block, DenseMath):
+        flows, inputs = g.view(shares, -1, g.shape[1]), x.view(shares, -1, x.shape[1])
+        return torch.bmm(flows.transpose(1, 2), inputs).view(shares, -1)
+    found = []
+    for flow, rows in zip(g.chunk(shares), x.chunk(shares) if len(x) else [x] * shares, strict=True):
+        _, weights = block.backward(flow, rows, w, False)
+        assert weights is not None
+        found.append(weights.reshape(-1))
+    return torch.stack(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,19 @@
 A buffer has a name, a number of elements of some size and, when learning, a flat tensor. Splitting works on both
 kinds, so a program never asks which it has. A part of a buffer is a view: it shares the root's values, and touching it
 touches that range of the root.
+
+A root's values are a tensor of its own, or a `Content` that other buffers may have too (contents.py). `values` works on
+both; `look`, `change`, `replace` and `share` leave a content what it is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from parasim.program.contents import Content, is_shared
+
+if TYPE_CHECKING:
+    from parasim.program.tensors import Tensors
 
 __all__ = ["Buffer", "bounds"]
 
@@ -30,7 +38,8 @@ class Buffer:
     elements, itemsize
         Number of elements and bytes per element; ``nbytes`` is their product.
     values
-        A flat tensor of `elements` elements of the tensor namespace in use, or None when no values are carried.
+        A flat tensor of `elements` elements of the tensor namespace in use, a `Content` with one, or None when no
+        values are carried.
     """
 
     __slots__ = ("_root", "_values", "elements", "itemsize", "name", "start")
@@ -65,10 +74,61 @@ class Buffer:
 
     @property
     def values(self) -> Any:
-        """The flat tensor (a view of the root's), or None."""
-        if self._root is None or self._root._values is None:
-            return self.root._values
-        return self._root._values[self.start : self.stop]
+        """The flat tensor (a view of the root's), or None; the root's own from now on."""
+        root = self.root
+        if type(root._values) is Content:
+            shared = is_shared(root)
+            root._values = root._values.changed(shared=shared).tensor
+        return self._cut(root._values)
+
+    @property
+    def content(self) -> Content | None:
+        """What it may have in common with others, as a whole; None if it has a tensor of its own, or is a part."""
+        root = self.root
+        return root._values if type(root._values) is Content and self.elements == root.elements else None
+
+    def look(self) -> Any:
+        """The values, to be read now and left alone; None if there are none."""
+        held = self.root._values
+        return self._cut(held.tensor if type(held) is Content else held)
+
+    def change(self) -> Any:
+        """The values, to be changed in place now."""
+        root = self.root
+        if type(root._values) is not Content:
+            return self._cut(root._values)
+        shared = is_shared(root)
+        root._values = root._values.changed(shared=shared)
+        return self._cut(root._values.tensor)
+
+    def replace(self, values: Any, tensors: Tensors) -> None:
+        """Have these values from now on: a content, or a tensor that nobody else has."""
+        if self.content is not None:
+            self.root._values = values if type(values) is Content else Content(values, tensors)
+        else:
+            tensors.copy_(self.change(), values.tensor if type(values) is Content else values)
+
+    def take(self, other: Buffer, tensors: Tensors) -> None:
+        """Have the values of another buffer."""
+        if self.content is None:
+            tensors.copy_(self.change(), other.look())
+        else:
+            self.replace(other.share(tensors), tensors)
+
+    def share(self, tensors: Tensors) -> Any:
+        """Values for another buffer: the content, or a copy."""
+        return self.content or tensors.copy(self.look())
+
+    def freeze(self) -> tuple[Any, Content] | None:
+        """The values, and what keeps them as they are for as long as it is referred to; None if nothing can."""
+        held = self.root._values
+        return (self._cut(held.tensor), held) if type(held) is Content else None
+
+    def _cut(self, tensor: Any) -> Any:
+        """The range of the root's values that is this buffer's."""
+        if self._root is None or tensor is None or self.elements == self._root.elements:
+            return tensor
+        return tensor[self.start : self.stop]
 
     def part(self, start: int, stop: int, name: str | None = None) -> Buffer:
         """The view of elements ``[start, stop)``.

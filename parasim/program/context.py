@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,8 +10,10 @@ from parasim.errors import ProgramError
 from parasim.program.batches import Batches
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.compressor import Compression
+from parasim.program.contents import Contents
 from parasim.program.draws import Draws
 from parasim.program.elementwise import add, clear, copied
+from parasim.program.gradients import do_backward, do_forward, initial_values, zero_values
 from parasim.program.groups import Group
 from parasim.program.kernels import backward_kernel, counted_of, forward_kernel, update_function, wrapped
 from parasim.program.layout import panels
@@ -62,6 +65,7 @@ class Context:
         shared: Sequence[Shared] = (),
         compression: Compression | None = None,
         batches: Batches | None = None,
+        contents: Contents | None = None,
     ) -> None:
         self.rank = rank
         self.role = role
@@ -77,7 +81,9 @@ class Context:
         self.notes: list[Event] = []  # drained by the runtime at the next operation
         self._groups = groups
         self._learner = learner
+        self._contents = contents
         self._ledger = Ledger()
+        self._replicas: list[Replica] = []
         self._shared = {vector.name: vector for vector in shared}
         self._kept: dict[Hashable, Any] = {}
         self.watcher = Watcher()  # a camera where the model is evaluated while it is trained
@@ -153,10 +159,7 @@ class Context:
     def buffer(self, name: str, elements: int | None = None, itemsize: int | None = None) -> Buffer:
         """A zero buffer (default: as large as the model's parameters), held until :meth:`release`; 1: of bytes."""
         elements = self.model.whole.parameters if elements is None else elements
-        values = None
-        if self._learner is not None:
-            zeros = self._learner.tensors.zeros(elements)
-            values = zeros if itemsize != 1 else self._learner.tensors.cast(zeros, "uint8")
+        values = zero_values(self._learner, self._contents, elements, itemsize or self.model.itemsize)
         buffer = Buffer(name, elements, itemsize or self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
         return buffer
@@ -169,7 +172,7 @@ class Context:
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
         """Initial parameters of a part (default: the whole model): the same values on every rank and for every cut."""
         part = part or self.model.whole
-        values = None if self._learner is None else self._learner.initial(part)
+        values = initial_values(self._learner, self._contents, part)
         buffer = Buffer(name, part.parameters, self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
         self.watcher.offer(buffer, part, name)
@@ -187,13 +190,14 @@ class Context:
             self.watcher.withdraw(parameters)
             self.release("weights", parameters.nbytes, parameters)
             whole, (start, stop) = parameters, elements
-            values = None if self._learner is None else self._learner.tensors.copy(whole.part(start, stop).values)
+            values = None if self._learner is None else whole.part(start, stop).share(self._learner.tensors)
             parameters = Buffer("weights", stop - start, whole.itemsize, values)
             self.hold("weights", parameters.nbytes, parameters)
         slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
         arrays = panels(part or self.model.whole, elements) if self.optimizer.layerwise else None
         replica = Replica(parameters, slots, per_step=per_step, panels=arrays)
         self.watcher.offer(replica, elements[0] if elements else part or self.model.whole)
+        self._replicas.append(replica)  # when its program is over others still find there what they have alike
         return replica
 
     def hold(self, label: str, nbytes: int, what: Any = None) -> None:
@@ -205,7 +209,7 @@ class Context:
         if what is None or self._learner is None:
             self.notes.append(held_note("hold", label, nbytes))
             return
-        counted = float(self._ledger.hold(self._learner.blocks(what)))
+        counted = float(self._ledger.hold(self._ledger.named(what) or self._learner.blocks(what)))
         self.notes.append(Event("hold", label, nbytes=nbytes, value=counted))
 
     def release(self, label: str, nbytes: int, what: Any = None) -> None:
@@ -213,7 +217,7 @@ class Context:
         if what is None or self._learner is None:
             self.notes.append(held_note("release", label, nbytes))
             return
-        counted = float(self._ledger.release(self._learner.blocks(what)))
+        counted = float(self._ledger.release(self._ledger.named(what) or self._learner.blocks(what)))
         self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
 
     def give_up(self, label: str, buffer: Buffer) -> None:
@@ -250,9 +254,11 @@ class Context:
         label = getattr(function, "__name__", "math")
         work = None
         if self._learner is not None:
-            xp = self._learner.tensors
+            xp, contents = self._learner.tensors, self._contents
 
             def work() -> Any:
+                if contents is not None:
+                    return contents.apply(function, touches, reads, constants, varying)
                 return function(xp, *(operand.values for operand in operands), **constants, **varying)
 
         result = yield Compute(cost.kernel(label, kind), work, tuple(touches), tuple(reads))
@@ -270,13 +276,8 @@ class Context:
         itemsize = self.model.itemsize
         work = None
         if self._learner is not None:
-            learner = self._learner
-
-            def work() -> Any:
-                samples = batch.samples(learner)
-                values = learner.inputs(samples) if inputs is None else inputs.values
-                return learner.forward(part, parameters.values, values, samples, lent)
-
+            given = self._learner, self._contents, part, parameters, batch, inputs, lent, self.count(self.role)
+            work = functools.partial(do_forward, *given)
         reads = (parameters,) if inputs is None else (parameters, inputs)
         reply = yield Compute(forward_kernel(part, batch.size, batch.step, batch.micro), work, (), reads)
         values, saved = (None, None) if reply is None else reply
@@ -299,17 +300,7 @@ class Context:
         part, batch = activation.part, activation.batch
         work = None
         if self._learner is not None:
-            learner = self._learner
-
-            def work() -> Any:
-                upstream = None if gradient is None else gradient.values
-                inputs, parameters = learner.backward(part, activation.saved, upstream)
-                if add:
-                    learner.tensors.add_(into.values, parameters)
-                else:
-                    learner.tensors.copy_(into.values, parameters)
-                return inputs
-
+            work = functools.partial(do_backward, self._learner, activation, gradient, into, add)
         reads = tuple(buffer for buffer in (gradient, activation.parameters) if buffer is not None)
         values = yield Compute(backward_kernel(part, batch.size, batch.step, batch.micro), work, (into,), reads)
         self.drop(activation)

@@ -36,7 +36,10 @@ def backward_weights(me: Context, activation: Activation, into: Buffer, add: boo
 
     def work(learner: Learner) -> None:
         found = learner.backward_weights(part, activation.saved, activation.pending)
-        (learner.tensors.add_ if add else learner.tensors.copy_)(into.values, found)
+        if add:
+            learner.tensors.add_(into.change(), found)
+        else:
+            into.replace(found, learner.tensors)
 
     reads = () if activation.parameters is None else (activation.parameters,)
     kernel = half_kernel(part, batch.size, "weights", batch.step, batch.micro)

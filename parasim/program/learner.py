@@ -5,6 +5,7 @@ Without a learner a run has costs only. Tensors are flat vectors; the learner kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -36,11 +37,18 @@ class Learner(Protocol):
         """What these samples should give, flat: numbers, or a one for the class and zeros for the others."""
 
     def forward(
-        self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any, lent: bool = False
+        self, part: Part, parameters: Tensor, inputs: Tensor, samples: Any, lent: bool = False, keeper: Any = None
     ) -> tuple[Tensor, Any]:
         """Outputs (flat) and what backward needs. If the part is the last: outputs is the mean loss (one element).
 
-        `lent`: backward takes the parameters as they are by then, so they are not copied.
+        `lent`: backward takes the parameters as they are by then, so they are not copied. `keeper`: nobody changes
+        parameters or inputs while it is referred to, so these are not copied either.
+        """
+
+    def forward_shares(self, part: Part, parameters: Tensor, samples: Sequence[Any]) -> list[tuple[Tensor, Any]] | None:
+        """:meth:`forward` of the whole model for each of equal shares of a mini-batch, in one pass; None if it can't.
+
+        Nobody changes the parameters before the backward passes. Numbers are those of forward and backward to rounding.
         """
 
     def backward(self, part: Part, saved: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor]:

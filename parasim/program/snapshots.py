@@ -238,5 +238,5 @@ class Camera(Watcher):
         self._take(ModelSnapshot(self._rank, self._index, number, steps, seconds, pieces, redundant))
 
     def _values(self, copy: Copy) -> Tensor:
-        values = copy.buffer.values
+        values = copy.buffer.look()
         return self._tensors.copy(values) if copy.weight == 1 else self._tensors.multiply(values, 1 / copy.weight)

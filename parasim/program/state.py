@@ -92,6 +92,17 @@ class Ledger:
     def __init__(self) -> None:
         self._holders: dict[int, int] = {}
 
+    def named(self, what: Any) -> dict[int, int]:
+        """A buffer that may share its values counts as a block of its own, which no memory has; others have none.
+
+        Those that have a name keep it when they get values of their own.
+        """
+        if not isinstance(what, Buffer):
+            return {}
+        root = what.root
+        name, nbytes = -id(root), root.elements * root.itemsize
+        return {name: nbytes} if nbytes and (self._holders.get(name) or root.content is not None) else {}
+
     def hold(self, blocks: Mapping[int, int]) -> int:
         """Somebody holds these (address -> bytes). Replies with the bytes that nobody held before."""
         new = sum(nbytes for address, nbytes in blocks.items() if address not in self._holders)

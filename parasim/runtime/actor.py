@@ -367,11 +367,11 @@ class Actor:
         task.quiet += 1
         self.make_ready(task)
 
-    def copy_values(self, values: Any) -> Any:
-        """A copy of a tensor."""
+    def copied(self, buffer: Buffer) -> Any:
+        """Values for another buffer: a copy, or what both have from now on."""
         tensors = self.context.tensors
         assert tensors is not None
-        return tensors.copy(values)
+        return buffer.share(tensors)
 
     # details -------------------------------------------------------------------------------------------------------
     def _message(self, pending: Pending, envelope: Envelope, sent: bool, t_start: float, t_end: float) -> None:

@@ -115,7 +115,7 @@ def _freeze(actor: Actor, program: str, buffer: Buffer, lent: bool) -> Buffer:
         )
     if lent or not buffer.carries_values:
         return buffer
-    return Buffer(buffer.name, buffer.elements, buffer.itemsize, actor.copy_values(buffer.values))
+    return Buffer(buffer.name, buffer.elements, buffer.itemsize, actor.copied(buffer))
 
 
 def _receive(actor: Actor, pending: Pending, op: Recv, slot: int) -> None:

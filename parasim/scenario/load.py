@@ -202,6 +202,9 @@ def _check_together(top: Section, scenario: Scenario) -> None:
         if stored > _MAX_TRAINED:
             raise run.error("learn", f"batches of {stored} stored numbers are too large; the limit is {_MAX_TRAINED}")
     _check_evaluation(run, scenario)
+    if scenario.run.batched_gradients and not (scenario.run.learn and scenario.run.fast_paths == "all"):
+        what = "has a meaning only with learn: true and fast_paths: all; leave it out, or write these"
+        raise run.error("batched_gradients", what)
     if scenario.execute.compute == "paced" and scenario.run.learn:
         execute = top.section("execute")
         raise execute.error("compute", "'paced' sleeps instead of computing: write run: {learn: false}")

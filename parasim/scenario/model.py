@@ -157,6 +157,10 @@ class Run:
         "collectives message by message, as one flow each (coupled), or as one flow where that is close (auto)",
         "message",
     )
+    batched_gradients: bool = setting(
+        "gradients of workers with the same parameters are computed in one pass: equal to rounding, not bit for bit",
+        False,
+    )
     fast_paths: Literal["all", "none"] = setting(
         "what gives the same result sooner is used, or every message is simulated by itself", "all"
     )

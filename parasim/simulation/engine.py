@@ -78,6 +78,8 @@ class Engine:
         Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
     fast_paths
         Use what gives the same result in fewer events (parasim/simulation/fast)? Else every message is simulated.
+    at_once
+        Make values of a collective without its messages, where a fast path takes it? `run` may raise `Dissolved` then.
     recorders, scripts
         One per rank: to record choices, to replay recorded ones.
 
@@ -105,12 +107,15 @@ class Engine:
         handling_cores: int | None = None,
         fidelity: Fidelity = "message",
         fast_paths: bool = True,
+        at_once: bool = False,
         recorders: Sequence[Recorder] | None = None,
         scripts: Sequence[Script] | None = None,
     ) -> None:
         self.env = simpy.Environment()
         self.events = 0
-        sums = isinstance(sink, Aggregates) and not (contexts[0].tensors or recorders or scripts or handling_cores)
+        self._tensors: Any = contexts[0].tensors
+        sums = isinstance(sink, Aggregates) and not (recorders or scripts or handling_cores)
+        sums = sums and (at_once or self._tensors is None)
         self._without_messages = fast_paths and fidelity == "message" and sums and not handles(cluster.hosts)
         self._fast: Collectives | None = None
         self._deliveries = 0
@@ -137,7 +142,7 @@ class Engine:
             conductor = Conductor(self.env, self._network)
             noisy = not isinstance(law, NoNoise) or bool(slower)
             self._coupling = Coupling(
-                conductor, fidelity, self._setting_of, noisy=noisy, tensors=contexts[0].tensors, wake=self._go_on
+                conductor, fidelity, self._setting_of, noisy=noisy, tensors=self._tensors, wake=self._go_on
             )
         self._awake: deque[Actor] = deque()
         instants = fast_paths and fidelity == "message" and self._handlers is None
@@ -162,6 +167,8 @@ class Engine:
             If nothing can happen any more and programs that are no daemons are unfinished.
         ProgramError
             If a program breaks the contract of the language.
+        Dissolved
+            If a collective whose values were to be made `at_once` can't go without its messages: run anew, without.
         """
         try:
             with collecting(0 if any(actor.carries for actor in self.actors) else YOUNG):
@@ -326,10 +333,9 @@ class Engine:
             sent = envelope.buffer
             assert sent is not None
             if receipt.into is not None:
-                assert actor.context.tensors is not None
-                actor.context.tensors.copy_(receipt.into.values, sent.values)
+                receipt.into.take(sent, self._tensors)
             else:
-                values = actor.copy_values(sent.values) if envelope.lent else sent.values
+                values = actor.copied(sent) if envelope.lent or sent.content is not None else sent.values
                 buffer = Buffer(sent.name, sent.elements, sent.itemsize, values)
         handlers = None if self._handlers is None else self._handlers_of(envelope)
         if handlers is None:
@@ -384,7 +390,7 @@ class Engine:
             self.env, self._cluster, self._network, self._processors, self.actors, self._placement, self._paces,
             self._overhead, self._computed, self._delivered, lambda: self._deliveries, self._go_on,
         )  # fmt: skip
-        return Collectives(run)
+        return Collectives(run, self._tensors)
 
     def _go_on(self) -> None:
         """Step who has something to do, unless someone is stepped already."""

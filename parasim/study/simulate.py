@@ -10,8 +10,10 @@ from parasim.errors import ScenarioError
 from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
+from parasim.program.contents import Contents
 from parasim.simulation.chorus.sing import Stage, sing
 from parasim.simulation.engine import Engine
+from parasim.simulation.fast.run import Dissolved
 from parasim.simulation.tapes.perform import perform
 from parasim.study.build import (
     build_cast,
@@ -155,8 +157,35 @@ def _one_by_one(
     learner: Learner | None,
     replay: Record | None,
 ) -> tuple[float, _Ran]:
-    """Every actor's program, on SimPy; with when it began."""
-    contexts = [build_context(scenario, cast, actor.rank, learner) for actor in cast]
+    """Every actor's program, on SimPy; with when it began.
+
+    Values of collectives are made at once where nobody asks for the bytes that have moved while the model is evaluated.
+    """
+    if learner is not None and scenario.run.evaluate is None:
+        try:
+            return _run(scenario, cast, built, trace, learner, replay, at_once=True)
+        except Dissolved:  # nobody knows the values half-way through: begin anew, with the messages of all collectives
+            assert isinstance(trace, Aggregates)
+            trace.clear()
+    return _run(scenario, cast, built, trace, learner, replay, at_once=False)
+
+
+def _run(
+    scenario: Scenario,
+    cast: Cast,
+    built: Cluster,
+    trace: Trace | Aggregates,
+    learner: Learner | None,
+    replay: Record | None,
+    *,
+    at_once: bool,
+) -> tuple[float, _Ran]:
+    """Run an engine; with when it began."""
+    fast_paths = scenario.run.fast_paths == "all"
+    contents = None
+    if learner is not None and fast_paths and replay is None:
+        contents = Contents(learner, batched=scenario.run.batched_gradients)
+    contexts = [build_context(scenario, cast, actor.rank, learner, contents=contents) for actor in cast]
     evaluations, stopped = None, None
     if learner is not None and scenario.run.evaluate is not None:
         target = scenario.run.target
@@ -178,7 +207,8 @@ def _one_by_one(
         handling_noise=cluster.handling_noise,
         handling_cores=cluster.handling_cores,
         fidelity=scenario.run.fidelity if replay is None else "message",
-        fast_paths=scenario.run.fast_paths == "all",
+        fast_paths=fast_paths,
+        at_once=at_once,
         scripts=None if replay is None else [replay.script(actor.rank) for actor in cast],
     )
     begun = time.perf_counter()

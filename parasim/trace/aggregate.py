@@ -97,6 +97,11 @@ class Aggregates:
         """Take the sums of actors that have none here."""
         self._actors |= {actor.rank: actor for actor in actors}
 
+    def clear(self) -> None:
+        """Forget all that was taken."""
+        self.losses.clear()
+        self._actors.clear()
+
     @property
     def num_rows(self) -> int:
         """Rows taken."""

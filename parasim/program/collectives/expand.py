@@ -213,7 +213,8 @@ def _compute(
         xp = run.xp
 
         def work() -> Any:
-            return function(xp, *(operand.values for operand in operands), **constants)
+            changed = [operand.change() for operand in touches]
+            return function(xp, *changed, *(operand.look() for operand in reads), **constants)
 
     return (yield Compute(kernel, work, touches, reads))
 

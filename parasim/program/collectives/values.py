@@ -1,9 +1,10 @@
 """The values of a collective, made all at once: for a runtime that does not move its messages one by one.
 
 Every member's own program (expand.py) is stepped, its computes done where they stand and its messages handed over as
-they are received. So the numbers are those of the named algorithm, bit for bit. A ring's all-reduce is added up piece
-by piece without its programs: piece p begins at member p + 1 and goes round to member p, each adding its own; x + y is
-y + x to the last bit, so these are the same sums.
+they are received. So the numbers are those of the named algorithm, bit for bit. A ring's all-reduce is added up without
+them: piece p begins at member p + 1 and goes round to member p, each adding its own. So each element is added up
+from the members after p on, then from the first to p; in both rounds a member adds its own to a range that has no gaps.
+x + y is y + x to the last bit, so these are the same sums.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from parasim.program.buffers import Buffer
 from parasim.program.collectives.algorithms import cuts
 from parasim.program.collectives.expand import expand
+from parasim.program.contents import Content
 from parasim.program.ops import Collective, Compute, Exchange, Message, Op, Program
 
 if TYPE_CHECKING:
-    from parasim.program.tensors import Tensors
+    from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["add_up_ring", "do_values", "step_programs"]
+__all__ = ["add_up_ring", "do_values", "step_programs", "sum_of_ring"]
 
 
 class _Member:
@@ -46,25 +48,37 @@ def do_values(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
     first = ops[0]
     if (first.kind, first.algorithm) == ("all_reduce", "ring") and first.reduce != "max":
         return add_up_ring(ops, xp)
-    return step_programs(ops, xp)
+    replies = step_programs(ops, xp)
+    if first.kind == "all_reduce" and first.buffer is not None:
+        for op in ops[1:]:
+            assert op.buffer is not None
+            op.buffer.take(first.buffer, xp)  # the same bits, so that all have one content
+    return replies
 
 
 def add_up_ring(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
     """The same for an all-reduce by a ring, of sums or means."""
-    size, cut, pieces = len(ops), cuts(ops[0]), []
-    vectors = [op.buffer.values for op in ops if op.buffer is not None]
-    for piece in range(size):
-        start, stop = cut[piece], cut[piece + 1]
-        total = xp.copy(vectors[(piece + 1) % size][start:stop])
-        for member in range(piece + 2 - size, piece + 1):
-            xp.add_(total, vectors[member][start:stop])
-        if ops[0].reduce == "mean":
-            xp.scale_(total, 1 / size)
-        pieces.append(total)
-    whole = xp.concatenate(pieces)
-    for vector in vectors:
-        xp.copy_(vector, whole)
-    return [None] * size
+    buffers = [op.buffer for op in ops if op.buffer is not None]
+    total = Content(sum_of_ring(ops[0], [buffer.look() for buffer in buffers], xp), xp)
+    for buffer in buffers:
+        buffer.replace(total, xp)
+    return [None] * len(ops)
+
+
+def sum_of_ring(op: Collective, vectors: Sequence[Tensor], xp: Tensors) -> Tensor:
+    """What an all-reduce by a ring leaves at every member, from the vectors that they bring; a new one."""
+    size, cut = len(vectors), cuts(op)
+    total = xp.copy(vectors[0])  # the piece that begins there; the others are written below, before they are added to
+    for member in range(1, size):
+        begun = cut[member - 1]
+        xp.add_(total[:begun], vectors[member][:begun])
+        xp.copy_(total[begun : cut[member]], vectors[member][begun : cut[member]])
+    for member in range(size):
+        left = slice(cut[member], cut[size] if member else cut[size - 1])
+        xp.add_(total[left], vectors[member][left])
+    if op.reduce == "mean":
+        xp.scale_(total, 1 / size)
+    return total
 
 
 def step_programs(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
@@ -97,7 +111,7 @@ def _step(member: _Member, rank: int, reply: Any, sent: dict[tuple[int, int], de
     member.exchange = op
     for send in op.sends:
         assert send.buffer is not None
-        copy = Buffer(send.buffer.name, send.buffer.elements, send.buffer.itemsize, xp.copy(send.buffer.values))
+        copy = Buffer(send.buffer.name, send.buffer.elements, send.buffer.itemsize, send.buffer.share(xp))
         sent.setdefault((rank, send.peer), deque()).append(copy)
 
 
@@ -112,7 +126,7 @@ def _received(
     for receive in exchange.receives:
         buffer = sent[receive.source, rank].popleft()
         if receive.into is not None:
-            xp.copy_(receive.into.values, buffer.values)
+            receive.into.take(buffer, xp)
             buffer = receive.into
         messages.append(Message(receive.source, receive.tag, {}, buffer))
     return tuple(messages)

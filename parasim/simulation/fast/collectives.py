@@ -1,7 +1,7 @@
 """Collectives at message fidelity without their messages: members gather, and their ends are computed at once.
 
-It applies where nothing is asked of the messages but what they add up to: no values are carried, no choices recorded or
-replayed, only sums are kept of the trace, and messages cost their end points' cores nothing. The collective must have a
+It applies where nothing is asked of the messages but what they add up to: no choices are recorded or replayed, only
+sums are kept of the trace, and messages cost their end points' cores nothing. The collective must have a
 timetable (timetable.py). Its members wait until the last has come; then the times at which all its messages began and
 ended, some of them before now, follow by a recurrence (recurrence.py), and each member goes on at its own end.
 
@@ -12,6 +12,10 @@ both on the same lane, since a lane does one thing after the other. Its reductio
 one for each compute; or they take so little time that rounding takes more. When something else comes, or a member's
 program is cancelled, or those that have come wait in vain, the collective goes on message by message from where its
 messages are then (restoring.py).
+
+Values, if there are any, are made all at once when the first member is through, in the order of the algorithm's own
+arithmetic (parasim/program/collectives/values.py). What they were half-way nobody knows then: where a collective would
+have to go on message by message, `Dissolved` asks for the whole run again, with the messages of all.
 """
 
 from __future__ import annotations
@@ -27,12 +31,13 @@ from simpy.events import Event, Timeout
 from parasim.program.collectives import DEFAULTS
 from parasim.program.collectives.algorithms import check
 from parasim.program.collectives.expand import own_piece
+from parasim.program.collectives.values import do_values
 from parasim.simulation.alarm import due
 from parasim.simulation.fast import crossing
 from parasim.simulation.fast.holds import Holds
 from parasim.simulation.fast.recurrence import Outcome, play
 from parasim.simulation.fast.restoring import restore
-from parasim.simulation.fast.run import Run
+from parasim.simulation.fast.run import Dissolved, Run
 from parasim.simulation.fast.timetable import Timetable, make_timetable
 from parasim.trace.actor import Sums
 
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 
     from parasim.program.buffers import Buffer
     from parasim.program.ops import Collective
+    from parasim.program.tensors import Tensors
     from parasim.runtime.actor import Actor
     from parasim.runtime.tasks import Envelope, Pending
 
@@ -63,6 +69,7 @@ class Gathering:
 
     `timetable` is None where it goes message by message; `missing` members have not come; `arrivals` is when the others
     did (seconds; infinite for the missing); `members` are those that wait, by index in the group.
+    `replies` is what each member gets, once the first is through.
     """
 
     op: Collective
@@ -72,6 +79,7 @@ class Gathering:
     members: dict[int, Member] = field(default_factory=dict)
     outcome: Outcome | None = None
     begun: float = 0.0
+    replies: Sequence[Any] | None = None
 
 
 class _Series:
@@ -93,10 +101,13 @@ class Collectives:
     ----------
     run
         What they are part of; messages that have started before this are waited for.
+    tensors
+        The tensor namespace of the run, if values are carried.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, tensors: Tensors | None = None) -> None:
         self._run = run
+        self._tensors = tensors
         self._before = run.network.flows_started
         self._watched = 0  # messages that were delivered, of those that started after this
         self._crossed = 0  # messages of collectives whose messages share links
@@ -207,6 +218,8 @@ class Collectives:
         """A member is through."""
         timetable, outcome = _timetable(gathering), gathering.outcome
         assert outcome is not None
+        if gathering.replies is None:
+            gathering.replies = self._replies(gathering)
         actor, pending, _ = gathering.members[index]
         self._part(gathering, index)
         if not gathering.members:
@@ -222,7 +235,16 @@ class Collectives:
         pace = self._run.paces[actor.rank]
         pace.passed_over("reduce", adds)
         pace.passed_over("mean", means)
-        actor.summed(pending, sums, begun + float(outcome.ends[index]), own_piece(pending.op, index))
+        actor.summed(pending, sums, begun + float(outcome.ends[index]), gathering.replies[index])
+
+    def _replies(self, gathering: Gathering) -> Sequence[Any]:
+        """What each member gets; values are made, if there are any."""
+        ops = [gathering.members[index].pending.op for index in range(len(gathering.members))]
+        if self._tensors is None:
+            return [own_piece(op, index) for index, op in enumerate(ops)]
+        return do_values(
+            [op if op.algorithm else replace(op, algorithm=gathering.op.algorithm) for op in ops], self._tensors
+        )
 
     def _part(self, gathering: Gathering, index: int) -> None:
         """A member waits no longer."""
@@ -293,9 +315,17 @@ class Collectives:
         return bool(waiting)
 
     def _dissolve(self, gathering: Gathering) -> None:
-        """Go on message by message, from now; others that are met so may have done it before."""
+        """Go on message by message, from now; others that are met so may have done it before.
+
+        Raises
+        ------
+        Dissolved
+            If a member that waits has values.
+        """
         if gathering not in self._under_way:
             return
+        if self._tensors is not None and gathering.members:
+            raise Dissolved(f"{gathering.op.kind} of {gathering.op.group.name}")
         timetable, arrivals, begun = _timetable(gathering), gathering.arrivals, float(gathering.arrivals.min())
         if gathering.outcome is not None:
             through = gathering.outcome.ends <= due(self._run.now) - begun

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from parasim.simulation.pace import Modelled
     from parasim.simulation.processors import Processor
 
-__all__ = ["Run"]
+__all__ = ["Dissolved", "Run"]
+
+
+class Dissolved(Exception):
+    """A collective whose values are made at once would have to go on message by message."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
