@@ -73,7 +73,7 @@ CHECKED = {
     "interleaved_1f1b": "equals sequential bit for bit; bubble (K-1)/(vM); torch's order; real = simulated",
     "pipelined_backprop": "gradients at the delayed versions; 2(K-1-k) late, exactly; stashing: FDG; real = simulated",
     "pipedream": "gradients are autograd's at the stashed versions; K-k versions; planner is optimal; real = simulated",
-    "pipedream_2bw": "equals SGD with a delay of one for any K; two versions; real = simulated",
+    "pipedream_2bw": "equals SGD with a delay of one for any K and any copies; two versions; real = simulated",
     "spectrain": "passes at the predicted weights; exact for a constant gradient; real = simulated",
     "zb_h1": "equals sequential bit for bit; a third of 1F1B's bubble; torch's order; real = simulated",
 }

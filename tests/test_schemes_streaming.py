@@ -102,6 +102,30 @@ def test_2bw_is_sgd_with_a_delay_of_one_for_any_number_of_stages(stages):
     close(simulate(scenario), range(stages), delayed(scenario, parts_of(scenario), 7, lambda j, k: max(0, j - 1)))
 
 
+@pytest.mark.parametrize(("stages", "copies"), [(1, 2), (2, 2), (2, 3), (4, 2)])
+def test_copies_of_2bw_are_one_pipeline_with_the_mini_batches_of_all(stages, copies):
+    """To rounding: the sum is made in another order. Copies of a stage stay equal in every bit."""
+    both = {**LEARNS, "steps": 7, "micro_batches": 4}
+    wide = run("pipedream_2bw", stages * copies, copies=copies, **both)
+    one = run("pipedream_2bw", stages, **{**both, "batch": 8 * copies, "micro_batches": 4 * copies})
+    for rank in range(stages * copies):
+        assert wide.returns[rank].tobytes() == wide.returns[rank % stages].tobytes()
+    close(wide, range(stages), [torch.from_numpy(one.returns[k]) for k in range(stages)])
+    assert late(wide) == {rank: ramp(1, 7) for rank in range(stages * copies)}
+
+
+@pytest.mark.parametrize("bandwidth", [1e7, 1e18])
+def test_traffic_time_and_memory_of_copies_of_2bw(bandwidth):
+    settings = {"copies": 2, "steps": 12, "bandwidth": bandwidth, "latency": 0.0}
+    scenario = make("pipedream_2bw", 4, **settings)
+    form, met = closed_form(scenario), steady("pipedream_2bw", 4, **settings)
+    assert met[1:] == (form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step)
+    assert form.seconds_per_step * (1 - 1e-9) <= met[0] <= 1.6 * form.seconds_per_step
+    planned = scenario.scheme.memory(Planning(scenario.workload.model, 16, make_optimizer(*scenario.optimizer), None))
+    held = memory_of(run("pipedream_2bw", 4, **settings).trace)
+    assert [sum(of.values()) for of in planned] == [held[rank].peak_bytes for rank in range(4)]
+
+
 @pytest.mark.parametrize("stages", [1, 2, 4])
 def test_spectrain_passes_through_predicted_weights(stages):
     """s = floor(k/2) + K - k - 1 forward, floor(k/2) backward; the gradient is applied to the real weights."""
@@ -327,6 +351,7 @@ def test_planned_stages_and_replicas_are_used():
         ("pipedream", 2, {"vertical_sync": True, "stashing": False}, "vertical_sync needs stashing"),
         ("pipedream", 5, {}, "5 stages need at least 5 layers"),
         ("pipedream_2bw", 4, {"micro_batches": 2}, "micro_batches 2 are fewer than 4 stages"),
+        ("pipedream_2bw", 5, {"copies": 2}, "5 workers do not fill 2 copies of a pipeline: use a multiple of 2"),
         ("spectrain", 2, {"optimizer": {"kind": "adam"}}, "SpecTrain predicts by the momentum of SGD"),
     ],
 )
@@ -343,6 +368,7 @@ REAL = {
     "pipedream, vertical sync": (3, {"vertical_sync": True}),
     "pipedream, replicas": (3, {"replicas": [2, 1]}),
     "pipedream_2bw": (2, {"micro_batches": 2}),
+    "pipedream_2bw, copies": (4, {"micro_batches": 2, "copies": 2}),
     "spectrain": (2, {}),
 }
 
