@@ -113,6 +113,27 @@ class Cluster:
         """The nodes from which and to which a link goes, by its id."""
         return self._ends[link]
 
+    def only_links(self) -> list[tuple[int, int, int]]:
+        """Of each host that has one link to a switch and one from it, and no other: ids of both, and the switch.
+
+        (-1, -1, -1) of other hosts. Links from a host to itself don't count. A route between two such hosts of one
+        switch can only be the first's link to it and the second's link from it.
+        """
+        hosts = len(self.hosts)
+        out: list[list[int]] = [[] for _ in range(hosts)]
+        into: list[list[int]] = [[] for _ in range(hosts)]
+        for number, (start, end) in enumerate(self._ends):
+            if start != end:
+                if start < hosts:
+                    out[start].append(number)
+                if end < hosts:
+                    into[end].append(number)
+        found = []
+        for leaving, coming in zip(out, into, strict=True):
+            single = len(leaving) == len(coming) == 1 and self._ends[leaving[0]][1] == self._ends[coming[0]][0]
+            found.append((leaving[0], coming[0], self._ends[leaving[0]][1]) if single else (-1, -1, -1))
+        return found
+
     def _find(self, source: int, destination: int) -> Path:
         for host in (source, destination):
             if not 0 <= host < len(self.hosts):

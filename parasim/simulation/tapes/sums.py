@@ -89,7 +89,9 @@ def _note(actor: ActorTotals, company: Company, seats: Seats, where: slice, laye
         return
     low = int(stale.min())
     width = int(stale.max()) - low + 1
-    found, times = np.unique((whose * width if workers else 0) + (stale - low), return_counts=True)
-    for key, count in zip(found.tolist(), times.tolist(), strict=True):
-        peer = seats.first_worker + key // width if workers else actor.rank
-        actor.staleness.setdefault((peer, layer), {})[key % width + low] = count
+    found, counts = np.unique((whose * width if workers else 0) + (stale - low), return_counts=True)
+    peers, firsts = np.unique(found // width, return_index=True)
+    values, times, lasts = (found % width + low).tolist(), counts.tolist(), [*firsts[1:].tolist(), len(found)]
+    for peer, first, last in zip(peers.tolist(), firsts.tolist(), lasts, strict=True):
+        key = (seats.first_worker + peer if workers else actor.rank, layer)
+        actor.staleness[key] = dict(zip(values[first:last], times[first:last], strict=True))

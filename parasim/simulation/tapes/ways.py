@@ -36,13 +36,8 @@ def make_wires(
     pairs = workers * servers
     here = placement[seats.first_worker : seats.first_worker + workers]
     there = placement[seats.first_server : seats.first_server + servers]
-    paths = [
-        [cluster.path(*((host, at) if way == 0 else (at, host))) for at in there for host in here] for way in range(2)
-    ]
-    hops = np.array([[len(path.links) for path in of_way] for of_way in paths], np.int32)
-    route = np.zeros((2, pairs, int(hops.max())), np.int32)
+    route, hops, latency, bandwidth = _by_one_switch(cluster, here, there) or _by_paths(cluster, here, there)
     present = np.arange(route.shape[2]) < hops[:, :, None]
-    route[present] = [link for of_way in paths for path in of_way for link in path.links]
     bandwidths = np.array(cluster.bandwidths)
     hub_links, hub = _hubs(route, hops, workers, bandwidths)
     capacities = bandwidths[hub_links] if len(hub_links) else np.zeros(0)
@@ -63,13 +58,49 @@ def make_wires(
     wires = Wires(
         numbers=numbers, started=whole[0], nbytes=reals[0], way=small[0], keys=reals[1], orders=whole[1],
         waiting=small[1], ended=small[2], entering=small[3], route=route, hops=hops,
-        latency=np.array([[path.latency for path in of_way] for of_way in paths]) + overhead[0],
-        bandwidth=np.array([[path.bandwidth for path in of_way] for of_way in paths]), hub=hub,
+        latency=latency + overhead[0], bandwidth=bandwidth, hub=hub,
         users=np.zeros(of_links, np.int32), crowds=crowds, on_hub=np.zeros(len(capacities), np.int64),
         hub_capacity=capacities, limits=np.array(limits), tree=_tree(pairs), hub_tree=_tree(len(capacities)),
         lone=np.full(len(capacities), -1, np.int32), end=reals[2],
     )  # fmt: skip
     return wires, hubs, _solver(bandwidths, pairs, route.shape[2])
+
+
+_Routes = tuple["NDArray[Any]", "NDArray[Any]", "NDArray[Any]", "NDArray[Any]"]
+"""Of each way and each pair: links, number of links, latency, bandwidth."""
+
+
+def _by_paths(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Routes:
+    """Routes between any hosts."""
+    paths = [
+        [cluster.path(*((host, at) if way == 0 else (at, host))) for at in there for host in here] for way in range(2)
+    ]
+    hops = np.array([[len(path.links) for path in of_way] for of_way in paths], np.int32)
+    route = np.zeros((*hops.shape, int(hops.max())), np.int32)
+    links = [link for of_way in paths for path in of_way for link in path.links]
+    route[np.arange(route.shape[2]) < hops[:, :, None]] = links
+    latency = np.array([[path.latency for path in of_way] for of_way in paths])
+    return route, hops, latency, np.array([[path.bandwidth for path in of_way] for of_way in paths])
+
+
+def _by_one_switch(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Routes | None:
+    """The same where all hosts have one link to one switch, and one from it, and no pair is on one host."""
+    if set(here) & set(there):
+        return None
+    only = cluster.only_links()
+    switches = {only[host][2] for host in (*here, *there)}
+    if len(switches) > 1 or -1 in switches:
+        return None
+    mine, yours = np.array([only[host] for host in here]), np.array([only[host] for host in there])
+    pairs = len(here) * len(there)
+    route = np.zeros((2, pairs, 2), np.int32)
+    route[0, :, 0], route[0, :, 1] = np.tile(mine[:, 0], len(there)), np.repeat(yours[:, 1], len(here))
+    route[1, :, 0], route[1, :, 1] = np.repeat(yours[:, 0], len(here)), np.tile(mine[:, 1], len(there))
+    latencies = np.zeros(len(cluster.bandwidths))
+    used = np.unique(route)
+    latencies[used] = [cluster.links[link].latency for link in used.tolist()]
+    bandwidths = np.array(cluster.bandwidths)[route]
+    return route, np.full((2, pairs), 2, np.int32), latencies[route].sum(axis=2), bandwidths.min(axis=2)
 
 
 def _tree(leaves: int) -> NDArray[Any]:
