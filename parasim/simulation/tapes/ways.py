@@ -42,25 +42,27 @@ def make_wires(
     hub_links, hub = _hubs(route, hops, workers, bandwidths)
     capacities = bandwidths[hub_links] if len(hub_links) else np.zeros(0)
     of_links = len(bandwidths)
-    is_hub = np.zeros(of_links, bool)
-    is_hub[hub_links] = True
-    sides = bandwidths[np.unique(route[present])]
-    sides = sides if not len(hub_links) else bandwidths[np.setdiff1d(route[present], hub_links)]
+    sides = bandwidths[np.setdiff1d(route[present], hub_links)]
     limits = (sides.min() if len(sides) else np.inf, capacities.max() if len(capacities) else 0.0, overhead[1])
     room = np.bincount(hub.ravel(), minlength=len(hub_links)) if len(hub_links) else np.zeros(0, np.int64)
     plain = np.zeros(len(capacities), np.int64)
     hubs = make_shares(capacities, capacities.copy(), room.astype(np.int64), np.zeros(0), plain, plain)
-    crowds = np.zeros(pairs + 2, np.int32)
-    crowds[0] = of_links + 1
-    numbers = np.zeros(10, np.int64)
-    numbers[2] = not len(hub_links)
-    small, reals, whole = np.zeros((4, pairs), np.int32), np.zeros((3, pairs)), np.zeros((2, pairs), np.int64)
+    apart = not set(np.unique(route[0][present[0]])) & set(np.unique(route[1][present[1]]))
+    group = np.array([0, 1 if apart else 0], np.int32)
+    groups = np.zeros((1 + apart, 4), np.int64)
+    groups[:, 0] = not len(hub_links)
+    crowds = np.zeros((1 + apart, pairs + 2), np.int32)
+    crowds[:, 0] = of_links + 1
+    hub_group = np.zeros(len(hub_links), np.int32)
+    if apart and len(hub_links):
+        hub_group[hub[1]] = 1
+    small, reals, whole = np.zeros((5, pairs), np.int32), np.zeros((3, pairs)), np.zeros((2, pairs), np.int64)
     wires = Wires(
-        numbers=numbers, started=whole[0], nbytes=reals[0], way=small[0], keys=reals[1], orders=whole[1],
-        waiting=small[1], ended=small[2], entering=small[3], route=route, hops=hops,
-        latency=latency + overhead[0], bandwidth=bandwidth, hub=hub,
-        users=np.zeros(of_links, np.int32), crowds=crowds, on_hub=np.zeros(len(capacities), np.int64),
-        hub_capacity=capacities, limits=np.array(limits), tree=_tree(pairs), hub_tree=_tree(len(capacities)),
+        numbers=np.zeros(7, np.int64), started=whole[0], nbytes=reals[0], way=small[0], keys=reals[1], orders=whole[1],
+        waiting=small[1], ended=small[2], entering=small[3], meeting=small[4], group=group, groups=groups, route=route,
+        hops=hops, latency=latency + overhead[0], bandwidth=bandwidth, hub=hub, users=np.zeros(of_links, np.int32),
+        crowds=crowds, on_hub=np.zeros(len(capacities), np.int64), hub_group=hub_group, hub_capacity=capacities,
+        limits=np.array(limits), tree=_tree(pairs), hub_tree=_tree(len(capacities)),
         lone=np.full(len(capacities), -1, np.int32), end=reals[2],
     )  # fmt: skip
     return wires, hubs, _solver(bandwidths, pairs, route.shape[2])

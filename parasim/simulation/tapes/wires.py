@@ -4,7 +4,8 @@ A worker and a server have one message under way at a time, in its *slot*. It ta
 each server, and each way, all messages have a link in common, the *hub*. As long as no other link can be full, which
 the number of messages on each tells, the hub alone limits its messages, and they have equal shares of it (shares.py):
 an arrival or a departure costs O(log n). Otherwise rates are solved on integer arrays (parasim/simulation/filling.py);
-the messages go from the one way of sharing to the other, and back, with what they have left.
+the messages go from the one way of sharing to the other, and back, with what they have left. Requests and replies do
+so together, or each for themselves if they have no link in common (*groups*).
 
 Why it is exact: latencies, shares and deliveries are those of parasim/simulation/network.py, at the same instants;
 where every message has a full link on which none is faster, rates are max-min fair, and there is one such choice. A
@@ -24,10 +25,13 @@ from parasim.simulation.tapes.shares import Shares, add, end_of, take
 
 __all__ = ["CHANGED", "GATHERING", "Solver", "Wires", "earliest", "let_in", "settle_shares", "start", "take_ended"]
 
-_ARRIVING, _STARTED, _SOLVING, _ENTERED, CHANGED, GATHERING, _SOLVINGS, _FLOWING, _MOST, _SINCE = range(10)
-"""Places among the numbers of wires: before they flow; messages so far; are rates solved; flows that came since the
-last solving; must rates be looked at; will they be at the end of the instant; solvings; flows; most of them on a link
-that is no hub; solvings since the flows left their hubs."""
+_ARRIVING, _STARTED, _ENTERED, _MEETING, CHANGED, GATHERING, _SOLVINGS = range(7)
+"""Places among the numbers of wires: messages before they flow, and so far; flows that came since the last solving, and
+to hubs that were not shared; must rates be looked at; will they be at the end of the instant; solvings."""
+_SOLVING, _FLOWING, _MOST, _SINCE = range(4)
+"""Of a group: are its rates solved; flows; most of them on a link that is no hub; solvings since they left hubs."""
+_WORTH = 128
+"""So many flows at most may change their way of sharing for each solving in between."""
 _FRESH = 1024  # see crowd.py
 _ROUNDING = 1.0 + 1e-12
 
@@ -44,14 +48,18 @@ class Wires(NamedTuple):
     waiting: Numbers
     ended: Numbers  # room for what ends at an instant
     entering: Numbers
+    meeting: Numbers
+    group: Numbers  # of each way
+    groups: Places  # (groups, 4)
     route: Numbers  # (ways, slots, hops): links; hubs come last of all
     hops: Numbers  # (ways, slots)
     latency: Reals  # (ways, slots): of route and end points, per message
     bandwidth: Reals  # (ways, slots)
     hub: Numbers  # (ways, slots): which; -1: there are none
     users: Numbers  # of each link that is no hub: flows on it
-    crowds: Numbers  # how many such links have 0, 1, ... flows
+    crowds: Numbers  # (groups, ...): how many such links have 0, 1, ... flows
     on_hub: Places  # flows of each hub
+    hub_group: Numbers
     hub_capacity: Reals
     limits: Reals  # the smallest capacity of a link that is no hub, the largest of a hub, seconds per byte of a message
     tree: Reals  # when each slot's flow ends, if rates are solved
@@ -90,17 +98,15 @@ def start(wires: Wires, slot: int, way: int, nbytes: float, now: float) -> float
 @inner
 def earliest(wires: Wires) -> float:
     """When the next message ends or begins to flow."""
-    first = wires.tree[1] if wires.numbers[_SOLVING] else wires.hub_tree[1]
+    first = min(wires.tree[1], wires.hub_tree[1])
     return float(min(first, wires.keys[0]) if wires.numbers[_ARRIVING] else first)
 
 
 @inner
 def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: float) -> int:
     """Take out the flows whose end is not after `latest`: how many."""
-    count, numbers = 0, wires.numbers
-    if numbers[_SOLVING]:
-        if wires.tree[1] > latest:
-            return 0
+    count = 0
+    if wires.tree[1] <= latest:
         links = links_of(solver.link_reals, solver.link_numbers)
         slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
         while wires.tree[1] <= latest:
@@ -110,17 +116,16 @@ def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: f
             slots.hops[slot] = 0
             wires.ended[count] = slot
             count += 1
-        numbers[CHANGED] = 1
-    else:
-        while wires.hub_tree[1] <= latest:
-            hub = earliest_leaf(wires.hub_tree)
-            if wires.lone[hub] >= 0:
-                wires.ended[count] = wires.lone[hub]
-                wires.lone[hub] = -1
-                count += 1
-            else:
-                count = take(hubs, hub, now, latest, wires.ended, count)
-            set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
+        wires.numbers[CHANGED] = 1
+    while wires.hub_tree[1] <= latest:
+        hub = earliest_leaf(wires.hub_tree)
+        if wires.lone[hub] >= 0:
+            wires.ended[count] = wires.lone[hub]
+            wires.lone[hub] = -1
+            count += 1
+        else:
+            count = take(hubs, hub, now, latest, wires.ended, count)
+        set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
     for at in range(count):
         _leave(wires, wires.ended[at])
     return count
@@ -129,8 +134,9 @@ def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: f
 @inner
 def _leave(wires: Wires, slot: int) -> None:
     """A flow leaves its links."""
-    numbers, way = wires.numbers, wires.way[slot]
-    numbers[_FLOWING] -= 1
+    way = wires.way[slot]
+    group = wires.group[way]
+    wires.groups[group, _FLOWING] -= 1
     hub = wires.hub[way, slot]
     if hub < 0:
         return
@@ -138,18 +144,19 @@ def _leave(wires: Wires, slot: int) -> None:
     for hop in range(wires.hops[way, slot] - 1):
         link = wires.route[way, slot, hop]
         users = wires.users[link]
-        wires.crowds[users] -= 1
-        wires.crowds[users - 1] += 1
+        wires.crowds[group, users] -= 1
+        wires.crowds[group, users - 1] += 1
         wires.users[link] = users - 1
-    while wires.crowds[numbers[_MOST]] == 0:
-        numbers[_MOST] -= 1
+    while wires.crowds[group, wires.groups[group, _MOST]] == 0:
+        wires.groups[group, _MOST] -= 1
 
 
 @inner
 def _come(wires: Wires, slot: int) -> None:
     """A flow comes to its links."""
-    numbers, way = wires.numbers, wires.way[slot]
-    numbers[_FLOWING] += 1
+    way = wires.way[slot]
+    group = wires.group[way]
+    wires.groups[group, _FLOWING] += 1
     hub = wires.hub[way, slot]
     if hub < 0:
         return
@@ -157,10 +164,10 @@ def _come(wires: Wires, slot: int) -> None:
     for hop in range(wires.hops[way, slot] - 1):
         link = wires.route[way, slot, hop]
         users = wires.users[link]
-        wires.crowds[users] -= 1
-        wires.crowds[users + 1] += 1
+        wires.crowds[group, users] -= 1
+        wires.crowds[group, users + 1] += 1
         wires.users[link] = users + 1
-        numbers[_MOST] = max(numbers[_MOST], users + 1)
+        wires.groups[group, _MOST] = max(wires.groups[group, _MOST], users + 1)
 
 
 @inner
@@ -178,33 +185,38 @@ def let_in(wires: Wires, hubs: Shares, now: float, latest: float, count: int) ->
         _come(wires, slot)
         way = wires.way[slot]
         hub = wires.hub[way, slot]
-        if not numbers[_SOLVING] and hubs.size[hub]:
+        if wires.groups[wires.group[way], _SOLVING]:
+            wires.entering[numbers[_ENTERED]] = slot
+            numbers[_ENTERED] += 1
+            numbers[CHANGED] = 1
+        elif hubs.size[hub]:
             add(hubs, hub, now, wires.nbytes[slot], slot)
             set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
-            continue
-        if not numbers[_SOLVING]:
+        else:
             wires.end[slot] = now + wires.nbytes[slot] / wires.bandwidth[way, slot]
             if wires.on_hub[hub] == 1:
                 wires.lone[hub] = slot
                 set_leaf(wires.hub_tree, hub, wires.end[slot])
-                continue
-        wires.entering[numbers[_ENTERED]] = slot
-        numbers[_ENTERED] += 1
-        numbers[CHANGED] = 1
-    if not numbers[_SOLVING] and not _limited(wires, 1.0):
-        numbers[CHANGED] = 1
+            else:
+                wires.meeting[numbers[_MEETING]] = slot
+                numbers[_MEETING] += 1
+                numbers[CHANGED] = 1
+    for group in range(len(wires.groups)):
+        if not wires.groups[group, _SOLVING] and not _limited(wires, group, 1.0):
+            numbers[CHANGED] = 1
     return count
 
 
 @inner
-def _limited(wires: Wires, margin: float) -> bool:
-    """Do hubs alone limit the flows, all other links having room?"""
-    most = wires.numbers[_MOST] * margin
+def _limited(wires: Wires, group: int, margin: float) -> bool:
+    """Do hubs alone limit the flows of a group, all other links having room?"""
+    most = wires.groups[group, _MOST] * margin
     room = wires.limits[0] * _ROUNDING
     if most * wires.limits[1] <= room:
         return True
     for hub in range(len(wires.on_hub)):
-        if wires.on_hub[hub] and most * wires.hub_capacity[hub] > room * wires.on_hub[hub]:
+        flows = wires.on_hub[hub]
+        if flows and wires.hub_group[hub] == group and most * wires.hub_capacity[hub] > room * flows:
             return False
     return True
 
@@ -214,11 +226,12 @@ def settle_shares(wires: Wires, hubs: Shares, solver: Solver, now: float) -> Non
     """Give the flows their rates, after what has changed at this instant."""
     numbers = wires.numbers
     numbers[CHANGED] = 0
-    if not numbers[_SOLVING]:
-        _meet(wires, hubs, now)
-        if _limited(wires, 1.0):
-            return
-        _to_solver(wires, hubs, solver, now)
+    _meet(wires, hubs, now)
+    for group in range(len(wires.groups)):
+        if not wires.groups[group, _SOLVING] and not _limited(wires, group, 1.0):
+            _to_solver(wires, hubs, group, now)
+    if numbers[_ENTERED] == 0 and solver.counts[0] == 0:
+        return
     links = links_of(solver.link_reals, solver.link_numbers)
     slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
     entered = numbers[_ENTERED]
@@ -232,7 +245,6 @@ def settle_shares(wires: Wires, hubs: Shares, solver: Solver, now: float) -> Non
         slots.nbytes[slot] = wires.nbytes[slot]
         slots.bandwidth[slot] = wires.bandwidth[way, slot]
     numbers[_SOLVINGS] += 1
-    numbers[_SINCE] += 1
     highest = len(wires.started)
     solved = solve(
         links, slots, solver.counts, highest, wires.entering, entered, now, numbers[_SOLVINGS] % _FRESH == 0
@@ -242,16 +254,20 @@ def settle_shares(wires: Wires, hubs: Shares, solver: Solver, now: float) -> Non
         slot = slots.solved[at]
         if wires.tree[len(wires.tree) // 2 + slot] != slots.end[slot]:
             set_leaf(wires.tree, slot, slots.end[slot])
-    if len(wires.on_hub) and numbers[_SINCE] * 16 > numbers[_FLOWING] and _limited(wires, 1.25):
-        _to_hubs(wires, hubs, solver, now)
+    for group in range(len(wires.groups)):
+        mine = wires.groups[group]
+        if mine[_SOLVING] and len(wires.on_hub):
+            mine[_SINCE] += 1
+            if mine[_SINCE] * _WORTH > mine[_FLOWING] and _limited(wires, group, 1.25):
+                _to_hubs(wires, hubs, solver, group, now)
 
 
 @inner
 def _meet(wires: Wires, hubs: Shares, now: float) -> None:
     """Flows have come to hubs where one or none was, which was alone, and share them from now on."""
     numbers = wires.numbers
-    for at in range(numbers[_ENTERED]):
-        slot = wires.entering[at]
+    for at in range(numbers[_MEETING]):
+        slot = wires.meeting[at]
         hub = wires.hub[wires.way[slot], slot]
         lone = wires.lone[hub]
         if lone >= 0:
@@ -259,7 +275,7 @@ def _meet(wires: Wires, hubs: Shares, now: float) -> None:
             wires.lone[hub] = -1
         add(hubs, hub, now, _left(wires, slot, now), slot)
         set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
-    numbers[_ENTERED] = 0
+    numbers[_MEETING] = 0
 
 
 @inner
@@ -269,49 +285,48 @@ def _left(wires: Wires, slot: int, now: float) -> float:
 
 
 @inner
-def _to_solver(wires: Wires, hubs: Shares, solver: Solver, now: float) -> None:
-    """The flows leave their hubs, with the bytes they have left."""
-    numbers, entered = wires.numbers, 0
+def _to_solver(wires: Wires, hubs: Shares, group: int, now: float) -> None:
+    """The flows of a group leave their hubs, with the bytes they have left."""
+    numbers = wires.numbers
     for hub in range(len(wires.on_hub)):
+        if wires.hub_group[hub] != group:
+            continue
         first, size, rate = hubs.first[hub], hubs.size[hub], hubs.rate[hub]
         virtual = hubs.virtual[hub] + (now - hubs.time[hub]) * rate
         for at in range(first, first + size):
             slot = hubs.jobs[at]
             wires.nbytes[slot] = max(0.0, hubs.ends[at] - virtual)
-            wires.entering[entered] = slot
-            entered += 1
+            wires.entering[numbers[_ENTERED]] = slot
+            numbers[_ENTERED] += 1
         lone = wires.lone[hub]
         if lone >= 0:
             wires.nbytes[lone] = _left(wires, lone, now)
-            wires.entering[entered] = lone
-            entered += 1
+            wires.entering[numbers[_ENTERED]] = lone
+            numbers[_ENTERED] += 1
             wires.lone[hub] = -1
         hubs.size[hub] = 0
         hubs.rate[hub], hubs.time[hub], hubs.virtual[hub] = hubs.most[hub], 0.0, 0.0
         set_leaf(wires.hub_tree, hub, np.inf)
-    numbers[_ENTERED] = entered
-    numbers[_SOLVING] = 1
-    numbers[_SINCE] = 0
+    wires.groups[group, _SOLVING] = 1
+    wires.groups[group, _SINCE] = 0
 
 
 @inner
-def _to_hubs(wires: Wires, hubs: Shares, solver: Solver, now: float) -> None:
-    """The flows go back to their hubs, in the order in which they have started, with the bytes they have left."""
+def _to_hubs(wires: Wires, hubs: Shares, solver: Solver, group: int, now: float) -> None:
+    """The flows of a group go back to their hubs, with the bytes they have left."""
     links = links_of(solver.link_reals, solver.link_numbers)
     slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
     for slot in range(len(wires.started)):
-        if slots.end[slot] < np.inf:
+        if slots.end[slot] < np.inf and wires.group[wires.way[slot]] == group:
             left = max(0.0, slots.end[slot] - now) * slots.rate[slot]
             take_out(links, slots, solver.counts, slot)
             slots.hops[slot] = 0
             set_leaf(wires.tree, slot, np.inf)
-            hub = wires.hub[wires.way[slot], slot]
-            add(hubs, hub, now, left, slot)
-    for at in range(solver.counts[0]):
-        links.touched[links.changed[at]] = 0
-    solver.counts[0] = 0
+            add(hubs, wires.hub[wires.way[slot], slot], now, left, slot)
     for link in range(len(links.load)):
-        links.load[link] = 0.0
+        if links.users[link] == 0:
+            links.load[link] = 0.0
     for hub in range(len(wires.on_hub)):
-        set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
-    wires.numbers[_SOLVING] = 0
+        if wires.hub_group[hub] == group:
+            set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
+    wires.groups[group, _SOLVING] = 0
