@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import parasim
+from tests.bottleneck import PICTURE
 from tests.golden import ROOT
 from tests.schemes_real import learning, same_in_both
 from tests.test_scenarios import golden
@@ -109,6 +110,11 @@ def test_half_precision_is_worth_twice_the_bandwidth_and_qsgd_pays_in_coding() -
     speed, summary = speeds("QSGD of 8 bits, 4x", 10)
     assert summary["shares"]["compute"] > 0.95
     assert 0.8 < speed < 0.9
+
+
+def test_the_picture_is_shown() -> None:
+    assert f"](compression/{PICTURE.name})" in (ROOT / "docs" / "compression.md").read_text()
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
 
 
 # both runtimes -------------------------------------------------------------------------------------------------------
