@@ -13,8 +13,9 @@ from parasim.learning.build import make_optimizer, pin_threads
 from parasim.metrics.memory import course_of, memory_of, tensors_of
 from parasim.metrics.staleness import staleness_of
 from parasim.program import Context, Planning
+from parasim.scenario import from_document
 from parasim.schedules.one_f_one_b import fill, fill_replicated
-from parasim.schedules.pipedream_planner import pipedream_plan, stage_time
+from parasim.schedules.pipedream_planner import Level, pipedream_plan, stage_time
 from tests.delayed import delayed, replicated, stashed
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import make, run, steady, weights
@@ -298,38 +299,86 @@ def test_the_last_stage_learns_as_sequential_sgd_if_all_others_are_frozen(stages
 
 
 # the planner ---------------------------------------------------------------------------------------------------------
-def best_by_hand(seconds, activations, sizes, machines, beta):
-    """All plans."""
+def compositions(total, count):
+    """All ways to write a number as a sum of `count` numbers above zero."""
+    for cut in itertools.combinations(range(1, total), count - 1):
+        yield [b - a for a, b in itertools.pairwise((0, *cut, total))]
+
+
+def best_by_hand(seconds, activations, sizes, machines, beta, fits=None, inner=None):
+    """The least time of all plans; `inner` replies a stage's time on one machine, by default the sum of its layers."""
     layers = len(seconds)
     found = []
     for count in range(1, min(layers, machines) + 1):
-        for ends in itertools.combinations(range(1, layers), count - 1):
-            cuts = list(itertools.pairwise((0, *ends, layers)))
-            for cut in itertools.combinations(range(1, machines), count - 1):
-                replicas = [b - a for a, b in itertools.pairwise((0, *cut, machines))]
+        for counts in compositions(layers, count):
+            cuts = list(itertools.pairwise(itertools.accumulate([0, *counts])))
+            for replicas in compositions(machines, count):
+                flying = [fill_replicated(k, replicas) + 1 for k in range(count)]
+                if fits and not all(fits(*cut, number) for cut, number in zip(cuts, flying, strict=True)):
+                    continue
                 times = [
-                    stage_time(sum(seconds[a:b]), sum(sizes[a:b]), m, beta)
+                    stage_time(inner(a, b) if inner else sum(seconds[a:b]), sum(sizes[a:b]), m, beta)
                     for (a, b), m in zip(cuts, replicas, strict=True)
                 ]
-                found.append(max([*times, *(2 * activations[end - 1] * beta for end in ends)]))
-    return min(found)
+                found.append(max([*times, *(2 * activations[end - 1] * beta for end, _ in cuts[1:])]))
+    return min(found, default=None)
+
+
+def layers_by(seed, count):
+    draw = random.Random(seed)
+    return [[draw.randint(1, 9) for _ in range(count)] for _ in range(3)], draw
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 10**6))
 def test_the_planner_finds_the_best_of_all_plans(layers, machines, seed):
-    draw = random.Random(seed)
-    seconds, activations, sizes = ([draw.randint(1, 9) for _ in range(layers)] for _ in range(3))
+    work, draw = layers_by(seed, layers)
     beta = draw.choice([0.0, 0.1, 1.0])
-    plan, slowest = pipedream_plan(seconds, activations, sizes, machines, beta)
-    assert slowest == pytest.approx(best_by_hand(seconds, activations, sizes, machines, beta), rel=1e-12)
+    plan, slowest = pipedream_plan(*work, [Level(machines, beta)])
+    assert slowest == pytest.approx(best_by_hand(*work, machines, beta), rel=1e-12)
     assert sum(stage.layers for stage in plan) == layers
     assert sum(stage.replicas for stage in plan) == machines
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
+def test_of_two_levels_each_machine_of_the_outer_runs_the_best_plan_of_the_inner(layers, size, nodes, seed):
+    work, draw = layers_by(seed, layers)
+    inside, between = draw.choice([0.0, 0.1]), draw.choice([0.1, 1.0])
+
+    def inner(start, stop):
+        return best_by_hand(*(values[start:stop] for values in work), size, inside)
+
+    plan, slowest = pipedream_plan(*work, [Level(size, inside), Level(nodes, between)])
+    assert slowest == pytest.approx(best_by_hand(*work, nodes, between, inner=inner), rel=1e-12)
+    assert sum(stage.layers for stage in plan) == layers
+    assert sum(stage.replicas for stage in plan) == size * nodes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(2, 20), st.integers(0, 10**6))
+def test_the_planner_finds_the_best_of_the_plans_that_fit(layers, machines, room, seed):
+    """A stage holds as many versions and activations as mini-batches are in flight at it."""
+    work, draw = layers_by(seed, layers)
+    beta, (_, _, sizes) = draw.choice([0.0, 0.1, 1.0]), work
+
+    def fits(start, stop, flying):
+        return flying * sum(sizes[start:stop]) <= room
+
+    found, expected = pipedream_plan(*work, [Level(machines, beta)], fits), best_by_hand(*work, machines, beta, fits)
+    assert (found is None) == (expected is None)
+    if found is None:
+        return
+    stages, slowest = found
+    assert slowest == pytest.approx(expected, rel=1e-12)
+    ends = [0, *itertools.accumulate(stage.layers for stage in stages)]
+    for k, (start, stop) in enumerate(itertools.pairwise(ends)):
+        assert fits(start, stop, fill_replicated(k, [stage.replicas for stage in stages]) + 1)
+
+
 def test_the_planner_replicates_what_is_large_to_compute_and_small_to_send():
     """The shape of VGG-16: convolutions replicated, the fully connected part on one machine."""
-    plan, _ = pipedream_plan([7, 7, 7, 7, 2, 2], [4, 4, 4, 1, 1, 1], [1, 1, 1, 1, 90, 90], 8, 0.25)
+    plan, _ = pipedream_plan([7, 7, 7, 7, 2, 2], [4, 4, 4, 1, 1, 1], [1, 1, 1, 1, 90, 90], [Level(8, 0.25)])
     assert [tuple(stage) for stage in plan] == [(4, 7), (2, 1)]
 
 
@@ -341,6 +390,32 @@ def test_planned_stages_and_replicas_are_used():
     assert scenario.scheme.replicas == (3, 1)
     assert [len(part.layers) for part in parts_of(scenario)] == [3, 1]
     assert simulate(scenario).summary["steps"] == 4
+
+
+def test_planned_stages_cross_nodes_where_little_is_sent():
+    """Two hosts of two workers: layers are replicated inside a host, and the one pipeline boundary lies between."""
+    layer = {"parameters": 10**5, "forward_flops": 1e6, "output_elements": 4}
+    document = make("pipedream", 2, model={"kind": "layers", "layers": [{**layer, "repeat": 4}]}, batch=4).document
+    scheme = {"kind": "pipedream", "workers": 4, "planned": True}
+    found = {}
+    for local in ("1 GB/s", "1 MB/s"):
+        cluster = {**document["cluster"], "loopback": {"bandwidth": local}}
+        cluster |= {"placement": {"worker": [0, 0, 1, 1]}, "link": {"bandwidth": "1 MB/s", "latency": "0 s"}}
+        found[local] = from_document({**document, "cluster": cluster, "scheme": scheme}).scheme.replicas
+    assert found == {"1 GB/s": (2, 2), "1 MB/s": (1, 1, 1, 1)}
+
+
+def test_planned_stages_fit_their_devices():
+    """Alone, a worker replicates all layers; with less memory than these take, the plan has stages."""
+    layer = {"parameters": 10**7, "forward_flops": 1e12, "output_elements": 4}
+    model = {"kind": "layers", "layers": [{**layer, "repeat": 4}]}
+    document = make("pipedream", 4, model=model, planned=True, batch=4).document
+    found = {}
+    for memory in ("1 GB", "300 MB"):
+        cluster = {**document["cluster"], "device": {**document["cluster"]["device"], "memory": memory}}
+        found[memory] = from_document({**document, "cluster": cluster}).scheme.replicas
+    assert found["1 GB"] == (4,)
+    assert found["300 MB"] == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from parasim.program.ops import (
 )
 from parasim.program.partition import Holding, cut_by_hand, cut_evenly
 from parasim.program.scheme import Codes, Options, Scheme, Taxonomy, option
-from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Route, Setting
+from parasim.program.setting import ClosedForm, Ground, NoClosedForm, Planning, Route, Setting
 from parasim.program.sharded import backward_shard, forward_shard
 from parasim.program.shards import Crossing, Shard, Split
 from parasim.program.shared import Shared, Snapshot
@@ -70,6 +70,7 @@ __all__ = [
     "Decide",
     "Event",
     "Exchange",
+    "Ground",
     "Group",
     "Handle",
     "HeldModel",

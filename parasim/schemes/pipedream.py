@@ -10,6 +10,7 @@ gradients after each round. PipeDream's planner finds stages and replicas (`plan
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from parasim.program import (
     ClosedForm,
     Collective,
     Context,
+    Ground,
     Group,
     Holding,
     Model,
@@ -32,7 +34,7 @@ from parasim.program import (
     option,
 )
 from parasim.schedules.one_f_one_b import fill_replicated, one_f_one_b
-from parasim.schedules.pipedream_planner import pipedream_plan
+from parasim.schedules.pipedream_planner import Level, pipedream_plan
 from parasim.schemes.flushing import balanced, free
 from parasim.schemes.staged import Stage, Staged, StagedOptions, stage_seconds
 from parasim.schemes.stash import Stash, stash_kernel_seconds
@@ -128,13 +130,19 @@ class PipeDream(Staged):
 
     def holding(self, place: int, samples: int) -> Holding:
         """K - k mini-batches and as many versions; K versions with vertical sync."""
-        warmup = fill_replicated(place, self.replicas)
-        versions = self.cuts - 1 if self.options.vertical_sync else warmup if self.options.stashing else 0
-        return Holding(versions=versions, activations=warmup + 1, samples=samples)
+        return self._holding(fill_replicated(place, self.replicas) + 1, samples)
+
+    def _holding(self, flying: int, samples: int) -> Holding:
+        versions = self.cuts - 1 if self.options.vertical_sync else flying - 1 if self.options.stashing else 0
+        return Holding(versions=versions, activations=flying, samples=samples)
 
     # planning ------------------------------------------------------------------------------------------------------
     def plan(self, setting: Planning) -> None:
-        """By PipeDream's planner, if asked to; layers and links as on the first workers."""
+        """By PipeDream's planner, if asked to; layers as on the first worker, within the smallest device.
+
+        If consecutive workers fill nodes, links inside a node and between nodes are told apart. If no plan fits, memory
+        is left out: who asks what the stages hold then sees what is missing.
+        """
         if not self.options.planned:
             super().plan(setting)
             return
@@ -146,8 +154,17 @@ class PipeDream(Staged):
         ]
         activations = [layer.output_elements * samples * model.itemsize for layer in model.layers]
         weights = [layer.parameters * model.itemsize for layer in model.layers]
-        beta = ground.route(0, 1).beta if workers > 1 else 0.0
-        found, _ = pipedream_plan(seconds, activations, weights, workers, beta)
+        room = min(ground.memory(rank) for rank in range(workers))
+
+        @functools.cache
+        def fits(start: int, stop: int, flying: int) -> bool:
+            holding = self._holding(flying, samples).with_state(len(setting.optimizer.slots))
+            return sum(holding.bytes_of(model.part(start, stop)).values()) <= room
+
+        work = seconds, activations, weights, _levels(ground, workers)
+        planned = pipedream_plan(*work, fits) or pipedream_plan(*work)
+        assert planned is not None
+        found, _ = planned
         self._planned = tuple(stage.replicas for stage in found)
         self.cut_at(cut_by_hand(model, [stage.layers for stage in found], len(found)))
 
@@ -210,6 +227,17 @@ class PipeDream(Staged):
             "exact" if simple and not place.noisy else "lower bound",
             note="" if simple else "unlike stages, replicas, or links that take time, may cost more than the slowest",
         )
+
+
+def _levels(ground: Ground, workers: int) -> list[Level]:
+    """Workers in a node, and nodes; one level if all links from the first worker are alike, or nodes are not full."""
+    if workers == 1:
+        return [Level(1, 0.0)]
+    betas = [ground.route(0, rank).beta for rank in range(1, workers)]
+    size = 1 + next((place for place, beta in enumerate(betas) if beta != betas[0]), len(betas))
+    if size == workers or workers % size or betas[size - 1] < betas[0]:
+        return [Level(workers, betas[0])]
+    return [Level(size, betas[0]), Level(workers // size, betas[size - 1])]
 
 
 class _Weights:
