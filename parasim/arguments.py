@@ -76,6 +76,8 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--theory", action="store_true", help="show closed forms beside the simulated figures")
     what = "simulate it N times more with other draws of noise and profile, for intervals"
     parser.add_argument("--replicas", type=int, metavar="N", help=what)
+    what = "fit run.steps_model to the runs that reach run.target, of several batches; write it there"
+    parser.add_argument("--fit-steps", metavar="FILE", help=what)
     _timeline(parser)
 
 

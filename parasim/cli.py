@@ -54,7 +54,17 @@ def run(arguments: argparse.Namespace) -> None:
                 result = with_intervals(scenario, result, arguments.replicas, progress.show)
         return [result]
 
-    _each(arguments, "simulating", runs)
+    if arguments.fit_steps:
+        from parasim.report import output
+
+        output.claim_folder(os.path.dirname(arguments.fit_steps) or ".", "--fit-steps")
+    results = _each(arguments, "simulating", runs)
+    if arguments.fit_steps:
+        from parasim.study.modelled import fitted_text
+
+        text = fitted_text([result.summary for _, result in results])
+        Path(arguments.fit_steps).write_text(text)
+        print(text, end="", file=sys.stderr if arguments.json else sys.stdout)
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -271,8 +281,10 @@ def _some_ran(arguments: argparse.Namespace, outcomes: Sequence[Outcome]) -> Non
     raise kind(f"{arguments.file}: {first.label}: {first.error}{others}")
 
 
-def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]) -> None:
-    """Load, run and show the variants of a file."""
+def _each(
+    arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]
+) -> list[tuple[Scenario, Result]]:
+    """Load, run and show the variants of a file; replies with the results."""
     from parasim.report import output
 
     scenarios = _load(arguments)
@@ -287,12 +299,13 @@ def _each(arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], 
     timelines = _timelines(arguments, scenarios)
     results = [(scenario, result) for scenario in output.progress(doing, scenarios) for result in runs(scenario)]
     if not results:
-        return
+        return []
     if arguments.out:
         output.write_results(results, arguments.out)
     print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
     if timelines:
         print(timelines(results), file=sys.stderr if arguments.json else sys.stdout)
+    return results
 
 
 def _timelines(arguments: argparse.Namespace, scenarios: list[Scenario]) -> Callable[[Any], str] | None:

@@ -20,6 +20,7 @@ from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
 from parasim.study.build import build_cast, build_learner, data_facts, device_facts, identity
 from parasim.study.evaluation import Evaluations
+from parasim.study.modelled import modelled
 from parasim.trace.merge import merge
 from parasim.trace.record import Record
 from parasim.trace.rows import Row
@@ -177,6 +178,8 @@ def execute(
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
     figures = {**summary(outcome.trace, info), **_evaluated(scenario, answers, outcome.trace)}
+    if run.steps_model is not None:
+        figures["modelled"] = modelled(run.steps_model, figures)
     return Result(figures, trace, outcome.returns, outcome.record)
 
 

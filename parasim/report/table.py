@@ -78,6 +78,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
         lines.append("loss: of the first step -> of the last.")
         lines += _synthetic(summaries)
     lines += list(dict.fromkeys(line for summary in summaries if (line := _facts(summary))))
+    lines += [line for summary in summaries if (line := _modelled(summary))]
     lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
@@ -120,6 +121,16 @@ def _facts(summary: Summary) -> str:
     """A line of what the scheme says of its options, if anything."""
     found = ", ".join(f"{name} = {value:.4g}" for name, value in summary.get("facts", {}).items())
     return found and f"{summary['scenario']}: {found}."
+
+
+def _modelled(summary: Summary) -> str:
+    """A line of the time to a target that is modelled; empty without such a model."""
+    found = summary.get("modelled")
+    if not found or found["seconds"] is None:
+        return ""
+    late = f", {found['staleness']:.3g} updates late" if found["staleness"] else ""
+    what = f"{count(found['updates'])} updates of {count(found['batch'])} samples{late}"
+    return f"MODELLED, not measured: {summary['scenario']}: {_quantity(found['seconds'], 'seconds')} to target: {what}."
 
 
 def coupled_collectives(summaries: Sequence[Summary]) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from parasim.fields import setting
 
-__all__ = ["EVALUATION", "Evaluate", "Target"]
+__all__ = ["EVALUATION", "Evaluate", "StepsModel", "Target"]
 
 EVALUATION = {
     "evaluate": "evaluate the model on held-out data while it is trained; no time passes for it",
     "target": "an accuracy or a loss: the run tells when it was reached first",
+    "steps_model": "updates to a target by a statistical model, for networks too large to train: modelled time to it",
 }
 """Keys of `run` beside the fields of `Run`."""
 
@@ -68,3 +69,15 @@ class Target:
         if self.loss is not None:
             return loss <= self.loss
         return accuracy is not None and accuracy >= self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsModel:
+    """Updates to a target: ``least_steps (1 + critical_batch / B) (1 + staleness_penalty staleness)``.
+
+    B is the number of samples of an update (McCandlish et al. 2018; parasim/theory/steps.py).
+    """
+
+    least_steps: float = setting("S_min: updates with batches of any size", gt=0)
+    critical_batch: float = setting("B_crit: samples of an update at which twice as many updates are needed", gt=0)
+    staleness_penalty: float = setting("part by which each update of staleness adds to the updates", 0.0, ge=0)

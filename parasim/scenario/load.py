@@ -12,7 +12,7 @@ from parasim.scenario.check import MAX_INTEGER, Section, shorten
 from parasim.scenario.cluster import read_cluster
 from parasim.scenario.compression import read_compression
 from parasim.scenario.documents import MAX_NAME, read_documents, with_absolute_paths
-from parasim.scenario.evaluation import Evaluate, Target
+from parasim.scenario.evaluation import EVALUATION, Evaluate, StepsModel, Target
 from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
@@ -148,7 +148,10 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
 
 def _read_run(section: Section) -> Run:
     """The run, with what is said of its evaluation; where a file says that it does not learn, there is none."""
-    run = section.build(Run, beside=("evaluate", "target"))
+    run = section.build(Run, beside=tuple(EVALUATION))
+    if "steps_model" in section.data:
+        example = "{least_steps: 5000, critical_batch: 2000}"
+        run = replace(run, steps_model=section.section("steps_model", example=example).build(StepsModel))
     if "target" in section.data and "evaluate" not in section.data:
         raise section.error("target", "needs evaluations: write evaluate: {every: 1 epoch}")
     if "evaluate" not in section.data:

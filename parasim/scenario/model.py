@@ -22,7 +22,7 @@ from parasim.program.batches import Batches
 from parasim.program.compressor import Compression
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
-from parasim.scenario.evaluation import Evaluate, Target
+from parasim.scenario.evaluation import Evaluate, StepsModel, Target
 from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.stragglers import Straggler
 from parasim.workload import DataSpec
@@ -166,6 +166,7 @@ class Run:
     )
     evaluate: Evaluate | None = field(default=None, metadata=INTERNAL)
     target: Target | None = field(default=None, metadata=INTERNAL)
+    steps_model: StepsModel | None = field(default=None, metadata=INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.compression import Composing
 from parasim.scenario.devices import FromSheet
-from parasim.scenario.evaluation import EVALUATION, Evaluate, Target
+from parasim.scenario.evaluation import EVALUATION, Evaluate, StepsModel, Target
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.profiles import PROFILE
@@ -84,7 +84,8 @@ def schema() -> _Schema:
     workload["required"] = ["model", *workload["required"]]
     schedule = {**_kinds(schedule_kinds()), "description": "how the learning rate changes (it is lr)"}
     run = _section(Run)
-    run["properties"] |= _with_docs({"evaluate": _section(Evaluate), "target": _section(Target)}, EVALUATION)
+    evaluated = {"evaluate": Evaluate, "target": Target, "steps_model": StepsModel}
+    run["properties"] |= _with_docs({key: _section(cls) for key, cls in evaluated.items()}, EVALUATION)
     top = {
         "name": {"type": "string", "minLength": 1, "maxLength": 200},
         "workload": workload,

@@ -27,6 +27,7 @@ from parasim.study.build import (
     stragglers_of_ranks,
 )
 from parasim.study.evaluation import Evaluations, TargetReached, watch
+from parasim.study.modelled import modelled
 from parasim.study.returns import plain
 from parasim.study.validity import warn_outside
 from parasim.trace.aggregate import Aggregates
@@ -104,6 +105,8 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     figures = summary(trace, info)
     if ran.evaluations is not None:
         figures |= ran.evaluations.figures(trace, stopped=ran.stopped is not None)
+    if scenario.run.steps_model is not None:
+        figures["modelled"] = modelled(scenario.run.steps_model, figures)
     return Result(figures, trace, ran.returns)
 
 
