@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import engine
+from benchmarks import engine, gradients
 from benchmarks.cases import CASES, downpour, ring
 from benchmarks.engine import main, measure
 
@@ -65,6 +65,13 @@ def test_the_command_prints_a_table_and_json(monkeypatch, capsys):
     (result,) = json.loads(capsys.readouterr().out)
     assert (result["case"], result["operations"]) == ("ring 4", 4 * 17)
     assert result["operations_per_second"] == pytest.approx(result["operations"] / result["seconds"])
+
+
+def test_learning_is_measured_beside_a_plain_loop_of_the_same_gradients(capsys):
+    assert gradients.main(["--workers", "2", "--repeat", "1", "--scheme", "parameter_server", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"parameter_server"}
+    assert found["parameter_server"].keys() == {"plain torch", "parasim", "batched"}
 
 
 def test_a_case_runs_in_a_process_of_its_own(capsys):
