@@ -2,8 +2,8 @@
 
 32 workers train a perceptron on handwritten digits in virtual time, under Python's deterministic profiler, which counts
 CPU time. Its own cost falls on Python's calls and hardly on torch, so torch has a larger share than it says; tensors
-that are cut or added by operators count as their caller's. Printed too: the seconds that the profile has for torch, over
-the CPU seconds of the same run without the profiler.
+that are cut or added by operators count as their caller's. Printed too: the seconds that the profile has for torch,
+over the CPU seconds of the same run without the profiler.
 """
 
 from __future__ import annotations
