@@ -12,18 +12,19 @@ Entries = list[dict[str, Any]]
 
 
 def analyze(arguments: argparse.Namespace) -> None:
-    """Print the tables of what schemes cost, or of work and depth; with --out write them, and the picture."""
+    """Print what schemes cost, or work and depth, or the scoreboard; with --out write the tables, and the picture."""
     from parasim.report import analyze as report
     from parasim.report.output import claim_folder, json_text
     from parasim.report.sheets import sheets_text
 
     if arguments.out:
         claim_folder(arguments.out, "--out")
-    entries, sheets = (_concurrency if arguments.concurrency else _schemes)(arguments)
+    make = _published if arguments.published else _concurrency if arguments.concurrency else _schemes
+    entries, sheets = make(arguments)
     print(json_text(entries) if arguments.json else sheets_text(sheets, arguments.format))
     if arguments.out:
         written = report.write_tables(entries, sheets, arguments.out)
-        if not arguments.concurrency:
+        if make is _schemes:
             written += report.draw_scaling(entries, arguments.out)
         for path in written:
             print(f"written: {path}", file=sys.stderr)
@@ -60,3 +61,14 @@ def _concurrency(arguments: argparse.Namespace) -> tuple[Entries, list[Any]]:
     scenarios = [load(*chosen, arguments.variant, allow_code=code)] if one else load_all(*chosen, allow_code=code)
     found = {(e["model"], e["batch"], e["workers"], repr(e["layers"])): e for e in map(concurrency, scenarios)}
     return [*found.values()], [sheet for entry in found.values() for sheet in concurrency_sheets(entry)]
+
+
+def _published(arguments: argparse.Namespace) -> tuple[Entries, list[Any]]:
+    """The scoreboard of published results."""
+    from parasim.report.progress import Progress
+    from parasim.report.published import scoreboard_sheet
+    from parasim.study.published import scoreboard
+
+    with Progress("simulating") as progress:
+        rows = scoreboard(arguments.file, progress.show)
+    return rows, [scoreboard_sheet(rows)]

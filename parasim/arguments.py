@@ -103,6 +103,8 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 def _analyze(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schemes", metavar="A,B,...", help="only these, as in 'allreduce,local_sgd(period=8)'")
     parser.add_argument("--concurrency", action="store_true", help="work and depth of the network's operators, instead")
+    what = "published results beside predictions, instead: FILE is the folder scenarios/published"
+    parser.add_argument("--published", action="store_true", help=what)
     parser.add_argument("--scaling", action="store_true", help="time per sample against the number of workers")
     parser.add_argument(
         "--compression", type=float, default=32.0, metavar="Z", help="of gradients, for N^ (default: 32)"
