@@ -350,6 +350,7 @@ def test_lstm():
 
 
 # networks and Brent --------------------------------------------------------------------------------------------------
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 9)] * 3), min_size=1, max_size=8), st.booleans())
 def test_a_training_step_is_the_longest_way_through_its_passes(depths, first):
     chain = [Passes(*(WorkDepth(depth, depth) for depth in each)) for each in depths]
