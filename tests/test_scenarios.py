@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.golden import ROOT, SCENARIOS, STORE, golden_path, summaries
+import parasim
+from tests.golden import NEED_FILES, ROOT, SCENARIOS, STORE, golden_path, summaries
 
 LOSS_TOLERANCE = 2e-3
 """Sums in float32 are split differently by other processors; the figures of costs are not."""
@@ -28,12 +29,28 @@ def test_summary_is_the_golden_one(scenario):
     compare(summaries(scenario), json.loads(golden_path(scenario).read_text()), scenario)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *NEED_FILES])
 def test_first_lines_say_the_schema_and_the_purpose(scenario):
     first, second, *_ = (ROOT / scenario).read_text().splitlines()
     schema = first.removeprefix("# yaml-language-server: $schema=")
     assert ((ROOT / scenario).parent / schema).resolve() == ROOT / "parasim" / "scenario" / "schema.json"
     assert second.startswith("# Purpose: ")
+
+
+@pytest.mark.parametrize("scenario", NEED_FILES)
+def test_scenarios_on_files_that_are_not_shipped_run_on_a_stand_in(scenario, tmp_path):
+    """Sixteen pictures of one grey each, of the size and in the files that CIFAR-10 has; steps of a small network."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        (folder / name).write_bytes(b"".join(bytes([label]) + bytes([20 * label]) * 3072 for label in range(8)))
+    path = tmp_path / "stand_in.yaml"
+    path.write_text((ROOT / scenario).read_text())
+    assert len(parasim.load_all(path)) >= 7
+    for case in parasim.load_all(path, ["run.steps=2", "workload.batch_size=4", "workload.model.kind=lenet5"])[1:]:
+        summary = parasim.simulate(case).summary
+        assert summary["steps"] == 2
+        assert [point["samples"] for point in summary["evaluation"]["points"]][-1] == 2 * 4 * case.scheme.pipelines()
 
 
 def golden(name, figure="seconds_per_step"):
