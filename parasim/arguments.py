@@ -14,7 +14,7 @@ __all__ = ["Verb", "parse"]
 Verb = Callable[[argparse.Namespace], int | None]
 """A verb may reply with an exit code."""
 
-_WITHOUT_FILE = ("topologies", "schemes", "models", "schema", "calibrate")
+_WITHOUT_FILE = ("topologies", "schemes", "compressors", "models", "schema", "calibrate")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,6 +198,6 @@ def _description(verbs: Mapping[str, Verb]) -> str:
             "How fast would this parallel SGD scheme train this network on that cluster, and where does the time go?",
             "",
             "parasim VERB --help explains a verb:",
-            *(f"  {name:<10} {verb.__doc__}" for name, verb in verbs.items()),
+            *(f"  {name:<11} {verb.__doc__}" for name, verb in verbs.items()),
         ]
     )

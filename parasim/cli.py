@@ -188,6 +188,16 @@ def schemes(arguments: argparse.Namespace) -> None:
     print(json_text(entry) if arguments.json else text)
 
 
+def compressors(arguments: argparse.Namespace) -> None:
+    """List the compressors: paper, bytes, bias, error feedback, options."""
+    from parasim.compression import COMPRESSORS
+    from parasim.report.compressors import compressor_entry, compressors_list
+    from parasim.report.output import json_text
+
+    codes = list(COMPRESSORS.values())
+    print(json_text([compressor_entry(code) for code in codes]) if arguments.json else compressors_list(codes))
+
+
 def models(arguments: argparse.Namespace) -> None:
     """List the models with their papers, or show the layers of one (of a kind, or of a scenario)."""
     from parasim.report.models import layers_entry, layers_text, models_entries, models_text
@@ -335,6 +345,7 @@ VERBS: dict[str, Verb] = {
     "analyze": analyze,
     "sweep": sweep,
     "schemes": schemes,
+    "compressors": compressors,
     "topologies": topologies,
     "models": models,
     "schema": schema,

@@ -139,6 +139,10 @@ def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFix
     assert {"name": "servers", "type": "int", "default": 1}.items() <= next(
         option for option in entry["options"] if option["name"] == "servers"
     ).items()
+    assert main(["compressors"]) == 0
+    assert "Seide et al. (2014)" in capsys.readouterr().out
+    assert main(["compressors", "--json"]) == 0
+    assert [e["bytes"] for e in json.loads(capsys.readouterr().out) if e["name"] == "topk"] == ["8 k"]
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "A parasim scenario"
 

@@ -59,6 +59,7 @@ BELOW = {
         "analyzing",
         "arguments",
         "cluster",
+        "compression",
         "errors",
         "metrics",
         "report",

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from parasim.program.scheme import Scheme
 
-__all__ = ["scheme_entry", "schemes_list"]
+__all__ = ["option_entry", "option_lines", "scheme_entry", "schemes_list", "wrapped"]
 
 _WIDTH = 100
 _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -28,7 +28,7 @@ def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
         "staleness": scheme.staleness,
         "approximates": scheme.approximates or None,
         "closed_form": _closed_form(scheme),
-        "options": [_option(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
+        "options": [option_entry(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
     }
 
 
@@ -49,7 +49,8 @@ def _closed_form(scheme: type[Scheme]) -> dict[str, str] | None:
     return {"formula": " ".join(formula.split()), "assumes": " ".join(assumes.split())}
 
 
-def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+def option_entry(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    """What a field of an options class says of itself."""
     values = list(get_args(hint)) if get_origin(hint) is Literal else None
     limits = {key: field.metadata[key] for key in _LIMITS if key in field.metadata}
     kind = "choice" if values else getattr(hint, "__name__", str(hint))
@@ -61,21 +62,28 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
 def _paragraph(entry: Mapping[str, Any]) -> str:
     aliases = f" (also: {', '.join(entry['aliases'])})" if entry["aliases"] else ""
     family = "; ".join(f"{axis}: {value}" for axis, value in entry["family"].items())
-    lines = [f"{entry['name']}{aliases}", *_wrapped("", entry["summary"])]
+    lines = [f"{entry['name']}{aliases}", *wrapped("", entry["summary"])]
     form = entry["closed_form"]
     headed = {"family": family, "paper": entry["citation"], "staleness": entry["staleness"]}
     headed |= {"replaces": entry["approximates"]} if entry["approximates"] else {}
     for heading, text in (headed | ({"step": form["formula"]} if form else {})).items():
-        lines += _wrapped(f"{heading:<9} ", text)
-    for option in entry["options"]:
+        lines += wrapped(f"{heading:<9} ", text)
+    return "\n".join([*lines, *option_lines(entry["options"])])
+
+
+def option_lines(options: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Options as text: what each is, its values and limits, its default."""
+    lines = []
+    for option in options:
         values = f" [{', '.join(map(str, option['values']))}]" if "values" in option else ""
         limits = "".join(f", {_LIMITS[key]} {limit:g}" for key, limit in option.get("limits", {}).items())
         default = f"default {option['default']!r}{limits}"
-        lines += _wrapped(f"  {option['name']}: ", f"{option['doc']}{values} ({default})")
-    return "\n".join(lines)
+        lines += wrapped(f"  {option['name']}: ", f"{option['doc']}{values} ({default})")
+    return lines
 
 
-def _wrapped(lead: str, text: str) -> list[str]:
+def wrapped(lead: str, text: str) -> list[str]:
+    """Lines of an entry's paragraph."""
     return textwrap.wrap(
         " ".join(text.split()), _WIDTH, initial_indent=f"  {lead}", subsequent_indent=" " * (6 if lead else 2)
     )
