@@ -13,6 +13,7 @@ from parasim.scenario import from_document
 from parasim.study.build import build_learner
 from parasim.study.theory import closed_form
 from tests.schemes_setup import make, weights
+from tests.test_scenarios import golden
 
 DATA = {"kind": "regression", "samples": 192, "inputs": 16, "outputs": 4}
 
@@ -130,3 +131,16 @@ def test_what_is_wrong_with_growth_is_said_in_a_line(kind, growth, what):
         growing(kind, 3, growth=growth)
     assert "\n" not in str(error.value)
     assert "batch_growth" in str(error.value)
+
+
+def test_large_batches_keep_up_where_the_rate_follows():
+    """As scenarios/large_batch.yaml says; losses are of the last mini-batches."""
+    loss = {variant: values["last"] for variant, values in golden("large_batch", "loss").items()}
+    seconds, updates = golden("large_batch", "seconds"), golden("large_batch", "updates")
+    assert loss["large, same rate"] > 2 * loss["small"]
+    for variant in ("large, scaled", "large, LARS"):
+        assert loss[variant] < 1.1 * loss["small"]
+        assert seconds[variant] < seconds["small"] / 5
+    assert loss["small, growth"] == pytest.approx(loss["small, decay"], rel=0.1)
+    assert updates["small, growth"] * 2 == updates["small, decay"]
+    assert seconds["small, growth"] < 0.6 * seconds["small, decay"]
