@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from calibration.fitting.checks import busy_flags, drift_flags, undisturbed, wide_flags
 from calibration.fitting.curves import fit_blocks, fit_contention, fit_drift, fit_kernels, fit_peaks
 from calibration.fitting.jackknife import LEAST_ROUNDS, jackknife
-from calibration.fitting.messages import IDLE, MESSAGES, NATIVE, fit_jitter, fit_messages
+from calibration.fitting.jitter import fit_jitter
+from calibration.fitting.messages import IDLE, MESSAGES, NATIVE, fit_messages
 from calibration.fitting.noise_laws import LEAST, choose_law
 from calibration.fitting.session import Turn, observations_of
 from calibration.fitting.shaped import fit_shaped
@@ -179,7 +180,7 @@ def _messages(found: _Found, probes: Mapping[str, Sequence[Observation]], cores:
     found.values["joint"] = joint = {"handling": tuple([{**other, **own} for own, other in apart])}
     joint["idle"] = tuple([other for _, other in apart])
     found.drift["handling"] = costs.drift
-    if (law := fit_jitter(observations, on_idle)) is None:
+    if (law := fit_jitter(observations, on_idle, cores)) is None:
         found.flags.append("too few single messages tell no law of noise of handling: give more --budget")
     else:
         found.noise["handling"] = law

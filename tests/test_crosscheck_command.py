@@ -130,6 +130,21 @@ def test_measured_once_and_judged_often(place, machine, capsys):
     assert "recorded runs are of another scenario" in capsys.readouterr().err
 
 
+def test_files_of_a_folder_that_were_not_measured_are_left_out_and_named(place, machine, capsys):
+    (place / "cases").mkdir()
+    for name, file in (("two", FILE), ("three", FILE.replace("seed: 1", "seed: 2"))):
+        (place / "cases" / f"{name}.yaml").write_text(file)
+    measured = str(place / "out" / "measured.json")
+    measuring = ["crosscheck", str(place / "cases" / "two.yaml"), "--measure-only", "--runs", "2"]
+    assert main([*measuring, "--out", str(place / "out")]) == 0
+    judging = ["crosscheck", str(place / "cases"), "--profile", str(place / "bench.json"), "--replicas", "20"]
+    capsys.readouterr()
+    assert main([*judging, "--simulate-only", measured, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "not judged, as none was measured: the 2 cases of three" in printed.err
+    assert [case["case"] for case in json.loads(printed.out)["cases"]] == CASES
+
+
 def test_what_a_profile_was_fitted_on_is_refused(place, machine, capsys):
     fitted = run_identity(load(place / "two.yaml", variant="pipe"))
     save_profile(profile(fitted_on=(fitted,)), place / "fitted.json")

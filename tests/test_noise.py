@@ -9,9 +9,21 @@ from scipy import stats
 from parasim.errors import ScenarioError
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
-from parasim.simulation.noise import LAWS, Gamma, LogNormal, Mixture, NoiseLaw, NoNoise, ParetoTail, Resampled
+from parasim.simulation.noise import (
+    CROWDED,
+    LAWS,
+    Crowding,
+    Gamma,
+    LogNormal,
+    Mixture,
+    NoiseLaw,
+    NoNoise,
+    ParetoTail,
+    Resampled,
+)
 
-NOISY = [LogNormal(0.3), Gamma(4.0), Mixture(0.1, 5.0), ParetoTail(0.1, 3.0), Resampled((1.0, 2.0, 4.0, 1.0))]
+NOISY = [LogNormal(0.3), Crowding(0.3, 0.8), Gamma(4.0), Mixture(0.1, 5.0), ParetoTail(0.1, 3.0)]
+NOISY.append(Resampled((1.0, 2.0, 4.0, 1.0)))
 
 
 def sample(law: NoiseLaw, count: int = 20_000) -> np.ndarray:
@@ -33,6 +45,17 @@ def test_no_noise_is_one() -> None:
 
 def test_lognormal_has_its_distribution() -> None:
     assert stats.kstest(sample(LogNormal(0.3)), stats.lognorm(0.3, scale=math.exp(-0.045)).cdf).pvalue > 1e-3
+
+
+def test_crowding_has_a_spread_of_its_own_where_all_cores_are_busy() -> None:
+    law, draws = Crowding(0.1, 0.8), Draws(7, "worker", 0)
+    calm, crowded = (
+        [law.factor(draws, Kernel("handling", kind, step=step), 0) for step in range(4000)]
+        for kind in ("handling", CROWDED)
+    )
+    assert np.log(calm).std() == pytest.approx(0.1, rel=0.05)
+    assert np.log(crowded).std() == pytest.approx(0.8, rel=0.05)
+    assert np.argsort(calm).tolist() == np.argsort(crowded).tolist()  # the same draws
 
 
 def test_gamma_has_its_distribution() -> None:
@@ -107,7 +130,7 @@ def test_bad_parameters_are_named(name: str, parameters: dict, message: str) -> 
 
 
 def test_a_law_stands_under_the_name_it_has_in_files() -> None:
-    assert sorted(LAWS) == ["gamma", "lognormal", "mixture", "none", "pareto", "resampled"]
+    assert sorted(LAWS) == ["crowding", "gamma", "lognormal", "mixture", "none", "pareto", "resampled"]
     assert all(LAWS[kind].kind == kind for kind in LAWS)
 
 

@@ -74,6 +74,7 @@ def test_mean_is_the_integral_of_survival(law):
         ("none", {}),
         ("lognormal", {"sigma": 0.4}),
         ("lognormal", {"sigma": 0.0}),
+        ("crowding", {"sigma": 0.4, "crowded": 0.9}),
         ("gamma", {"shape": 0.7}),
         ("mixture", {"probability": 0.1, "slowdown": 8.0}),
         ("mixture", {"probability": 0.0, "slowdown": 8.0}),
@@ -105,6 +106,7 @@ def test_every_law_of_noise_has_one_in_theory():
 _ANY = {
     "none": {},
     "lognormal": {"sigma": 0.1},
+    "crowding": {"sigma": 0.1, "crowded": 0.5},
     "gamma": {"shape": 2.0},
     "mixture": {"probability": 0.1, "slowdown": 2.0},
     "pareto": {"probability": 0.1, "exponent": 2.0},

@@ -15,7 +15,7 @@ from calibration.checking.executed import as_executed
 from calibration.checking.explaining import explain
 from calibration.checking.machine import this_machine
 from calibration.checking.measuring import Watch
-from calibration.checking.recording import read_measurements, trace_path
+from calibration.checking.recording import Measurements, missing, read_measurements, trace_path
 from calibration.checking.traces import load_trace, save_trace
 from calibration.crosscheck import check_machine, crosscheck, execute_on_pool, run_cases_for_real
 from parasim.cluster.profile_file import find_profile, load_profile
@@ -61,6 +61,8 @@ def _main(arguments: argparse.Namespace) -> int:
         cores=cores() if measured is None else measured.machine.get("cores", cores()),
         allow_code=arguments.allow_code,
     )
+    if measured is not None:
+        cases = _recorded(cases, measured)
     profile = None if arguments.measure_only else load_profile(find_profile(arguments.profile, Path()))
     if arguments.out:
         claim_folder(arguments.out, "--out")
@@ -84,6 +86,19 @@ def _main(arguments: argparse.Namespace) -> int:
         write_crosscheck(found, arguments.out, f"{Path(arguments.file).stem}: predicted beside measured")
     print(json_text(found) if arguments.json else crosscheck_table(found))
     return _ACCEPTED if found["accepted"] else _REJECTED
+
+
+def _recorded(cases: list[CheckCase], measured: Measurements) -> list[CheckCase]:
+    """Without the files of which no case was measured, which are named; all cases if nothing would be left."""
+    lacking = set(missing(measured, cases))
+    files = {case.name.partition("/")[0] for case in cases if case.name not in lacking}
+    kept = [case for case in cases if case.name.partition("/")[0] in files]
+    left_out = dict.fromkeys(case.name.partition("/")[0] for case in cases if case not in kept)
+    if not kept or not left_out:
+        return cases
+    count = len(cases) - len(kept)
+    print(f"parasim: not judged, as none was measured: the {count} cases of {', '.join(left_out)}", file=sys.stderr)
+    return kept
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from parasim.errors import CalibrationError
 
 if TYPE_CHECKING:
     from calibration.probes.record import Observation
+    from parasim.simulation.noise import NoiseLaw
 
 __all__ = [
     "MESSAGES",
@@ -37,8 +38,8 @@ __all__ = [
     "Case",
     "Costs",
     "MessageFit",
-    "fit_jitter",
     "fit_messages",
+    "machine",
     "predict",
     "simulated",
     "spread_number",
@@ -191,24 +192,38 @@ def predict(
 
     `handling` is what it costs where the cores compute, `idle` where they don't (None: the same).
     """
-    device = Device("none", flops=FLOPS, memory=_WIDE, memory_bandwidth=_WIDE)
     seconds: dict[Case, float] = {}
     for ranks, computes in dict.fromkeys((case.ranks, works(case.pattern)) for case in cases):
         own = [case for case in cases if case.ranks == ranks and works(case.pattern) == computes]
         script = [Block(case.pattern, case.nbytes, _TIMED) for case in own]
         costs = handling if computes or idle is None else idle
-        host = Host("machine", cores, device, handling=costs, native=native or Handling())
-        cluster = Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
-        times = simulated(script, cluster, [0] * ranks, handling_cores=None if computes else cores)
+        times = simulated(
+            script, machine(cores, costs, native), [0] * ranks, handling_cores=None if computes else cores
+        )
         for case, repeated in zip(own, times, strict=True):
             seconds[case] = sum(repeated) / len(repeated)
     return [seconds[case] for case in cases]
 
 
+def machine(cores: int, handling: Handling, native: Handling | None = None) -> Cluster:
+    """One host of so many cores that handles messages at these costs; nothing else takes time."""
+    device = Device("none", flops=FLOPS, memory=_WIDE, memory_bandwidth=_WIDE)
+    host = Host("machine", cores, device, handling=handling, native=native or Handling())
+    return Cluster([host], {(0, 0): Link("loopback", _WIDE, 0.0)})
+
+
 def simulated(
-    script: Sequence[Block], cluster: Cluster, placement: Sequence[int], *, handling_cores: int | None = None
+    script: Sequence[Block],
+    cluster: Cluster,
+    placement: Sequence[int],
+    *,
+    handling_cores: int | None = None,
+    law: NoiseLaw | None = None,
 ) -> list[list[float]]:
-    """Seconds of the repetitions of each block of a script, in the simulator; rank r is on host `placement[r]`."""
+    """Seconds of the repetitions of each block of a script, in the simulator; rank r is on host `placement[r]`.
+
+    `law` is the noise of handling.
+    """
     from parasim.simulation.engine import Engine
     from parasim.trace.table import Trace
 
@@ -216,7 +231,8 @@ def simulated(
     context = contexts_of(cast)
     trace = Trace()
     contexts = [context(actor.rank) for actor in cast]
-    Engine(cluster, list(placement), cast, contexts, trace, handling_cores=handling_cores).run()
+    engine = Engine(cluster, list(placement), cast, contexts, trace, handling_noise=law, handling_cores=handling_cores)
+    engine.run()
     return times_of(trace, script, _WARM)
 
 
@@ -320,51 +336,6 @@ def _resampled(point: Any, jacobian: Any, residuals: Any, logs: Sequence[Any], r
         moved = np.array([np.median(values[drawn % len(values)]) - np.median(values) for values in logs])
         points.append(np.clip(point - step @ (moved * weights), point - _FAR, point + _FAR))
     return points
-
-
-def fit_jitter(observations: Sequence[Observation], handling: Handling) -> dict[str, Any] | None:
-    """The law of the single jobs that handling a message consists of, from the times of whole round trips.
-
-    A round trip is a sum of jobs, and scatters less than each of them: if all jobs scatter alike, the squared
-    coefficient of variation of the sum is theirs times ``sum m**2 / (sum m)**2`` over their means m. Log-normal or
-    gamma, whichever makes the observed round trips more likely. Rounds are compared with themselves only.
-
-    Parameters
-    ----------
-    observations
-        Single times of ping-pongs ("ping_pong/single") between two ranks.
-    handling
-        What the jobs cost.
-
-    Returns
-    -------
-    dict or None
-        Kind and parameters of parasim/simulation/noise.py; None if too few were observed.
-    """
-    import numpy as np
-    from scipy import stats
-
-    groups: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for one in observations:
-        if one.kind == "ping_pong/single" and one.parameters["ranks"] == 2:
-            groups[one.round, one.parameters["nbytes"]].append(one.seconds)
-    if sum(map(len, groups.values())) < _LEAST_SINGLE:
-        return None
-    factors = np.concatenate([np.array(times) / np.mean(times) for times in groups.values()])
-    factors = factors[factors < np.quantile(factors, _KEPT)]  # what the machine did besides is no jitter of messages
-    factors /= factors.mean()
-    jobs = np.array([handling.post, handling.hear, handling.start, handling.finish])
-    share = float((jobs**2).sum() / jobs.sum() ** 2) / 2  # there and back
-    sigma = float(np.log(factors).std())
-    shape, _, scale = stats.gamma.fit(factors, floc=0)
-    lognormal = stats.lognorm.logpdf(factors, sigma, scale=math.exp(float(np.log(factors).mean()))).sum()
-    if stats.gamma.logpdf(factors, shape, scale=scale).sum() > lognormal:
-        return {"kind": "gamma", "shape": float(shape * share)}
-    return {"kind": "lognormal", "sigma": math.sqrt(math.log1p(math.expm1(sigma**2) / share))}
-
-
-_LEAST_SINGLE = 30
-_KEPT = 0.98
 
 
 def spread_number(residuals: Any, logs: Sequence[Any], seed: int) -> Number:

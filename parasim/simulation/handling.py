@@ -17,13 +17,13 @@ from parasim.cluster.hosts import Host
 from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 from parasim.simulation.network import Network
-from parasim.simulation.noise import NoiseLaw
+from parasim.simulation.noise import CROWDED, NoiseLaw
 from parasim.simulation.processors import Processor
 
 __all__ = ["Handlers", "Loop", "handlers_of", "handles"]
 
 _NOTHING = Handling()
-_KERNEL = Kernel("handling", "handling")
+_CALM, _CROWDED = Kernel("handling", "handling"), Kernel("handling", CROWDED)
 Done = Callable[[], None]
 
 
@@ -64,7 +64,8 @@ class Loop:
             return
         self._busy = True
         self._count += 1
-        seconds *= self._law.factor(self._draws, _KERNEL, self._count)
+        crowded = self._processor.running >= self._processor.cores
+        seconds *= self._law.factor(self._draws, _CROWDED if crowded else _CALM, self._count)
         if self._costs.cold:
             seconds *= self._costs.warmth(self._processor.now - self._last.get(kind, -math.inf))
         self._processor.start(seconds, partial(self._ended, kind, done))

@@ -21,7 +21,9 @@ from parasim.program.draws import Draws
 from parasim.program.ops import Kernel
 
 __all__ = [
+    "CROWDED",
     "LAWS",
+    "Crowding",
     "Gamma",
     "LogNormal",
     "Mixture",
@@ -33,6 +35,8 @@ __all__ = [
     "key_of",
 ]
 
+CROWDED = "crowded handling"
+"""Kind of a job of message handling that begins while all cores are busy."""
 _STRAGGLES = "probability that a kernel straggles"
 
 
@@ -70,6 +74,25 @@ class LogNormal:
         """One draw."""
         step, label = key_of(kernel, count)
         return math.exp(self.sigma * (draws.normal("noise", step, kernel.micro, label) - 0.5 * self.sigma))
+
+
+@dataclass(frozen=True, slots=True)
+class Crowding:
+    """Log-normal, of message handling: `crowded` is the sigma of jobs that begin while all cores are busy.
+
+    Such a job waits for its turns, and when they come is the scheduler's business.
+    """
+
+    kind: ClassVar[str] = "crowding"
+    sigma: float = setting("standard deviation of the factor's logarithm", ge=0, le=10)
+    crowded: float = setting("the same of jobs that begin while all cores are busy", ge=0, le=10)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "noise crowding")
+
+    def factor(self, draws: Draws, kernel: Kernel, count: int) -> float:
+        """One draw."""
+        return LogNormal(self.crowded if kernel.kind == CROWDED else self.sigma).factor(draws, kernel, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +188,7 @@ class OwnDraws:
         return self.law.factor(draws.branch(self.name), kernel, count)
 
 
-_ALL: tuple[type[NoiseLaw], ...] = (NoNoise, LogNormal, Gamma, Mixture, ParetoTail, Resampled)
+_ALL: tuple[type[NoiseLaw], ...] = (NoNoise, LogNormal, Gamma, Mixture, ParetoTail, Resampled, Crowding)
 LAWS: Mapping[str, type[NoiseLaw]] = MappingProxyType({law.kind: law for law in _ALL})
 """The laws by the name they have in scenarios; their fields are the parameters."""
 

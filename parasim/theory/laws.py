@@ -270,9 +270,14 @@ class Mixture:
         return high
 
 
+def _lognormal(sigma: float) -> Law:
+    return LogNormal(sigma) if sigma else Atoms((1.0,), (1.0,))
+
+
 _FACTORS: Final[Mapping[str, Callable[..., Law]]] = {
     "none": lambda: Atoms((1.0,), (1.0,)),
-    "lognormal": lambda sigma: LogNormal(sigma) if sigma else Atoms((1.0,), (1.0,)),
+    "lognormal": _lognormal,
+    "crowding": lambda sigma, crowded: _lognormal(sigma),  # of computes; handling has no closed form
     "gamma": Gamma,
     "mixture": lambda probability, slowdown: Atoms.of(
         [value / (1 + probability * (slowdown - 1)) for value in (1.0, slowdown)], [1 - probability, probability]
