@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from parasim.errors import ScenarioError
+
 __all__ = ["analyze"]
 
 Entries = list[dict[str, Any]]
@@ -17,6 +19,7 @@ def analyze(arguments: argparse.Namespace) -> None:
     from parasim.report.output import claim_folder, json_text
     from parasim.report.sheets import sheets_text
 
+    _check(arguments)
     if arguments.out:
         claim_folder(arguments.out, "--out")
     make = _published if arguments.published else _concurrency if arguments.concurrency else _schemes
@@ -28,6 +31,17 @@ def analyze(arguments: argparse.Namespace) -> None:
             written += report.draw_scaling(entries, arguments.out)
         for path in written:
             print(f"written: {path}", file=sys.stderr)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what would have no effect."""
+    asked = [name for name in ("concurrency", "published", "scaling") if getattr(arguments, name)]
+    if len(asked) > 1:
+        raise ScenarioError(f"parasim analyze: --{asked[0]} and --{asked[1]} are different tables: give one of them")
+    if arguments.published and (arguments.overrides or arguments.variant or arguments.schemes):
+        raise ScenarioError("parasim analyze: --published takes the folder's scenarios as they are: leave the rest out")
+    if arguments.concurrency and arguments.schemes:
+        raise ScenarioError("parasim analyze: --concurrency is of the network alone: leave --schemes out")
 
 
 def _schemes(arguments: argparse.Namespace) -> tuple[Entries, list[Any]]:

@@ -109,7 +109,7 @@ def test_the_page_shows_the_picture():
 
 
 def test_the_command_draws_how_many_workers_are_worth_it(tmp_path, capsys):
-    words = ["analyze", str(FILE), *SMALL, "--scaling", "--schemes", "allreduce,sgp,gpipe", "--out", str(tmp_path)]
+    words = ["analyze", str(FILE), *SMALL, "--scaling", "--schemes", "allreduce,gpipe", "--out", str(tmp_path)]
     assert main(words) == 0
     assert "N = 8" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -119,11 +119,25 @@ def test_the_command_draws_how_many_workers_are_worth_it(tmp_path, capsys):
     }
     entries = json.loads((tmp_path / "analysis.json").read_text())
     assert [each["scenario"].split("[")[1] for each in entries] == ["1 Gbit/s]", "10 Gbit/s]", "100 Gbit/s]"]
-    drawn = scaling_figure(entries)
-    assert len(drawn.axes) == 3
-    drawn.draw_without_rendering()
+    axes = scaling_figure(entries).axes
+    assert len(axes) == 3
+    assert all(len(panel.lines) >= 2 for panel in axes)
     assert main(["analyze", str(FILE), "--schemes", "alreduce"]) == 2
     assert "unknown scheme 'alreduce' (did you mean 'allreduce'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--published", "--scaling"], "--published and --scaling are different tables: give one of them"),
+        (["--published", "run.steps=3"], "--published takes the folder's scenarios as they are: leave the rest out"),
+        (["--concurrency", "--schemes", "ssp"], "--concurrency is of the network alone: leave --schemes out"),
+        (["--concurrency", "--format", "html"], "--format: no form 'html': choose one of text, markdown, latex, csv"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(words, error, capsys):
+    assert main(["analyze", str(FILE), *words]) == 2
+    assert error in capsys.readouterr().err
 
 
 # concurrency ---------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ BELOW = {
     },
     "report": {"cluster", "errors", "fields", "metrics", "program", "scenario", "trace", "units", "workload"},
     "arguments": {"errors"},
-    "analyzing": {"report", "scenario", "study"},
+    "analyzing": {"errors", "report", "scenario", "study"},
     "cli": {
         "analyzing",
         "arguments",

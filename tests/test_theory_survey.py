@@ -105,7 +105,8 @@ def scenario_of(scheme, layers, width, batch, workers, **cluster):
     more |= {} if scheme == "sequential" else {"workers": count}
     model = {"kind": "mlp", "width": width, "depth": layers}
     size *= AVERAGED.get(scheme, 1)
-    return {"kind": scheme, "hosts": count + 2, "model": model, "batch": size, **options, **more, **cluster}
+    settings = {"kind": scheme, "hosts": count + 2, "model": model, "batch": size, "trace": "aggregate"}
+    return {**settings, **options, **more, **cluster}
 
 
 def values_of(scheme, layers, width, batch, workers, **wire):
