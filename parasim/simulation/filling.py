@@ -23,8 +23,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
-    "LINK_NUMBERS", "LINK_REALS", "SLOT_NUMBERS", "SLOT_REALS", "Links", "Slots", "compiled", "inner", "leave",
-    "links_of", "share", "slots_of", "solve", "take_out",
+    "LINK_NUMBERS",
+    "LINK_REALS",
+    "SLOT_NUMBERS",
+    "SLOT_REALS",
+    "Links",
+    "Slots",
+    "compiled",
+    "inlined",
+    "inner",
+    "leave",
+    "links_of",
+    "share",
+    "slots_of",
+    "solve",
+    "take_out",
 ]  # fmt: skip
 
 _TIE = 1.0 + 1e-12  # see fairness.py
@@ -50,6 +63,12 @@ def inner(function: _Function) -> _Function:
     """Compile a function that only compiled ones call: in half of the time."""
     wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return cast("_Function", njit(cache=True, _nrt=False, **wrappers)(function))  # type: ignore[call-overload]
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a function into its only caller: many arrays take their time to be passed on."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+    return cast("_Function", njit(cache=True, _nrt=False, **options)(function))  # type: ignore[call-overload]
 
 
 class Links(NamedTuple):

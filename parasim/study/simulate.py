@@ -149,7 +149,7 @@ def _from_tapes(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregate
     if performed is None:
         return None
     trace.take(performed.actors)
-    return _Ran(performed.events, None, tuple(plain(value) for value in performed.returned))
+    return _Ran(0, None, tuple(plain(value) for value in performed.returned))
 
 
 def _one_by_one(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from parasim.simulation.filling import inner
+from parasim.simulation.filling import inlined
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals
 from parasim.simulation.tapes.records import NONE
 
@@ -60,7 +60,7 @@ class Company(NamedTuple):
     whose: Numbers  # and their workers
 
 
-@inner
+@inlined
 def ready(company: Company, rank: int, task: int) -> None:
     """A task may go on."""
     one = company.ranks[rank]

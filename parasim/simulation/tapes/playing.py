@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parasim.simulation.filling import compiled, inner
+from parasim.simulation.filling import compiled, inlined, inner
 from parasim.simulation.tapes.clock import FULL, Clock, alarm_at, due, fired, next_event, schedule
 from parasim.simulation.tapes.company import (
     APPLIED,
@@ -46,21 +46,21 @@ from parasim.simulation.tapes.wires import (
 __all__ = ["play"]
 
 
-@inner
+@inlined
 def _begin_move(one: Any, now: float) -> None:
     if one.moving == 0:
         one.since_move = now
     one.moving += 1
 
 
-@inner
+@inlined
 def _end_move(one: Any, now: float) -> None:
     one.moving -= 1
     if one.moving == 0:
         one.moved += now - one.since_move
 
 
-@inner
+@inlined
 def _moved(one: Any, now: float) -> float:
     """What has moved until now."""
     if one.moving:
@@ -68,7 +68,7 @@ def _moved(one: Any, now: float) -> float:
     return float(one.moved)
 
 
-@inner
+@inlined
 def _compute(
     company: Company, shares: Shares, clock: Clock, rank: int, task: int, seconds: float, now: float
 ) -> None:  # fmt: skip
@@ -152,7 +152,7 @@ def _settle(sheets: Sheets, company: Company, wires: Wires, shares: Shares, cloc
         one.asleep = 1
 
 
-@inner
+@inlined
 def _go_on(sheets: Sheets, company: Company, shares: Shares, clock: Clock, worker: int, now: float) -> None:
     """A worker's main lane."""
     one, rank = company.workers[worker], sheets.first_worker + worker
@@ -178,7 +178,7 @@ def _go_on(sheets: Sheets, company: Company, shares: Shares, clock: Clock, worke
             return
 
 
-@inner
+@inlined
 def _talk(sheets: Sheets, company: Company, wires: Wires, clock: Clock, pair: int, now: float) -> None:
     """A worker's lane for one server."""
     one, server, worker = company.pairs[pair], pair // sheets.workers, pair % sheets.workers
@@ -216,7 +216,7 @@ def _talk(sheets: Sheets, company: Company, wires: Wires, clock: Clock, pair: in
             ready(company, rank, worker)
 
 
-@inner
+@inlined
 def _serve(
     sheets: Sheets, company: Company, wires: Wires, shares: Shares, clock: Clock, lane: int, now: float
 ) -> None:  # fmt: skip
@@ -255,7 +255,7 @@ def _serve(
     _next_request(sheets, company, wires, clock, server, lane, now)
 
 
-@inner
+@inlined
 def _applied(company: Company, server: int, worker: int, read: int, applied: int) -> None:
     """A gradient is applied."""
     at = company.servers[server]
@@ -282,7 +282,7 @@ def _compute_for(
     _compute(company, shares, clock, rank, task, seconds, now)
 
 
-@inner
+@inlined
 def _next_request(
     sheets: Sheets, company: Company, wires: Wires, clock: Clock, server: int, lane: int, now: float
 ) -> None:  # fmt: skip
@@ -299,7 +299,7 @@ def _next_request(
         company.lanes[lane].idle = 1
 
 
-@inner
+@inlined
 def _computed(
     sheets: Sheets, company: Company, wires: Wires, shares: Shares, clock: Clock, task: int, now: float
 ) -> None:  # fmt: skip

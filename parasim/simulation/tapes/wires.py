@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parasim.simulation.fast.circulation import earliest_leaf, set_leaf
-from parasim.simulation.filling import inner, links_of, slots_of, solve, take_out
+from parasim.simulation.filling import inlined, inner, links_of, slots_of, solve, take_out
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals, pop, push
 from parasim.simulation.tapes.shares import Shares, add, end_of, take
 
@@ -80,7 +80,7 @@ class Solver(NamedTuple):
     counts: Numbers
 
 
-@inner
+@inlined
 def start(wires: Wires, slot: int, way: int, nbytes: float, now: float) -> float:
     """A message starts: when it begins to flow."""
     numbers = wires.numbers
@@ -95,14 +95,14 @@ def start(wires: Wires, slot: int, way: int, nbytes: float, now: float) -> float
     return float(arrival)
 
 
-@inner
+@inlined
 def earliest(wires: Wires) -> float:
     """When the next message ends or begins to flow."""
     first = min(wires.tree[1], wires.hub_tree[1])
     return float(min(first, wires.keys[0]) if wires.numbers[_ARRIVING] else first)
 
 
-@inner
+@inlined
 def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: float) -> int:
     """Take out the flows whose end is not after `latest`: how many."""
     count = 0
@@ -131,7 +131,7 @@ def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: f
     return count
 
 
-@inner
+@inlined
 def _leave(wires: Wires, slot: int) -> None:
     """A flow leaves its links."""
     way = wires.way[slot]
@@ -151,7 +151,7 @@ def _leave(wires: Wires, slot: int) -> None:
         wires.groups[group, _MOST] -= 1
 
 
-@inner
+@inlined
 def _come(wires: Wires, slot: int) -> None:
     """A flow comes to its links."""
     way = wires.way[slot]
@@ -170,7 +170,7 @@ def _come(wires: Wires, slot: int) -> None:
         wires.groups[group, _MOST] = max(wires.groups[group, _MOST], users + 1)
 
 
-@inner
+@inlined
 def let_in(wires: Wires, hubs: Shares, now: float, latest: float, count: int) -> int:
     """Let in the messages whose latencies are over; empty ones follow the first `count` of those that ended."""
     numbers = wires.numbers
@@ -278,7 +278,7 @@ def _meet(wires: Wires, hubs: Shares, now: float) -> None:
     numbers[_MEETING] = 0
 
 
-@inner
+@inlined
 def _left(wires: Wires, slot: int, now: float) -> float:
     """Bytes that a flow has left which has been alone."""
     return float(max(0.0, wires.end[slot] - now) * wires.bandwidth[wires.way[slot], slot])
