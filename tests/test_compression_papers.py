@@ -125,6 +125,7 @@ def test_the_picture_is_shown() -> None:
         {"kind": "dgc", "density": 0.01, "warmup_steps": 2, "clip": 1.0},
         pytest.param({"kind": "qsgd"}, marks=pytest.mark.slow),
         pytest.param({"kind": "terngrad"}, marks=pytest.mark.slow),
+        pytest.param({"kind": "terngrad_shared"}, marks=pytest.mark.slow),
         pytest.param({"kind": "signsgd"}, marks=pytest.mark.slow),
         pytest.param({"kind": "ef_signsgd"}, marks=pytest.mark.slow),
         pytest.param({"kind": "randomk", "density": 0.1}, marks=pytest.mark.slow),

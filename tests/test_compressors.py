@@ -18,7 +18,7 @@ from parasim.compression.powersgd import PowerSgd
 from parasim.compression.qsgd import Qsgd
 from parasim.compression.randomk import RandomK, RescaledRandomK
 from parasim.compression.signsgd import SignSgd
-from parasim.compression.terngrad import TernGrad
+from parasim.compression.terngrad import SharedTernGrad, TernGrad
 from parasim.compression.threshold import Threshold
 from parasim.compression.topk import TopK
 from parasim.learning.build import pin_threads
@@ -282,6 +282,26 @@ def test_terngrad_is_restated_in_numpy() -> None:
         kept = np.abs(values) > draws[panel.start : panel.stop] * scaler
         wanted.append(np.where(kept, np.sign(values) * scaler, 0.0))
     np.testing.assert_allclose(through(TernGrad(clip=1.5), vector, step=2), np.concatenate(wanted), rtol=1e-12)
+
+
+@pytest.mark.parametrize("workers", [3, 200])
+def test_terngrad_on_one_grid_sums_integers(workers: int) -> None:
+    """All levels are between -N and N of the largest scaler, and right on average."""
+    code, span = SharedTernGrad(clip=0.0), Span(W, 8, SPAN.panels, workers)
+    vectors = [gradient(seed) for seed in range(workers)]
+    scalers = torch.stack([code.summand(XP, 0, v, [], (), span, chance(2, i)) for i, v in enumerate(vectors)]).amax(0)
+    levels = [code.summand(XP, 1, v, [scalers], (), span, chance(2, i)) for i, v in enumerate(vectors)]
+    assert {level.dtype for level in levels} == {torch.uint8 if workers == 3 else torch.int32}
+    total = code.total(XP, [scalers, torch.stack(levels).sum(0, dtype=levels[0].dtype)], (), span, chance(2)).numpy()
+    whole = torch.stack(vectors).sum(0).numpy()
+    for scaler, found, wanted in zip(scalers, panels(span, total), panels(span, whole), strict=True):
+        steps = found / float(scaler)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-9)
+        assert np.abs(steps).max() <= workers
+        bound = float(scaler) * math.sqrt(2 * workers * math.log(2 * W / 1e-6))  # Hoeffding
+        assert np.abs(found - wanted).max() < bound
+    if workers == 200:
+        assert np.corrcoef(total, whole)[0, 1] > 0.4
 
 
 def test_signs_are_signs() -> None:

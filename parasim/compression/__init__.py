@@ -11,7 +11,7 @@ from parasim.compression.powersgd import PowerSgd
 from parasim.compression.qsgd import Qsgd
 from parasim.compression.randomk import RandomK, RescaledRandomK
 from parasim.compression.signsgd import SignSgd
-from parasim.compression.terngrad import TernGrad
+from parasim.compression.terngrad import SharedTernGrad, TernGrad
 from parasim.compression.threshold import Threshold
 from parasim.compression.topk import TopK
 from parasim.program.compressor import Compressor
@@ -25,6 +25,7 @@ _CODES: tuple[type[Compressor], ...] = (
     OneBit,
     Qsgd,
     TernGrad,
+    SharedTernGrad,
     SignSgd,
     EfSignSgd,
     Threshold,

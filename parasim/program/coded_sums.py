@@ -22,7 +22,7 @@ from parasim.program.coding import Coded, encode
 from parasim.program.compressor import Chance, Compressor, Span
 from parasim.program.context import Context
 from parasim.program.groups import Group
-from parasim.program.ops import Collective, Exchange, Program, Recv, Send
+from parasim.program.ops import Collective, Exchange, Program, Recv, ReduceKind, Send
 from parasim.program.tensors import Tensor, Tensors
 
 __all__ = ["coded_gather", "coded_sum", "summand_function", "total_function"]
@@ -118,7 +118,8 @@ def _reduce(coded: Coded, group: Group, buffer: Buffer, algorithm: str, shape: t
     for number in range(code.rounds):
         function = summand_function(code, coded.span, feedback, number)
         summand = yield from coded.me.math(function, state, (buffer, *sums), varying=coded.chances())
-        yield from Collective("all_reduce", group, summand, algorithm, shape=shape)
+        reduce: ReduceKind = "max" if number < code.maxima else "sum"
+        yield from Collective("all_reduce", group, summand, algorithm, reduce, shape=shape)
         sums.append(summand)
     function = total_function(code, coded.span, feedback)
     yield from coded.me.math(function, (buffer, *state), sums, varying=coded.chances())

@@ -96,6 +96,8 @@ class Compressor:
     """Does its own state hold what was not sent? Then nothing else may."""
     rounds: ClassVar[int] = 0
     """All-reduces that make a sum of codes; 0: codes can't be summed."""
+    maxima: ClassVar[int] = 0
+    """How many of these, from the first on, find the largest of every element instead of the sum."""
     varying: ClassVar[bool] = False
     """Do values decide how long a message is? Then `wire_bytes` is what is expected."""
     aggregation: ClassVar[Aggregation] = "gather"
