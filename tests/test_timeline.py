@@ -315,3 +315,19 @@ def test_a_picture_says_that_collectives_were_coupled() -> None:
     result = parasim.simulate(parasim.load("scenarios/quickstart.yaml", words, variant="all-reduce"))
     shown = " ".join(text.get_text() for text in timeline(result).texts)
     assert "3 of 3 collectives were simulated as one flow each" in " ".join(shown.split())
+
+
+def passes_shown(path: Path, scheme: str) -> list[list[str]]:
+    path.write_text(PIPELINE.replace("{kind: gpipe, workers: 2, micro_batches: 4}", scheme))
+    shown = view(parasim.simulate(parasim.load(path)).trace, Selection(0, 0))
+    return [[box.text for box in actor.lanes[0].boxes if box.kind in ("forward", "backward")] for actor in shown.actors]
+
+
+def test_passes_tell_chunks_apart_but_not_the_layers_of_one_pass(tmp_path: Path):
+    """The order of interleaved 1F1B: two micro-batches through one chunk, then through the next."""
+    first, last = passes_shown(tmp_path / "a.yaml", "{kind: interleaved_1f1b, workers: 2, chunks: 2, micro_batches: 2}")
+    assert first == ["0a", "1a", "0b", "1b", "0b", "1b", "0a", "1a"]
+    assert last[:3] == ["0a", "1a", "0b"]
+    for scheme in ("gpipe, workers: 2", "three_d, workers: 2, pipeline: 1, tensor: 2"):
+        shown = passes_shown(tmp_path / "b.yaml", f"{{kind: {scheme}, micro_batches: 2}}")
+        assert {text for actor in shown for text in actor} == {"0", "1"}

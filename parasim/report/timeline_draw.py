@@ -212,9 +212,10 @@ class _Canvas:
             if box.cancelled:
                 start, end = box.start / self._unit, box.end / self._unit
                 self._crossed += [[(start, above), (end, above + high)], [(start, above + high), (end, above)]]
-            size = _TEXT if main else _SMALL
             left, right = max(box.start, self._start), min(box.end, self._end)
-            if box.text and (right - left) * self._inches > (len(box.text) + 0.5) * size * _CHARACTER:
+            width, characters = (right - left) * self._inches, len(box.text) + 0.5
+            size = _TEXT if main and width > characters * _TEXT * _CHARACTER else _SMALL
+            if box.text and width > characters * size * _CHARACTER:
                 self._texts.append(((left + right) / 2, above + high / 2, box.text, _LOOKS[box.kind].ink, size))
 
     def _fill(self, kind: str, start: float, end: float, y: float, tall: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -209,8 +210,10 @@ def _clip(spans: Iterable[Span], start: float, end: float) -> list[Span]:
 def _boxes(work: Sequence[tuple[Row, int]], late: bool) -> dict[str, list[Box]]:
     """The boxes of each lane, in the order of their starts; a text tells apart what colour and lane don't.
 
-    That of a pass is its micro-batch, or its step where passes are `late`, or its layer.
+    That of a pass is its micro-batch (and its chunk, a, b ..., where there are several), or its step where passes are
+    `late`, or its layer.
     """
+    chunks = _chunks(work)
     many_micros = any(row.micro > 0 for row, _ in work)
     layers: dict[str, set[str]] = defaultdict(set)
     peers: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -225,7 +228,7 @@ def _boxes(work: Sequence[tuple[Row, int]], late: bool) -> dict[str, list[Box]]:
         if kind == COMPUTE:
             passes = PASSES.get(row.label)
             if many_micros and row.micro >= 0:
-                text = str(row.micro)
+                text = f"{row.micro}{chunks.get(row.layer, '')}"
             elif passes is None:
                 text = row.label.strip("_").replace("_", " ")
             elif late and row.step >= 0:
@@ -239,6 +242,19 @@ def _boxes(work: Sequence[tuple[Row, int]], late: bool) -> dict[str, list[Box]]:
                 text = f"{'to' if row.op == 'send' else 'from'} {row.peer}"
         lanes[row.lane].append(Box(row.t_start, row.t_end, name, text, row.outcome == "cancelled"))
     return {lane: _side_by_side(boxes) for lane, boxes in lanes.items()}
+
+
+def _chunks(work: Sequence[tuple[Row, int]]) -> dict[str, str]:
+    """A letter for each part of the model of an actor that has several, by the part's first layer; none for one part.
+
+    Passes of several micro-batches through one part follow each other; the layers of a single pass never do.
+    """
+    forward = [row for row, kind in work if kind == COMPUTE and row.label == "forward"]
+    forward.sort(key=lambda row: row.t_start)
+    if not any(one.layer == other.layer for one, other in pairwise(forward)):
+        return {}
+    names = dict.fromkeys(row.layer for row in forward)
+    return dict(zip(names, string.ascii_lowercase, strict=False)) if len(names) > 1 else {}
 
 
 def _side_by_side(boxes: Sequence[Box]) -> list[Box]:
