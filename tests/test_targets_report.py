@@ -75,3 +75,19 @@ def test_a_comparison_shows_and_writes_who_was_first(tmp_path):
     assert "to the target" in compare_table(outcomes)
     write_compare(outcomes, tmp_path, "two")
     assert {"learning.png", "learning.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_study_of_dogs_and_cats_has_every_combination_and_runs():
+    import parasim
+    from tests.golden import ROOT
+
+    path = ROOT / "scenarios" / "studies" / "dogs_vs_cats.yaml"
+    small = ["run.steps=2", "workload.data.samples=64", "workload.model.width=4", "workload.batch_size=4"]
+    cases = parasim.load_all(path, small)
+    assert len(cases) == 32
+    codes = {case.variant.split(", ")[1] for case in cases}
+    assert len({case.scheme.options.algorithm for case in cases}) == len(codes) == 4
+    for case in cases[:4] + cases[-4:]:
+        result = parasim.simulate(case).summary
+        assert result["evaluation"]["points"][-1]["steps"] == 2
+        assert result["data"] == {"kind": "images", "synthetic": True}
