@@ -12,9 +12,10 @@ __all__ = ["plain"]
 def plain(value: Any) -> Any:
     """Numpy arrays in the place of buffers (None without values), lists of lists and tuples; None for other objects."""
     if isinstance(value, Buffer):
-        if value.values is None:
+        values = value.look()
+        if values is None:
             return None
-        values = value.values.detach().cpu().contiguous()
+        values = values.detach().cpu().contiguous()
         if str(values.dtype) == "torch.bfloat16":  # which numpy does not know
             values = values.float()
         return values.numpy().copy()
