@@ -84,9 +84,9 @@ def pretended(cases, truth, runs, first=1000):
     return found
 
 
-def figures(seconds, *, rate=None, sent=(10, 10), staleness=None):
-    """Figures of a run of two ranks."""
+def figures(seconds, *, rate=None, sent=(10, 10), staleness=None, reached=None):
+    """Figures of a run of two ranks, which reached its target after so many seconds."""
     shares = {"compute": 0.5, "transfer": 0.3, "wait": 0.2}
     names = ("bytes_sent", "bytes_received", "messages_sent", "messages_received")
     traffic = {name: sent if name == "bytes_sent" else (10, 10) for name in names}
-    return RunFigures(seconds, rate or 1 / seconds, shares, traffic, staleness or {}, 10)
+    return RunFigures(seconds, rate or 1 / seconds, shares, traffic, staleness or {}, 10, seconds_to_target=reached)

@@ -309,10 +309,6 @@ def test_sections_are_checked_together(example: Path) -> None:
     assert message(example, "run.learn=true", "workload.data=null") == (
         "override 'run.learn=true': run.learn: needs data: write workload: {data: {kind: digits}}, or learn: false"
     )
-    assert message(example, "run.learn=true", "execute={compute: paced}") == (
-        "override 'execute={compute: paced}': execute.compute: 'paced' sleeps instead of computing: "
-        "write run: {learn: false}"
-    )
     wide = message(example, "run.learn=true", "workload.model.width=100000")
     assert wide.endswith("parameters over all actors are too many; the limit is 2147483648")
     data = message(example, "run.learn=true", "workload.data={kind: regression, samples: 1000000000}")

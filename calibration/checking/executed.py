@@ -6,8 +6,9 @@ experiment, not the scenario's cluster:
 
 * loopback, real: all ranks on one host, which is the profile's: its cores, shared by computes and message handling, its
   device, contention and noise. Speeds, stragglers and noise of the scenario don't touch real computes.
-* paced: each rank sleeps for the computes of the scenario's own cluster (device, noise, speeds, stragglers), so they
-  wait for nobody; message handling alone takes the profile's cores.
+* paced: each rank takes the modelled time for the computes of the scenario's own cluster (device, noise, speeds,
+  stragglers), so they wait for nobody; message handling alone takes the profile's cores. (Where they learn, training
+  within that time takes cores too, which is not modelled: their device must be many times slower than the machine.)
 * shaped: the scenario's own topology and placement; a link carries its bandwidth times the transport's goodput.
 """
 

@@ -35,6 +35,8 @@ class RunFigures:
         Of the parameters.
     about
         Of a real run: when it was, and the load of the machine before it.
+    seconds_to_target
+        When the target was reached first; None: not reached, or none asked for.
     """
 
     seconds_per_step: float
@@ -44,6 +46,7 @@ class RunFigures:
     staleness: Mapping[int, Histogram]
     updates: int
     about: Mapping[str, Any] = field(default_factory=dict)
+    seconds_to_target: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` is its inverse."""
@@ -58,6 +61,7 @@ class RunFigures:
             },
             "updates": self.updates,
             "about": dict(self.about),
+            "seconds_to_target": self.seconds_to_target,
         }
 
     @classmethod
@@ -81,6 +85,7 @@ class RunFigures:
                 },
                 int(entry["updates"]),
                 dict(entry["about"]),
+                None if (reached := entry.get("seconds_to_target")) is None else float(reached),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CalibrationError(f"no figures of a run ({type(error).__name__}: {error}): measure again") from None
@@ -106,4 +111,5 @@ def figures_of(result: Result, about: Mapping[str, Any] | None = None) -> RunFig
         {worker: dict(found.histogram) for worker, found in staleness_of(result.trace).per_worker.items()},
         summary["updates"],
         dict(about or {}),
+        (summary.get("target") or {}).get("seconds"),
     )

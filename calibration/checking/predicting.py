@@ -37,11 +37,14 @@ class Predictions:
 def replica(scenario: Scenario, profile: Profile, number: int) -> Scenario:
     """What is simulated as replica `number`: the numbers of the machine, and the noise that is its own, drawn anew.
 
-    The draws of paced computes are the scenario's, as they are in every real run of it.
+    The draws of paced computes are the scenario's, as they are in every real run of it. It learns only where a target
+    asks when, and does not stop there: a real run goes on, too.
     """
     executed = as_executed(scenario, drawn(profile, scenario.run.seed, number))
     cluster = executed.cluster
     paced = scenario.execute.compute == "paced"
+    target = executed.run.target
+    goal = None if target is None else replace(target, stop=False)
     return replace(
         executed,
         cluster=replace(
@@ -49,7 +52,7 @@ def replica(scenario: Scenario, profile: Profile, number: int) -> Scenario:
             noise=cluster.noise if paced else replica_law(cluster.noise, number),
             handling_noise=replica_law(cluster.handling_noise, number),
         ),
-        run=replace(executed.run, trace="aggregate", learn=False),
+        run=replace(executed.run, trace="aggregate", learn=target is not None, target=goal),
     )
 
 

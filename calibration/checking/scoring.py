@@ -18,6 +18,7 @@ from calibration.checking.measuring import MOST_SLOW, MOST_STOLEN
 from calibration.checking.ranking import tau
 from calibration.checking.staleness import staleness_score
 from calibration.checking.statistics import median_interval, middle, relative_error, spread
+from calibration.checking.targets import target_score, targets_score
 from parasim.study.replicas import LEVEL, interval_of
 
 __all__ = ["score"]
@@ -45,8 +46,8 @@ def score(
     Returns
     -------
     dict
-        `accepted`; `cases`, a list; `groups`, by name; `total`, of all cases together; `disturbed`, how much of the
-        machine others had during the real runs.
+        `accepted`; `cases`, a list; `groups`, by name; `total`, of all cases together; `targets`, of those with a
+        target (`calibration.checking.targets`); `disturbed`, how much of the machine others had during the real runs.
     """
     entries = [
         _failed(case, failures[case.name])
@@ -69,6 +70,7 @@ def score(
         "cases": entries,
         "groups": groups,
         "total": total,
+        "targets": targets_score(ran),
         "disturbed": _disturbed([run for case, _ in ran for run in measured[case.name]]),
     }
 
@@ -145,6 +147,7 @@ def _case(
         "traffic_differences": traffic,
         "traffic_error": error_sent,
         "staleness": staleness,
+        "target": target_score(case, measured, predicted),
         "shares": {
             side: {name: middle([run.shares[name] for run in runs]) for name in SHARES}
             for side, runs in (("measured", measured), ("predicted", predicted))

@@ -112,7 +112,8 @@ def execute(
     scenario
         What `parasim.load` returned.
     compute
-        "real" trains the network, "paced" sleeps for the modelled time of each compute; by default as the file says.
+        "real" trains the network, "paced" takes the modelled time for each compute, and trains within it if the
+        scenario learns; by default as the file says.
     pool
         Where the ranks come from; by default the pool of this process. In a process that torchrun started, it
         is one of the ranks itself.

@@ -207,7 +207,8 @@ class Runtime:
 
         The modelled time begins when what the program waited for was over, and the compute ends with it, also if this
         process hears of either later: stepping programs costs time of its own, which is no part of the model. A device
-        that takes kernels from a queue does the same.
+        that takes kernels from a queue does the same. Work that is done is done within that time: the compute takes
+        the longer of the two, not their sum.
         """
         op = pending.op
         start = self.now()

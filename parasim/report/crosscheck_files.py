@@ -31,6 +31,7 @@ def _row(case: Mapping[str, Any]) -> dict[str, Any]:
     seconds = case.get("seconds_per_step", {})
     real, simulated = seconds.get("measured", {}), seconds.get("predicted", {})
     staleness = case.get("staleness") or {}
+    target = case.get("target") or {}
     return {
         **{name: case[name] for name in ("case", "scheme", "workers", "ranks", "group")},
         "measured_seconds_per_step": real.get("median"),
@@ -48,6 +49,9 @@ def _row(case: Mapping[str, Any]) -> dict[str, Any]:
         "staleness_mean_error": staleness.get("mean_error"),
         "staleness_variance_error": staleness.get("variance_error"),
         "staleness_distance": staleness.get("distance"),
+        "measured_seconds_to_target": target.get("measured"),
+        "predicted_seconds_to_target": target.get("predicted"),
+        "target_error": target.get("error"),
         "accepted": case["accepted"],
         "failure": case["failure"],
     }

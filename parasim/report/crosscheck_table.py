@@ -18,6 +18,7 @@ def crosscheck_table(score: Score) -> str:
     """Write the tables of a score (`calibration.crosscheck`), at most 120 columns wide."""
     lines = [_title(score), "", *_cases(score["cases"]), "", *_explained(score), ""]
     lines += [*_shares(score["cases"]), "", *_groups(score), ""]
+    lines += _targets(score)
     lines += _reasons(score)
     lines += _disturbed(score["disturbed"])
     lines.append("ACCEPTED" if score["accepted"] else "REJECTED")
@@ -154,6 +155,37 @@ def _groups(score: Score) -> list[str]:
         ],
         WIDTH,
     )
+
+
+def _targets(score: Score) -> list[str]:
+    """A row per case with a target: seconds until it was reached; nothing if no case has one."""
+    found = score["targets"]
+    if found is None:
+        return []
+    cases = [case for case in score["cases"] if case["failure"] is None]
+    asked = [(name, case["target"]) for name, case in zip(_names(cases), cases, strict=True) if case["target"]]
+
+    def reached(side: str) -> list[str]:
+        return ["not reached" if target[side] is None else _seconds(target[side]) for _, target in asked]
+
+    rows = table(
+        [
+            Column("to the target", [name for name, _ in asked], least=12),
+            Column("target", [f"{target['figure']} {target['value']:g}" for _, target in asked]),
+            Column("measured", reached("measured")),
+            Column("predicted", reached("predicted")),
+            Column("error", [percent(target["error"], signed=True) for _, target in asked]),
+        ],
+        WIDTH,
+    )
+    one_sided = f"; {found['one_sided']} reached it on one side only" * bool(found["one_sided"])
+    return [
+        *rows,
+        "",
+        f"to the target: median size of the error {percent(found['median_absolute_error'])} "
+        f"({found['compared']} of {found['cases']} cases{one_sided}); ranking tau (pairs) {_tau(found)}.",
+        "",
+    ]
 
 
 def _reasons(score: Score) -> list[str]:

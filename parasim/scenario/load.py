@@ -208,9 +208,6 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     if scenario.run.batched_gradients and not (scenario.run.learn and scenario.run.fast_paths == "all"):
         what = "has a meaning only with learn: true and fast_paths: all; leave it out, or write these"
         raise run.error("batched_gradients", what)
-    if scenario.execute.compute == "paced" and scenario.run.learn:
-        execute = top.section("execute")
-        raise execute.error("compute", "'paced' sleeps instead of computing: write run: {learn: false}")
     model = workload.model
     if model.whole.nbytes > MAX_INTEGER:
         raise top.section("workload").error("model", f"has {model.whole.nbytes} bytes of parameters, more than 10^18")

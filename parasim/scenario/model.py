@@ -173,7 +173,9 @@ class Run:
 class Execute:
     """How `parasim execute` runs it for real."""
 
-    compute: Literal["real", "paced"] = setting("train the network, or sleep for the modelled time", "real")
+    compute: Literal["real", "paced"] = setting(
+        "as long as training takes, or the modelled time: with learn, training goes on within it", "real"
+    )
     threads: int = setting("threads of each process for arithmetic", 1, ge=1, le=1024)
     network: Literal["loopback", "shaped"] = setting(
         "messages stay inside this machine, or take links of the scenario's bandwidth and latency", "loopback"
