@@ -23,7 +23,14 @@ def compare(found, expected, where):
         assert found == expected, where
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+TRAIN_LONG = [f"scenarios/compression/{name}.yaml" for name in ("dgc", "onebit", "powersgd")]
+TRAIN_LONG.append("scenarios/schemes/streaming_convergence.yaml")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(path, marks=[pytest.mark.slow] * (path in TRAIN_LONG)) for path in SCENARIOS]
+)
 def test_summary_is_the_golden_one(scenario):
     """If a change of a figure is meant: python -m tests.golden, and say why in the commit."""
     compare(summaries(scenario), json.loads(golden_path(scenario).read_text()), scenario)
