@@ -89,6 +89,7 @@ def test_noise_off_is_rejected(measured):
     assert ("all", "single runs outside of the intervals") in missed(found)
 
 
+@pytest.mark.slow
 def test_too_much_doubt_is_rejected(measured):
     found = judged(measured, predicted(profile(doubt=0.5)))
     assert not found["accepted"]
@@ -103,6 +104,7 @@ def test_one_link_twice_as_fast_is_rejected(measured, right):
     assert not {name for name, _ in missed(found)} & {"handling", "compute", "ring", "unequal", LOOPBACK}
 
 
+@pytest.mark.slow
 def test_contention_off_is_rejected(measured):
     found = judged(measured, predicted(profile(contention=1.0)))
     assert not found["accepted"]
@@ -195,6 +197,7 @@ def test_the_floor_is_what_single_runs_predict():
     assert whole["tau"] is None
 
 
+@pytest.mark.slow
 def test_drift_of_the_machine_is_in_the_intervals():
     """Replicas of a profile with drift spread as it says."""
     calm, drifting = (profile(doubt=0.0, jitter=0.0, drift=drift) for drift in (0.0, 0.1))

@@ -35,13 +35,13 @@ def chosen(law: NoiseLaw, scatter: float = 0.0) -> list[ChosenLaw]:
     [
         (NoNoise(), 0.0),
         (LogNormal(0.3), 0.1),
-        (LogNormal(1.0), 0.1),
-        (Gamma(1.0), 0.15),
+        pytest.param(LogNormal(1.0), 0.1, marks=pytest.mark.slow),
+        pytest.param(Gamma(1.0), 0.15, marks=pytest.mark.slow),
         (Gamma(4.0), 0.15),
         (Mixture(0.1, 3.0), 0.25),
-        (Mixture(0.3, 1.5), 0.25),
+        pytest.param(Mixture(0.3, 1.5), 0.25, marks=pytest.mark.slow),
         (ParetoTail(0.3, 3.0), 0.3),
-        (ParetoTail(0.2, 1.5), 0.3),
+        pytest.param(ParetoTail(0.2, 1.5), 0.3, marks=pytest.mark.slow),
     ],
     ids=str,
 )
