@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from parasim.program import Chance, Compressor, Span, Tensor, Tensors, option
+from parasim.compression.sparse import Sparse
+from parasim.program import Chance, Span, Tensor, Tensors
 
 __all__ = ["RandomK", "RescaledRandomK"]
 
 
 @dataclass(frozen=True, slots=True)
-class RandomK(Compressor):
+class RandomK(Sparse):
     """k values, ``k = max(1, round(density W))``: 4 k bytes summed by all-reduce, 8 k as a message, in float32.
 
     Biased. Cost: the draw of k places, and k values.
@@ -29,34 +30,11 @@ class RandomK(Compressor):
     error_feedback = True
     rounds = 1
     aggregation = "reduce"
-    density: float = option(0.01, "share of the elements that is sent", gt=0, le=1)
-
-    def kept(self, span: Span) -> int:
-        """How many elements are sent."""
-        return min(span.elements, max(1, round(self.density * span.elements)))
-
-    def wire_bytes(self, span: Span) -> int:
-        """A value and a place for each element that is sent."""
-        return self.kept(span) * (span.itemsize + 4)
 
     def encode(self, xp: Tensors, vector: Tensor, slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """Values, then places."""
         places = self._places(xp, vector, span, chance)
         return xp.bytes_of([self._values(xp, xp.take(vector, places), span), places])
-
-    def decode(self, xp: Tensors, wire: Tensor, span: Span) -> Tensor:
-        """Zero but where something was sent."""
-        vector = xp.zeros(span.elements)
-        self.add_decoded(xp, vector, wire, span)
-        return vector
-
-    def add_decoded(self, xp: Tensors, into: Tensor, wire: Tensor, span: Span, scale: float = 1.0) -> None:
-        """Only places that were sent are touched."""
-        cut = self.kept(span) * span.itemsize
-        values = xp.from_bytes(wire[:cut], span.dtype)
-        if scale != 1.0:
-            xp.scale_(values, scale)
-        xp.add_at_(into, xp.from_bytes(wire[cut:], "int32"), values)
 
     def summand(
         self,

@@ -6,12 +6,11 @@ its gradient are all zero, as biases are at the start, the factor of its rate is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from parasim.learning.rules import Rule
+from parasim.learning.rules import Rule, adam_direction
 from parasim.program.layout import Panels
 from parasim.program.scheme import INTERNAL, option
 from parasim.program.tensors import Tensor, Tensors
@@ -87,14 +86,8 @@ class Lamb(_Layerwise):
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
     ) -> None:
         """One update in place with ``scale * gradient``."""
-        mean, squares = slots
-        xp.scale_(mean, self.beta1)
-        xp.add_(mean, gradient, (1.0 - self.beta1) * scale)
-        xp.scale_(squares, self.beta2)
-        xp.add_(squares, xp.multiply(gradient, gradient), (1.0 - self.beta2) * scale * scale)
-        root = xp.sqrt(squares)
-        xp.scale_(root, 1.0 / math.sqrt(1.0 - self.beta2 ** (step + 1)))
-        direction = xp.divide(mean, xp.add(root, self.eps))
+        decays = self.beta1, self.beta2
+        direction = adam_direction(xp, gradient, slots, decays, self.eps, step, scale)
         xp.scale_(direction, 1.0 / (1.0 - self.beta1 ** (step + 1)))
         if self.weight_decay:
             xp.add_(direction, parameters, self.weight_decay)

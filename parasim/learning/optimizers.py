@@ -6,14 +6,13 @@ learning rate. Updates work in place on the parameters and on the slots.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from parasim.errors import ScenarioError
 from parasim.learning.layerwise import Lamb, Lars
 from parasim.learning.rates import Rate
-from parasim.learning.rules import Rule
+from parasim.learning.rules import Rule, adam_direction
 from parasim.program.layout import Panels
 from parasim.program.learner import Optimizer
 from parasim.program.scheme import option
@@ -106,14 +105,8 @@ class Adam(Rule):
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float
     ) -> None:
         """One update in place with ``scale * gradient``."""
-        mean, squares = slots
-        xp.scale_(mean, self.beta1)
-        xp.add_(mean, gradient, (1.0 - self.beta1) * scale)
-        xp.scale_(squares, self.beta2)
-        xp.add_(squares, xp.multiply(gradient, gradient), (1.0 - self.beta2) * scale * scale)
-        root = xp.sqrt(squares)
-        xp.scale_(root, 1.0 / math.sqrt(1.0 - self.beta2 ** (step + 1)))
-        direction = xp.divide(mean, xp.add(root, self.eps))
+        decays = self.beta1, self.beta2
+        direction = adam_direction(xp, gradient, slots, decays, self.eps, step, scale)
         xp.add_(parameters, direction, -self.lr / (1.0 - self.beta1 ** (step + 1)))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from parasim.program.layout import Panels
+from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["Rule"]
+__all__ = ["Rule", "adam_direction"]
 
 
 class Rule:
@@ -28,3 +30,26 @@ class Rule:
     def on(self, panels: Panels) -> Any:
         """The rule for a copy whose arrays lie there: itself, if it does not ask."""
         return self
+
+
+def adam_direction(
+    xp: Tensors,
+    gradient: Tensor,
+    means: tuple[Tensor, ...],
+    decays: tuple[float, float],
+    eps: float,
+    step: int,
+    scale: float,
+) -> Tensor:
+    """Adam's direction (Kingma and Ba 2015), not yet over ``1 - beta1**(step + 1)``; moves on the running means.
+
+    These are of the gradient and of its square, with the decays beta1 and beta2; `step` counts updates from 0.
+    """
+    (mean, squares), (beta1, beta2) = means, decays
+    xp.scale_(mean, beta1)
+    xp.add_(mean, gradient, (1.0 - beta1) * scale)
+    xp.scale_(squares, beta2)
+    xp.add_(squares, xp.multiply(gradient, gradient), (1.0 - beta2) * scale * scale)
+    root = xp.sqrt(squares)
+    xp.scale_(root, 1.0 / math.sqrt(1.0 - beta2 ** (step + 1)))
+    return xp.divide(mean, xp.add(root, eps))

@@ -166,7 +166,8 @@ class Context:
 
     def kept(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
         """What is made when it is first asked for by this key, and kept."""
-        self._kept[key] = self._kept[key] if key in self._kept else make()
+        if key not in self._kept:
+            self._kept[key] = make()
         return self._kept[key]  # type: ignore[no-any-return]
 
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
