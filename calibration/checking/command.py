@@ -91,9 +91,11 @@ def _main(arguments: argparse.Namespace) -> int:
 def _recorded(cases: list[CheckCase], measured: Measurements) -> list[CheckCase]:
     """Without the files of which no case was measured, which are named; all cases if nothing would be left."""
     lacking = set(missing(measured, cases))
-    files = {case.name.partition("/")[0] for case in cases if case.name not in lacking}
-    kept = [case for case in cases if case.name.partition("/")[0] in files]
-    left_out = dict.fromkeys(case.name.partition("/")[0] for case in cases if case not in kept)
+    of_files: dict[str, list[CheckCase]] = {}
+    for case in cases:
+        of_files.setdefault(case.name.partition("/")[0], []).append(case)
+    left_out = [file for file, own in of_files.items() if all(case.name in lacking for case in own)]
+    kept = [case for file, own in of_files.items() if file not in left_out for case in own]
     if not kept or not left_out:
         return cases
     count = len(cases) - len(kept)
