@@ -16,7 +16,7 @@ from parasim.cluster.curves import Curves
 from parasim.cluster.profile import Number
 from parasim.program.kernels import backward_kernel, forward_kernel
 from parasim.program.tensors import CountingTensors, Tensors
-from parasim.scenario import from_document
+from parasim.scenario import Scenario, from_document
 from parasim.study.build import build_learner
 from parasim.workload.blocks import Dense
 from parasim.workload.operators import Conv
@@ -224,10 +224,16 @@ def test_scenarios_without_data_have_nothing_to_probe() -> None:
         list(blocks.probe_blocks(Task(0, 1.0)))
 
 
+def block_observations(one: Scenario, monkeypatch: pytest.MonkeyPatch, slow: bool) -> list[Observation]:
+    """Two rounds of the probe, on cores that others slow all the time or never."""
+    monkeypatch.setattr(blocks, "slow_of", lambda outcome: lambda start, end: slow)
+    return [entry for number in range(2) for entry in blocks.probe_blocks(Task(number, 0.1, scenarios=(one,)))]
+
+
 @pytest.mark.real
-def test_blocks_of_a_scenario_are_what_its_simulation_looks_up() -> None:
+def test_blocks_of_a_scenario_are_what_its_simulation_looks_up(monkeypatch: pytest.MonkeyPatch) -> None:
     one = scenario("gpipe", workers=2, micro_batches=4)
-    seen = [entry for number in range(2) for entry in blocks.probe_blocks(Task(number, 0.1, scenarios=(one,)))]
+    seen = block_observations(one, monkeypatch, slow=False)
     tables = fit_blocks(seen).tables
     curves = Curves.of({}, tables)
     model = one.workload.model
@@ -236,10 +242,17 @@ def test_blocks_of_a_scenario_are_what_its_simulation_looks_up() -> None:
     for kernel in asked:
         assert kernel.size in tables[kernel.signature].sizes
         assert curves.seconds(kernel, 1e30, 1e30) > 0.0
+    means = [entry for entry in seen if entry.kind == "block"]
     singles = [entry for entry in seen if entry.kind == "block/single"]
-    assert len(singles) >= len(
-        [entry for entry in seen if entry.kind == "block"]
-    )  # those that others slow are left out
+    assert len(singles) >= len(means)
+    assert not any(entry.slow for entry in seen)
+
+
+@pytest.mark.real
+def test_blocks_that_others_slowed_all_the_time_keep_a_marked_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = block_observations(scenario(), monkeypatch, slow=True)
+    assert {entry.kind for entry in seen} == {"block"}
+    assert all(entry.slow for entry in seen)
 
 
 @pytest.mark.real
