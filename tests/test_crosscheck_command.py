@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from networkx import complete_graph, write_graphml
 
 from calibration.checking.cases import read_cases, run_identity
 from calibration.checking.machine import this_machine
@@ -17,6 +18,7 @@ from parasim.errors import CalibrationError, DeadlockError, ExecutionError, Scen
 from parasim.scenario import load
 from parasim.study.simulate import simulate
 from tests.crosscheck_setup import CORES, profile
+from tests.golden import ROOT
 
 FILE = """
 name: two ways
@@ -161,6 +163,26 @@ def test_identity_is_what_is_run_not_what_it_is_called(place):
     assert run_identity(ring) == run_identity(again)
     changed = load(place / "two.yaml", ["execute.network=shaped"], variant="ring")
     assert run_identity(ring) != run_identity(changed)
+
+
+def test_files_count_by_what_is_in_them_wherever_they_lie(place):
+    """Else what one user has recorded could not be judged by another."""
+    found = []
+    for folder, hosts in (("here", 3), ("there", 3), ("other", 4)):
+        (place / folder).mkdir()
+        write_graphml(complete_graph(hosts), place / folder / "wires.graphml")
+        (place / folder / "two.yaml").write_text(
+            FILE.replace("kind: star, hosts: 3", "kind: graph, file: wires.graphml")
+        )
+        found.append(run_identity(load(place / folder / "two.yaml", variant="ring")))
+    here, there, other = found
+    assert here == there != other
+
+
+def test_the_recorded_runs_are_of_the_scenarios_as_they_are():
+    recorded = read_measurements(ROOT / "calibration/recorded/xeon-2-cores.json")
+    cases = read_cases(ROOT / "scenarios/crosscheck", cores=recorded.machine["cores"])
+    assert sum(len(recorded.of(case)) == 2 for case in cases) == len(recorded.identities) == 42
 
 
 def test_a_profile_of_another_machine_is_refused(place, machine, capsys):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from calibration.checking.bounds import LOOPBACK, OVERSUBSCRIBED, SHAPED
 from parasim.errors import ScenarioError
 from parasim.scenario import load, load_all
-from parasim.study.identity import digest
+from parasim.study.identity import by_contents, digest
 
 if TYPE_CHECKING:
     from parasim.scenario.model import Scenario
@@ -56,9 +56,10 @@ class CheckCase:
 
 
 def run_identity(scenario: Scenario) -> str:
-    """What tells the runs of scenarios apart: all that their documents say but their names."""
-    said = scenario.document.get("compression")
-    return digest([*(scenario.document.get(section) for section in _RUN), *([] if said is None else [said])])
+    """What tells the runs of scenarios apart: all that their documents say but names, their own and those of files."""
+    said = by_contents({section: scenario.document.get(section) for section in (*_RUN, "compression")})
+    compression = said.pop("compression")
+    return digest([*said.values(), *([] if compression is None else [compression])])
 
 
 def case_of(scenario: Scenario, name: str, cores: int) -> CheckCase:

@@ -13,7 +13,10 @@ from typing import Any
 import parasim
 from parasim.scenario.reader import Tree
 
-__all__ = ["digest", "identity_of", "simulator"]
+__all__ = ["by_contents", "digest", "identity_of", "simulator"]
+
+_NAMING = ("file", "path", "profile")
+"""Keys of a document whose texts are files, or folders."""
 
 
 def digest(value: Any) -> str:
@@ -26,6 +29,18 @@ def identity_of(tree: Tree, variant: str) -> str:
     """Of a point: the same for the same document with the same contents of the files that it names."""
     named = [[words, _contents(path)] for words, path in _files(tree.data, Path(tree.places.source).parent)]
     return digest([tree.data, variant, named])
+
+
+def by_contents(value: Any) -> Any:
+    """A document, but of each file or folder that it names from anywhere what is in it: equal wherever that lies."""
+    if isinstance(value, list):
+        return [by_contents(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _contents(Path(inner)) or inner if key in _NAMING and isinstance(inner, str) else by_contents(inner)
+        for key, inner in value.items()
+    }
 
 
 @functools.cache
