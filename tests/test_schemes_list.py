@@ -12,7 +12,9 @@ from parasim.cli import main
 from parasim.report.schemes import scheme_entry, schemes_list
 from parasim.report.taxonomy import likes_entry
 from parasim.schemes import find
+from parasim.schemes.dcasgd import Compensation
 from tests.golden import ROOT
+from tests.schemes_setup import make
 
 EACH = pytest.mark.parametrize("name", SCHEMES)
 AXES = {  # SCHEMES 14
@@ -75,6 +77,36 @@ def test_names_of_the_literature_are_found(name):
     assert all(find(word) is scheme for word in (name, *scheme.aliases))
 
 
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        *(("Hardsync", "parameter_server"), ("BSP", "parameter_server"), ("Sync-SGD", "allreduce")),
+        *(("K-sync SGD", "k_sync"), ("K-batch-async", "k_batch_async"), ("Pipe-SGD", "pipe_sgd")),
+        *(("SimuParallelSGD", "one_shot"), ("FedAvg", "local_sgd"), ("post-local SGD", "local_sgd"), ("BMUF", "bmuf")),
+        *(("EASGD", "easgd"), ("EAMSGD", "eamsgd"), ("ASGD", "downpour"), ("Downpour SGD", "downpour"), ("SSP", "ssp")),
+        *(("n-softsync", "softsync"), ("DynSGD", "dynsgd"), ("AGN", "agn"), ("ADAG", "adag"), ("DC-ASGD", "dcasgd")),
+        *(("Omnivore", "compute_groups"), ("Hogwild!", "hogwild"), ("HogBatch", "hogbatch"), ("AsySVRG", "asysvrg")),
+        *(("D-PSGD", "dpsgd"), ("AD-PSGD", "adpsgd"), ("SGP", "sgp"), ("Overlap-SGP", "osgp")),
+    ],
+)
+def test_names_are_found_as_papers_write_them(word, name):
+    assert find(word) is SCHEMES[name]
+    assert make(word, 1 if "Hog" in word or "SVRG" in word else 4).scheme.name == name
+
+
+def test_an_alias_may_stand_for_options_which_a_file_may_change():
+    assert make("CBM", 4).scheme.options.block == "classical"
+    assert make("nbm", 4).scheme.options.block == make("bmuf", 4).scheme.options.block == "nesterov"
+    assert make("AEASGD", 4).scheme.options.moves == "after_steps"
+    assert make("AEASGD", 4, moves="with_gradient").scheme.options.moves == "with_gradient"
+    assert make("DC-ASGD-c", 4).scheme.compensation == Compensation(0.04, None)
+    assert make("dcasgd", 4).scheme.compensation == Compensation(2.0, 0.95)
+    for scheme in SCHEMES.values():
+        for alias, options in scheme.presets.items():
+            assert alias in scheme.aliases or scheme.presets is super(scheme, scheme).presets
+            assert set(options) <= {field.name for field in dataclasses.fields(scheme.Options)}
+
+
 def test_every_data_parallel_scheme_has_a_scenario_and_a_case_of_the_cross_check():
     ours = {name for name, scheme in SCHEMES.items() if scheme.taxonomy.concurrency == "data parallel"}
     files = {"schemes": sorted((ROOT / "scenarios/schemes").glob("*.yaml"))}
@@ -86,14 +118,14 @@ def test_every_data_parallel_scheme_has_a_scenario_and_a_case_of_the_cross_check
 
 def test_names_are_told_apart_and_unknown_ones_refused():
     names = [word for scheme in SCHEMES.values() for word in (scheme.name, *scheme.aliases)]
-    assert len(set(names)) == len(names)
+    assert len({re.sub(r"[\W_]", "", word.casefold()) for word in names}) == len(names)
     with pytest.raises(ScenarioError, match=r"no scheme 'dpsdg' \(did you mean 'dpsgd'\?\)"):
         find("dpsdg")
 
 
 def test_the_text_has_every_heading():
     text = schemes_list([SCHEMES["dpsgd"]])
-    for heading in ("dpsgd (also: d_psgd, d-psgd)", "family", "paper", "staleness", "step      max(T_c", "graph:"):
+    for heading in ("dpsgd (also: decentralized_sgd, ", "family", "paper", "staleness", "step      max(T_c", "graph:"):
         assert heading in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -61,6 +61,8 @@ class Scheme:
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Options that an alias stands for, where they are not the defaults."""
     citation: ClassVar[str]
     taxonomy: ClassVar[Taxonomy]
     staleness: ClassVar[str]

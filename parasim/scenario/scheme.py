@@ -19,7 +19,8 @@ MAX_ACTORS = 1_000_000
 def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec) -> tuple[Scheme, tuple[int, ...]]:
     """The scheme with its number of workers resolved, and the host of every rank."""
     kind, scheme = section.choose(scheme_kinds(), "scheme")
-    options = section.build(scheme.Options, beside=("kind", "placement"), of=f" of scheme '{kind}'")
+    preset = scheme_kinds().preset(kind)
+    options = section.build(scheme.Options, beside=("kind", "placement"), defaults=preset, of=f" of scheme '{kind}'")
     hosts = cluster.hosts
     if options.workers > MAX_ACTORS:
         raise section.error("workers", f"{options.workers} workers are too many; the limit is {MAX_ACTORS}")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from parasim.program.compressor import Compressor
-from parasim.program.scheme import Scheme
+
+if TYPE_CHECKING:
+    from parasim.schemes import Names
 
 __all__ = ["compressor_kinds", "data_kinds", "model_kinds", "optimizer_kinds", "schedule_kinds", "scheme_kinds"]
 
 
-@functools.cache
-def scheme_kinds() -> Mapping[str, type[Scheme]]:
+def scheme_kinds() -> Names:
     """Every scheme, by name and by alias."""
-    from parasim.schemes import SCHEMES
+    from parasim.schemes import NAMES
 
-    aliases = {alias: scheme for scheme in SCHEMES.values() for alias in scheme.aliases}
-    return aliases | SCHEMES
+    return NAMES
 
 
 def model_kinds() -> Mapping[str, type]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from parasim.errors import ScenarioError
 from parasim.program.scheme import Scheme
@@ -54,7 +57,7 @@ from parasim.schemes.three_d import ThreeD
 from parasim.schemes.zero import Zero
 from parasim.schemes.zero_bubble import ZeroBubble
 
-__all__ = ["SCHEMES", "find"]
+__all__ = ["NAMES", "SCHEMES", "Names", "find"]
 
 SCHEMES: dict[str, type[Scheme]] = {
     scheme.name: scheme
@@ -113,7 +116,39 @@ SCHEMES: dict[str, type[Scheme]] = {
 }
 
 
-def find(name: str) -> type[Scheme]:
+class Names(Mapping[str, type[Scheme]]):
+    """Schemes by name and by alias, however they are written: only letters and digits count, in either case.
+
+    So "AD-PSGD", "ad_psgd" and "adpsgd" are one, and "Hogwild!" is found.
+    """
+
+    def __init__(self, schemes: Mapping[str, type[Scheme]]) -> None:
+        self._words = {word: scheme for scheme in schemes.values() for word in (*scheme.aliases, scheme.name)}
+        self._plain = {_plain(word): word for word in self._words}
+
+    def __getitem__(self, word: str) -> type[Scheme]:
+        return self._words[self._plain[_plain(word)]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def preset(self, word: str) -> Mapping[str, Any]:
+        """The options that an alias stands for beside the scheme."""
+        return self[word].presets.get(self._plain[_plain(word)], {})
+
+
+def _plain(word: str) -> str:
+    """What counts of a name."""
+    return re.sub(r"[\W_]", "", word.casefold())
+
+
+NAMES = Names(SCHEMES)
+
+
+def find(word: str) -> type[Scheme]:
     """The scheme of this name or alias.
 
     Raises
@@ -121,9 +156,8 @@ def find(name: str) -> type[Scheme]:
     ScenarioError
         If there is none; the message lists the names.
     """
-    for scheme in SCHEMES.values():
-        if name == scheme.name or name in scheme.aliases:
-            return scheme
-    close = difflib.get_close_matches(name, [n for s in SCHEMES.values() for n in (s.name, *s.aliases)], 1)
+    if word in NAMES:
+        return NAMES[word]
+    close = difflib.get_close_matches(word, list(NAMES), 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ScenarioError(f"no scheme {name!r}{hint}; there are {', '.join(SCHEMES)}")
+    raise ScenarioError(f"no scheme {word!r}{hint}; there are {', '.join(SCHEMES)}")

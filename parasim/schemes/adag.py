@@ -13,8 +13,9 @@ With `normalise` the commit is over lambda first, as in AGN.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from parasim.program import (
     Buffer,
@@ -53,6 +54,8 @@ class Adag(LocalSteps):
     """Data parallel, asynchronous, centralised; commits are scaled by how far the parameters have moved."""
 
     name = "adag"
+    aliases = ("adag_agn",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"adag_agn": {"normalise": True}}
     citation = "Hermans (2017)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"

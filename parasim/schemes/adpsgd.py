@@ -63,7 +63,7 @@ class AdPsgd(Scheme):
     """Data parallel, asynchronous, decentralised (gossip)."""
 
     name = "adpsgd"
-    aliases = ("ad_psgd", "ad-psgd")
+    aliases = ("asynchronous_decentralized_sgd",)
     citation = "Lian, Zhang, Zhang, Liu (2018)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "decentralised", "models and differences in pairs", "model averaging"

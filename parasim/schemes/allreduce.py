@@ -46,7 +46,7 @@ class AllReduce(Scheme):
     """Data parallel, synchronous, decentralised."""
 
     name = "allreduce"
-    aliases = ("ddp", "sync_sgd", "horovod")
+    aliases = ("ddp", "sync_sgd", "synchronous_sgd", "ssgd", "ar_sgd", "ring_allreduce", "horovod")
     citation = "Goyal et al. (2017); Sergeev, Del Balso (2018); Li et al. (2020)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"

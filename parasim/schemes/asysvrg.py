@@ -63,7 +63,7 @@ class AsySvrg(Scheme):
     """Shared memory, data parallel, asynchronous inside an epoch. A step is an inner step."""
 
     name = "asysvrg"
-    aliases = ("asy_svrg", "async_svrg")
+    aliases = ("async_svrg", "lock_free_svrg")
     citation = "Zhao, Li (2016)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most: what others add between a worker's read and its addition"

@@ -48,7 +48,7 @@ class BackupWorkers(Collecting):
     """Data parallel, synchronous, centralised; late gradients are dropped."""
 
     name = "backup_workers"
-    aliases = ("backup", "sync_backup")
+    aliases = ("backup", "sync_backup", "sync_sgd_with_backup_workers")
     citation = "Chen, Pan, Monga, Bengio, Jozefowicz (2016)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"

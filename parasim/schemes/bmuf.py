@@ -7,8 +7,9 @@ start of the block is filtered by a block momentum, ``D = eta D + zeta G`` and `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from parasim.program import (
     Buffer,
@@ -51,6 +52,7 @@ class Bmuf(Scheme):
 
     name = "bmuf"
     aliases = ("block_momentum", "cbm", "nbm")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cbm": {"block": "classical"}}
     citation = "Chen, Huo (2016)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous every period", "decentralised", "all-reduce of models", "model averaging"

@@ -53,7 +53,7 @@ class ComputeGroups(Asynchronous):
     """Data parallel, synchronous inside groups and asynchronous between them, centralised."""
 
     name = "compute_groups"
-    aliases = ("omnivore",)
+    aliases = ("omnivore", "asynchronous_groups")
     citation = "Hadjis et al. (2016); Mitliagkas, Zhang, Hadjis, Re (2016)"
     taxonomy = Taxonomy(
         "data parallel",

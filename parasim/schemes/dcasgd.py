@@ -8,13 +8,16 @@ the first term of a Taylor expansion, with lambda g g' as a cheap stand-in for t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from parasim.program import (
     Buffer,
     Context,
     Kernel,
     Message,
+    Model,
     Program,
     Replica,
     Setting,
@@ -35,7 +38,7 @@ class DcAsgdOptions(ServerOptions):
     """Options of DC-ASGD; the defaults are those of the adaptive one on CIFAR-10."""
 
     adaptive: bool = option(True, "divide the strength by the root mean square of the gradient (DC-ASGD-a; else -c)")
-    strength: float = option(2.0, "lambda_0 (the paper: 2 if adaptive, 0.04 if not; 0: none)", ge=0)
+    strength: float = option(-1.0, "lambda_0 (-1: the paper's, 2 if adaptive and 0.04 if not; 0: none)", ge=-1)
     decay: float = option(0.95, "decay m of the mean square (the paper: 0.95; ImageNet: 0)", ge=0, lt=1)
 
 
@@ -50,7 +53,8 @@ class DcAsgd(Asynchronous):
     """Data parallel, asynchronous, centralised; the server compensates for the delay of gradients."""
 
     name = "dcasgd"
-    aliases = ("dc_asgd", "dc-asgd")
+    aliases = ("dc_asgd_c", "dc_asgd_a", "delay_compensated_asgd")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dc_asgd_c": {"adaptive": False}}
     citation = "Zheng et al. (2017)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
@@ -63,8 +67,14 @@ class DcAsgd(Asynchronous):
     @property
     def compensation(self) -> Compensation:
         """The correction of gradients."""
-        options = self.options
-        return Compensation(options.strength, options.decay if options.adaptive else None)
+        options, papers = self.options, 2.0 if self.options.adaptive else 0.04
+        strength = papers if options.strength == -1 else options.strength
+        return Compensation(strength, options.decay if options.adaptive else None)
+
+    def check(self, model: Model, batch_size: int) -> None:
+        """A strength of 0 or more, or the default."""
+        if -1 < self.options.strength < 0:
+            raise ValueError(f"strength {self.options.strength}: give 0 or more, or -1 for the paper's")
 
     def shard(self, me: Context, replica: Replica) -> Compensating:
         """A shard, with the mean square of gradients."""

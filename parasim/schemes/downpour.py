@@ -59,7 +59,7 @@ class Downpour(Asynchronous):
     """Data parallel, asynchronous, centralised. The scenario's optimiser (Adagrad in the paper) is the servers'."""
 
     name = "downpour"
-    aliases = ("asgd", "async_ps")
+    aliases = ("downpour_sgd", "asgd", "async_sgd", "asynchronous_sgd", "async_ps", "distbelief")
     citation = "Dean et al. (2012)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"

@@ -68,7 +68,7 @@ class DPsgd(Scheme):
     """Data parallel, synchronous with neighbours only, decentralised (gossip)."""
 
     name = "dpsgd"
-    aliases = ("d_psgd", "d-psgd")
+    aliases = ("decentralized_sgd", "decentralized_parallel_sgd")
     citation = "Lian, Zhang, Zhang, Hsieh, Zhang, Liu (2017)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "models to neighbours", "model averaging")
     staleness = "0 on the worker's own copy; instead models differ: a step shrinks their distance by |lambda_2(W)|"

@@ -39,7 +39,6 @@ class DynSgd(LocalSteps):
     """Data parallel, asynchronous, centralised; the server scales commits by 1 / (staleness + 1)."""
 
     name = "dynsgd"
-    aliases = ("dyn_sgd",)
     citation = "Jiang, Cui, Zhang, Yu (2017); Hermans (2017)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"

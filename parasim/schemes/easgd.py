@@ -14,8 +14,9 @@ all send x_i, and get the centre as it was; it moves by the sum.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from parasim.program import (
     Buffer,
@@ -75,7 +76,11 @@ class Easgd(Scheme):
     """Data parallel, elastically coupled to a centre; synchronous or asynchronous, centralised."""
 
     name = "easgd"
-    aliases: ClassVar[tuple[str, ...]] = ("elastic_averaging", "aeasgd")
+    aliases: ClassVar[tuple[str, ...]] = ("elastic_averaging", "asynchronous_easgd", "aeasgd", "synchronous_easgd")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "aeasgd": {"moves": "after_steps"},
+        "synchronous_easgd": {"order": "synchronous"},
+    }
     citation = "Zhang, Choromanska, LeCun (2015)"
     taxonomy = Taxonomy(
         "data parallel",

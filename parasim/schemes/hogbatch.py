@@ -25,7 +25,7 @@ class HogBatch(Hogwild):
     """Shared memory, data parallel, asynchronous without locks; one addition for a batch of samples."""
 
     name = "hogbatch"
-    aliases = ("hog_batch",)
+    aliases = ("batch_hogwild", "minibatch_hogwild")
     citation = "Sallinen, Satish, Smelyanskiy, Sury, Re (2016)"
     staleness = "mean N-1 batches at most, (N-1) B samples"
     Options = HogBatchOptions

@@ -64,7 +64,7 @@ class Hogwild(Scheme):
     """Shared memory, data parallel, asynchronous without locks."""
 
     name = "hogwild"
-    aliases = ("hogwild!",)
+    aliases = ("hogwild_sgd", "lock_free_sgd")
     citation = "Niu, Recht, Re, Wright (2011)"
     taxonomy = Taxonomy("data parallel", "asynchronous", "shared memory", "shared memory", "one model")
     staleness = "mean N-1 at most, in writes: what others write between a worker's read and its write"

@@ -42,7 +42,7 @@ class KAsync(Collecting):
     """Data parallel, asynchronous, centralised; K different workers wait for each other."""
 
     name = "k_async"
-    aliases = ("kasync",)
+    aliases = ("k_async_sgd",)
     citation = "Dutta, Joshi, Ghosh, Dube, Nagpurkar (2018)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"
@@ -133,7 +133,7 @@ class KBatchAsync(KAsync):
     """Data parallel, asynchronous, centralised; nobody waits, an update per K gradients."""
 
     name = "k_batch_async"
-    aliases = ("kbatchasync",)
+    aliases = ("k_batch_async_sgd",)
     staleness = "mean (N-1)/K, any speeds"
     waits = False
 

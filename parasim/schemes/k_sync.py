@@ -55,7 +55,7 @@ class KSync(Collecting):
     """Data parallel, synchronous, centralised; the slowest N - K are cancelled."""
 
     name = "k_sync"
-    aliases = ("ksync",)
+    aliases = ("k_sync_sgd",)
     citation = "Dutta, Joshi, Ghosh, Dube, Nagpurkar (2018)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"
@@ -170,7 +170,7 @@ class KBatchSync(KSync):
     """Data parallel, synchronous, centralised; any K gradients of a version, the rest is cancelled."""
 
     name = "k_batch_sync"
-    aliases = ("kbatchsync",)
+    aliases = ("k_batch_sync_sgd",)
     several = True
 
     def closed_form(self, setting: Setting) -> ClosedForm:

@@ -50,7 +50,7 @@ class LocalSgd(Scheme):
     """Data parallel, synchronous every `period` steps, decentralised; models drift apart between."""
 
     name = "local_sgd"
-    aliases = ("model_averaging", "post_local_sgd", "fedavg")
+    aliases = ("model_averaging", "periodic_model_averaging", "post_local_sgd", "federated_averaging", "fedavg")
     citation = "Su, Chen (2015); McMahan et al. (2017); Lin et al. (2020)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous every period", "decentralised", "all-reduce of models", "model averaging"

@@ -33,7 +33,7 @@ class OneShot(Scheme):
     """Data parallel, independent until the models are averaged once."""
 
     name = "one_shot"
-    aliases = ("zinkevich", "one_shot_averaging", "simuparallelsgd")
+    aliases = ("one_shot_averaging", "simuparallelsgd", "zinkevich")
     citation = "Zinkevich, Weimer, Smola, Li (2010)"
     taxonomy = Taxonomy("data parallel", "independent", "centralised", "models to a server, once", "model averaging")
     staleness = "0 with respect to the worker's own model; models drift apart for the whole run"

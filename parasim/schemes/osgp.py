@@ -24,7 +24,7 @@ class OverlapSgp(Sgp):
     """Data parallel, bounded-stale with in-neighbours, decentralised (directed gossip)."""
 
     name = "osgp"
-    aliases = ("overlap_sgp", "overlap-sgp")
+    aliases = ("overlap_sgp", "overlapped_sgp", "asynchronous_sgp")
     citation = "Assran, Loizou, Ballas, Rabbat (2019)"
     taxonomy = Taxonomy(
         "data parallel", "stale-synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"

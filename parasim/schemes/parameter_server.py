@@ -46,7 +46,7 @@ class ParameterServer(Scheme):
     """Data parallel, synchronous, centralised."""
 
     name = "parameter_server"
-    aliases = ("sync_ps", "hardsync", "bsp")
+    aliases = ("sync_ps", "hardsync", "bsp", "bulk_synchronous", "ps")
     citation = "Valiant (1990); Li et al. (2014)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous", "centralised", "gradients to servers, parameters back", "one model"

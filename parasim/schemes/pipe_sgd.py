@@ -37,7 +37,7 @@ class PipeSgd(Scheme):
     """Data parallel, synchronous with a delay of one, decentralised."""
 
     name = "pipe_sgd"
-    aliases = ("pipesgd", "delayed_allreduce")
+    aliases = ("delayed_allreduce",)
     citation = "Li, Yu, Li, Avestimehr, Kim, Schwing (2018)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "1 (0 of the first gradient)"

@@ -19,7 +19,7 @@ class Sequential(Scheme):
     """One worker: forward, backward, update; no messages. ``T = T_c(b) + T_update``."""
 
     name = "sequential"
-    aliases = ("sgd", "serial")
+    aliases = ("sgd", "serial", "minibatch_sgd")
     citation = "Rumelhart, Hinton, Williams (1986); Zhang (2004)"
     taxonomy = Taxonomy("none", "synchronous", "none", "none", "one model")
     staleness = "0"

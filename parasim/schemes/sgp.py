@@ -63,7 +63,7 @@ class Sgp(Scheme):
     """Data parallel, synchronous with in-neighbours only, decentralised (directed gossip)."""
 
     name = "sgp"
-    aliases = ("stochastic_gradient_push", "push_sum")
+    aliases = ("stochastic_gradient_push", "gradient_push", "push_sum")
     citation = "Assran, Loizou, Ballas, Rabbat (2019)"
     taxonomy = Taxonomy(
         "data parallel", "synchronous", "decentralised", "shares of models to out-neighbours", "model averaging"

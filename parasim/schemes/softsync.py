@@ -57,7 +57,7 @@ class Softsync(Asynchronous):
     """Data parallel, asynchronous with a threshold, centralised."""
 
     name = "softsync"
-    aliases = ("n_softsync", "staleness_aware")
+    aliases = ("n_softsync", "1_softsync", "staleness_aware", "staleness_aware_asgd")
     citation = "Gupta, Zhang, Wang (2016); Zhang, Gupta, Lian, Liu (2016)"
     taxonomy = Taxonomy(
         "data parallel", "asynchronous", "centralised", "gradients to servers, parameters back", "one model"

@@ -59,7 +59,7 @@ class Ssp(Asynchronous):
     """Data parallel, bounded staleness, centralised. Workers wait for those who are more than `slack` clocks behind."""
 
     name = "ssp"
-    aliases = ("stale_synchronous", "ssptable")
+    aliases = ("stale_synchronous", "stale_synchronous_parallel", "bounded_staleness", "ssptable")
     citation = "Ho et al. (2013)"
     taxonomy = Taxonomy(
         "data parallel", "stale-synchronous", "centralised", "gradients to servers, parameters back", "one model"

@@ -195,8 +195,10 @@ def _scheme_section(tree: Tree, choice: Choice) -> list[Override]:
     own = tree.data.get("scheme")
     own = own if isinstance(own, dict) else {}
     kinds = scheme_kinds()
-    if isinstance(own.get("kind"), str) and kinds.get(own["kind"]) is kinds[choice.kind]:
-        return []
+    former = own.get("kind")
+    if isinstance(former, str) and kinds.get(former) is kinds[choice.kind]:
+        same = kinds.preset(former) == kinds.preset(choice.kind)
+        return [] if same else [Override(("scheme", "kind"), choice.kind, f"--schemes {choice.words}")]
     section: dict[str, Any] = {"kind": choice.kind}
     if "workers" in own and kinds[choice.kind].most_workers is None:
         section["workers"] = own["workers"]
