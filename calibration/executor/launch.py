@@ -18,7 +18,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
-from parasim.study.build import build_cast, build_learner, data_facts, device_facts, identity
+from parasim.study.build import as_run, build_cast, build_learner, data_facts, device_facts, identity
 from parasim.study.evaluation import Evaluations
 from parasim.study.modelled import modelled
 from parasim.trace.merge import merge
@@ -162,6 +162,7 @@ def execute(
     outcome = outcome_of(answers, meta)
     if record is not None:
         outcome.record.save(record)
+    scenario = as_run(scenario, outcome.trace)
     info = RunInfo(
         scenario=scenario.name,
         scheme=scheme.name,
@@ -196,7 +197,7 @@ def _evaluated(scenario: Scenario, answers: Sequence[Answer], trace: Trace) -> d
     evaluations.add_all(
         taken for answer in answers for taken in read_snapshots(answer.message["snapshots"], answer.blobs, model)
     )
-    return evaluations.figures(trace)
+    return evaluations.figures(trace, scenario.samples)
 
 
 def _seats(scenario: Scenario) -> list[Seat]:

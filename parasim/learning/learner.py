@@ -258,6 +258,14 @@ class TorchLearner:
 
         return self._evaluate(parameters, share)
 
+    def rightly(self, parameters: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """How many of these training samples are classified rightly: one element; of tokens, their share is summed."""
+        rows = self.inputs(samples).view(samples.numel(), -1)
+        outputs, _ = self._chain.forward(self.model.whole, parameters, rows, record=False)
+        targets = torch.index_select(self.data.targets, 0, samples)
+        found = outputs.view(targets.numel(), -1).argmax(1) == targets.view(-1)
+        return found.view(samples.numel(), -1).to(self._dtype).mean(1).sum().reshape(1)
+
     def _evaluate(self, parameters: torch.Tensor, figure: Callable[[torch.Tensor, torch.Tensor], float]) -> float:
         """Mean of a figure over the evaluation set, by pieces; `BatchNorm` takes the statistics of each piece."""
         data, total = self.data, 0.0

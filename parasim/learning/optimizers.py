@@ -141,6 +141,10 @@ class Scheduled:
         rule: Optimizer = replace(self.rule, lr=self.rate_of(step))
         return rule
 
+    def scaled(self, factor: float) -> Optimizer:
+        """The rule with a schedule of rates that are all multiplied by this."""
+        return replace(self, rate_of=self.rate_of.scaled(factor))
+
     def on(self, panels: Panels) -> Optimizer:
         """For a copy whose arrays lie there."""
         return replace(self, rule=self.rule.on(panels))

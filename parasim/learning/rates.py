@@ -10,7 +10,7 @@ worker's step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from parasim.errors import ScenarioError
@@ -163,6 +163,13 @@ class Rate:
             raise ValueError(
                 f"the run ends at {end:g} {schedule.by}, before warmup {schedule.warmup:g} is over: write until: ..."
             )
+
+    def scaled(self, factor: float) -> Rate:
+        """The same with all rates multiplied by this."""
+        schedule, first = self.schedule, self.schedule.warmup_from
+        if first is not None:
+            schedule = replace(schedule, warmup_from=first * factor)
+        return replace(self, schedule=schedule, lr=self.lr * factor)
 
     def __call__(self, step: float) -> float:
         """The learning rate where so many steps are done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from parasim.program.layout import Panels
@@ -26,6 +27,10 @@ class Rule:
     def at(self, step: float) -> Any:
         """The rule itself."""
         return self
+
+    def scaled(self, factor: float) -> Any:
+        """The rule with its rate multiplied by this."""
+        return replace(self, lr=self.lr * factor)  # type: ignore[type-var]  # every rule is a dataclass
 
     def on(self, panels: Panels) -> Any:
         """The rule for a copy whose arrays lie there: itself, if it does not ask."""

@@ -11,6 +11,7 @@
 * `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
 * `device_memory_bytes`: of the smallest device; `does_not_fit`: the actor that exceeds its own device most, or None.
 * `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.
+* `batches`: only where sizes are chosen while it runs: from which step on a worker's batch had how many samples.
 * `lost_updates`, `torn_reads`: of shared memory, in the whole run.
 """
 
@@ -46,6 +47,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
     seconds = max((actor.end for actor in team), default=0.0)
     steps_of = [actor.steps for actor in team]
     steps = max(steps_of, default=0)
+    sizes = team[0].sizes if team else []
     return {
         "scenario": info.scenario,
         "scheme": info.scheme,
@@ -75,6 +77,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "data_sheets": list(info.data_sheets),
         **({} if info.profile is None else {"profile": dict(info.profile)}),
         **({"facts": dict(info.facts)} if info.facts else {}),
+        **({"batches": [{"step": step, "samples": size} for step, size in sizes]} if sizes else {}),
     }
 
 

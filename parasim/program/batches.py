@@ -69,6 +69,11 @@ class Batches:
         last = bisect.bisect_left(seen, samples, 1) - 1
         return self.starts[last] + math.ceil((samples - seen[last]) / self.sizes[last])
 
+    def then(self, step: int, size: int) -> Batches:
+        """The same until this step, and of that size from then on."""
+        kept = bisect.bisect_left(self.starts, step)
+        return Batches((*self.sizes[:kept], size), (*self.starts[:kept], step))
+
     @property
     def largest(self) -> int:
         """The largest batch of one worker."""
@@ -105,6 +110,5 @@ def grown(batch_size: int, growth: Growth, samples_per_unit: float | None) -> Ba
         start = math.ceil(place) if samples_per_unit is None else batches.steps(place * samples_per_unit)
         if size == batches.sizes[-1]:
             continue
-        kept = bisect.bisect_left(batches.starts, start)
-        batches = Batches((*batches.sizes[:kept], size), (*batches.starts[:kept], start))
+        batches = batches.then(start, size)
     return batches

@@ -95,6 +95,9 @@ class Learner(Protocol):
     def evaluate(self, parameters: Tensor) -> tuple[float, float | None]:
         """Mean loss on the evaluation set, and the accuracy there if the data have classes."""
 
+    def rightly(self, parameters: Tensor, samples: Any) -> Tensor:
+        """How many of these samples the model classifies rightly (the share of tokens, summed): one element."""
+
 
 class Optimizer(Protocol):
     """An update rule over the tensor namespace; `slots` names its state vectors (each as large as the parameters)."""
@@ -121,6 +124,9 @@ class Optimizer(Protocol):
 
     def at(self, step: float) -> Optimizer:
         """The update rule with that rate."""
+
+    def scaled(self, factor: float) -> Optimizer:
+        """The update rule with all rates multiplied by this."""
 
     def update(
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float

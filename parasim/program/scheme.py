@@ -77,6 +77,10 @@ class Scheme:
     fixed_batch: ClassVar[str] = ""
     """Why its mini-batches must all be equally large; "": they may grow."""
 
+    tries_batches: ClassVar[bool] = False
+    """May steps be tried with other batches and taken back? So it is if every worker has all that they change: a whole
+    model, made by `Context.replica`, and what codes keep."""
+
     def __init__(self, options: Any) -> None:
         self.options = options
 

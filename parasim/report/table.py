@@ -21,6 +21,7 @@ __all__ = [
 
 WIDTH = 120
 NONE = "-"
+_MOST_SIZES = 12
 
 Summary = Mapping[str, Any]
 
@@ -79,6 +80,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
         lines += _synthetic(summaries)
     lines += list(dict.fromkeys(line for summary in summaries if (line := _facts(summary))))
     lines += [line for summary in summaries if (line := _modelled(summary))]
+    lines += [line for summary in summaries if (line := _chosen(summary))]
     lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []
     lines += [line for summary in summaries if (line := _too_large(summary))]
     simulated = [summary for summary in summaries if summary["clock"] == "simulated"]
@@ -104,6 +106,13 @@ def profile_words(summary: Summary) -> str:
         return f"measurements of {names}, UNCALIBRATED as the scenario replaces {', '.join(profile['replaced'])}"
     partly = "" if summary["calibrated"] else ", UNCALIBRATED as some hosts have devices without measurements"
     return f"measurements of {names}{partly}"
+
+
+def _chosen(summary: Summary) -> str:
+    """Which batch sizes a run has chosen, and from which step on."""
+    sizes = [f"{size['samples']} from step {size['step']}" for size in summary.get("batches") or ()]
+    shown = ", ".join(sizes[:_MOST_SIZES]) + (" ..." if len(sizes) > _MOST_SIZES else "")
+    return f"{summary['scenario']}: samples per worker {shown}: chosen by trials, whose time counts." if sizes else ""
 
 
 def _synthetic(summaries: Sequence[Summary]) -> list[str]:

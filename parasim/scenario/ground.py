@@ -69,7 +69,7 @@ def make_plan(
         if role.name == "worker" and index < role.count
     }
     ground = ClusterGround(cluster, placement, speeds)
-    setting = Planning(workload.model, workload.batches.largest, make_optimizer(*optimizer), ground)
+    setting = Planning(workload.model, max(workload.sizes), make_optimizer(*optimizer), ground)
     scheme.plan(setting)
     held = scheme.memory(setting)
     worst = max(range(len(held)), key=lambda rank: sum(held[rank].values()) / ground.memory(rank), default=None)

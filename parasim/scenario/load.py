@@ -17,7 +17,7 @@ from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
-from parasim.scenario.progress import check_norms, with_growth, with_schedule
+from parasim.scenario.progress import check_norms, with_batches, with_schedule
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -117,7 +117,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
     cluster = read_cluster(place, workload.dtype, vary)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
-    workload = with_growth(work, workload, scheme)
+    workload = with_batches(work, workload, scheme, learn=run.learn)
     for index in cluster.speeds:
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"
@@ -177,7 +177,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
     """What no section can check on its own."""
     workload, run, scheme = scenario.workload, top.section("run"), top.section("scheme")
     with scheme.blamed(None):
-        for size in workload.batches.sizes:
+        for size in workload.sizes:
             scenario.scheme.check(workload.model, size)
         shared = scenario.scheme.shared(workload.model)
         make_plan(scenario.scheme, workload, scenario.cluster, scenario.placement, scenario.optimizer)
@@ -201,7 +201,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
         numbers = workload.data.samples * workload.data.input_elements
         if numbers > _MAX_TRAINED:
             raise run.error("learn", f"data of {numbers} numbers are too many; the limit is {_MAX_TRAINED}")
-        stored = workload.batches.largest * workload.model.whole.stored_elements
+        stored = max(workload.sizes) * workload.model.whole.stored_elements
         if stored > _MAX_TRAINED:
             raise run.error("learn", f"batches of {stored} stored numbers are too large; the limit is {_MAX_TRAINED}")
     _check_evaluation(run, scenario)

@@ -22,6 +22,7 @@ from parasim.program.batches import Batches
 from parasim.program.compressor import Compression
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
+from parasim.program.searching import Trials
 from parasim.scenario.evaluation import Evaluate, StepsModel, Target
 from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.stragglers import Straggler
@@ -121,6 +122,8 @@ class Workload:
         Kinds, and all their options by name; `data_kind` is None without data.
     batch_size, batches
         Samples per worker (per pipeline) of the first step, and of each.
+    trials
+        Sizes that are tried while the run goes on; `batches` has the first size alone then. None: no other.
     dtype
         "float32", "float64", "float16" or "bfloat16"; the first two can be trained in.
     data, model
@@ -136,6 +139,12 @@ class Workload:
     dtype: str
     data: DataSpec | None
     model: Model
+    trials: Trials | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All batch sizes that a worker may have."""
+        return self.batches.sizes + (() if self.trials is None else self.trials.sizes)
 
 
 class Optimizer(NamedTuple):
@@ -219,9 +228,9 @@ class Scenario:
         """Samples that all workers take in so many steps."""
         return self.scheme.pipelines() * self.workload.batches.before(steps)
 
-    def evaluations(self, steps: float) -> float:
-        """Evaluations that are due after so many steps; only where there are some."""
+    def evaluations(self, steps: float, samples: float | None = None) -> float:
+        """Evaluations that are due after so many steps and samples of all (default: those of the batches)."""
         evaluate, data = self.run.evaluate, self.workload.data
         assert evaluate is not None
         assert data is not None
-        return evaluate.due(steps, self.samples(steps), data.samples)
+        return evaluate.due(steps, self.samples(steps) if samples is None else samples, data.samples)

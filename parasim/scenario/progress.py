@@ -7,27 +7,31 @@ from typing import TYPE_CHECKING
 
 from parasim.program.batches import Growth, grown
 from parasim.program.scheme import Scheme
+from parasim.program.searching import Search, Trials
 from parasim.scenario.check import Section
 from parasim.scenario.model import Optimizer, Workload
-from parasim.scenario.tables import optimizer_kinds, schedule_kinds
+from parasim.scenario.tables import optimizer_kinds, schedule_kinds, scheme_kinds
 
 if TYPE_CHECKING:
     from parasim.workload import DataSpec
 
-__all__ = ["GROWTH", "SCHEDULE", "check_norms", "with_growth", "with_schedule"]
+__all__ = ["GROWTH", "SCHEDULE", "SEARCH", "check_norms", "with_batches", "with_schedule"]
 
 GROWTH = "batch_growth"
+SEARCH = "batch_search"
 SCHEDULE = "schedule"
 
 
-def with_growth(section: Section, workload: Workload, scheme: Scheme) -> Workload:
-    """The workload with the batch sizes of all steps; `section` is that of the workload.
+def with_batches(section: Section, workload: Workload, scheme: Scheme, *, learn: bool) -> Workload:
+    """The workload with the batch sizes of all steps, or those that are tried; `section` is that of the workload.
 
     Raises
     ------
     ScenarioError
-        If the scheme's batches can't grow, or epochs are counted without data.
+        If the scheme's batches can't grow or be tried, epochs are counted without data, or there is no accuracy.
     """
+    if SEARCH in section.data:
+        return _with_search(section, workload, scheme, learn=learn)
     if GROWTH not in section.data:
         return workload
     inner = section.section(GROWTH, example="{by: epochs, at: [30, 60], factor: 5}")
@@ -37,6 +41,27 @@ def with_growth(section: Section, workload: Workload, scheme: Scheme) -> Workloa
     unit = _samples(inner, growth.by, workload.data)
     share = None if unit is None else unit / scheme.pipelines()
     return replace(workload, batches=grown(workload.batch_size, growth, share))
+
+
+def _with_search(section: Section, workload: Workload, scheme: Scheme, *, learn: bool) -> Workload:
+    inner = section.section(SEARCH, example="{sizes: [16, 32, 64], every: 1, probe: 0.2}")
+    search = inner.build(Search)
+    if GROWTH in section.data:
+        raise section.error(SEARCH, f"sizes are chosen, so they can't grow too: leave {GROWTH} out", at_key=True)
+    if not scheme.tries_batches:
+        able = ", ".join(name for name, kind in scheme_kinds().items() if kind.tries_batches and name == kind.name)
+        what = f"steps of {scheme.name} can't be taken back on one worker: use {able}"
+        raise section.error(SEARCH, what, at_key=True)
+    if not learn:
+        what = "sizes are chosen by training accuracy: write run: {learn: true}, or give batch_growth"
+        raise section.error(SEARCH, what, at_key=True)
+    data = workload.data
+    if data is None or data.kind not in ("classification", "tokens"):
+        what = "sizes are chosen by training accuracy, which needs data with classes: write data: {kind: digits}"
+        raise section.error(SEARCH, what, at_key=True)
+    unit = (data.samples if search.by == "epochs" else 1.0) / scheme.pipelines()
+    trials = Trials(search.sizes, search.every * unit, search.probe * unit, search.margin, search.scaling)
+    return replace(workload, trials=trials)
 
 
 def with_schedule(section: Section, optimizer: Optimizer, workload: Workload, scheme: Scheme, steps: int) -> Optimizer:

@@ -15,6 +15,7 @@ from parasim.cluster.sheets import SHEETS
 from parasim.cluster.topologies import TOPOLOGIES
 from parasim.fields import default_of, described
 from parasim.program.batches import Growth
+from parasim.program.searching import Search
 from parasim.scenario.changes import CUT, HOST_KEYS, LINK_KEYS
 from parasim.scenario.check import adapters
 from parasim.scenario.cluster import CLUSTER_KEYS
@@ -24,7 +25,7 @@ from parasim.scenario.evaluation import EVALUATION, Evaluate, StepsModel, Target
 from parasim.scenario.load import TOP_LEVEL
 from parasim.scenario.model import Execute, Overhead, Run
 from parasim.scenario.profiles import PROFILE
-from parasim.scenario.progress import GROWTH, SCHEDULE
+from parasim.scenario.progress import GROWTH, SCHEDULE, SEARCH
 from parasim.scenario.stragglers import RULE_KEYS
 from parasim.scenario.tables import (
     compressor_kinds,
@@ -80,7 +81,9 @@ def schema() -> _Schema:
     }
     workload = _section(Batch)
     growth = {**_section(Growth), "description": "when the batch grows, and by how much (it does not)"}
-    workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds()), GROWTH: growth}
+    search = {**_section(Search), "description": "sizes of the batch that are tried now and then (none)"}
+    workload["properties"] |= {"model": _kinds(model_kinds()), "data": _kinds(data_kinds())}
+    workload["properties"] |= {GROWTH: growth, SEARCH: search}
     workload["required"] = ["model", *workload["required"]]
     schedule = {**_kinds(schedule_kinds()), "description": "how the learning rate changes (it is lr)"}
     run = _section(Run)

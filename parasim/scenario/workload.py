@@ -13,7 +13,7 @@ from parasim.program.tensors import ITEMSIZES
 from parasim.scenario.check import Section
 from parasim.scenario.model import Workload
 from parasim.scenario.overrides import apply_overrides, read_override
-from parasim.scenario.progress import GROWTH
+from parasim.scenario.progress import GROWTH, SEARCH
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.tables import data_kinds, model_kinds
 
@@ -39,7 +39,7 @@ def read_workload(section: Section, code: Path | None) -> Workload:
     """The workload, its model built, its batch constant; `code` is the folder of code that may be run, if any may."""
     from parasim.workload import build_data, build_model
 
-    batch = section.build(Batch, beside=("model", "data", GROWTH))
+    batch = section.build(Batch, beside=("model", "data", GROWTH, SEARCH))
     data: DataSpec | None = None
     data_kind: str | None = None
     data_options: dict[str, Any] = {}

@@ -42,6 +42,7 @@ class Accumulation(Scheme):
     citation = "Ott et al. (2018); Li et al. (2020)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
+    tries_batches = True
     Options = AccumulationOptions
     compresses = "sums"
 

@@ -50,6 +50,7 @@ class AllReduce(Scheme):
     citation = "Goyal et al. (2017); Sergeev, Del Balso (2018); Li et al. (2020)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
+    tries_batches = True
     Options = AllReduceOptions
     compresses = "sums"
 

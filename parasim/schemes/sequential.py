@@ -23,6 +23,7 @@ class Sequential(Scheme):
     citation = "Rumelhart, Hinton, Williams (1986); Zhang (2004)"
     taxonomy = Taxonomy("none", "synchronous", "none", "none", "one model")
     staleness = "0"
+    tries_batches = True
     most_workers = 1
 
     def worker(self, me: Context) -> Program[Buffer]:

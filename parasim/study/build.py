@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from parasim.program.batches import Batches
 from parasim.program.cast import Cast
 from parasim.program.context import Context
+from parasim.program.searching import SearchingContext
 
 if TYPE_CHECKING:
     from parasim.cluster.hosts import Host
     from parasim.program.learner import Learner
     from parasim.scenario.model import ClusterSpec, Scenario
     from parasim.simulation.stragglers import Straggler
+    from parasim.trace.sinks import Foldable
 
 __all__ = [
     "DeviceFacts",
+    "as_run",
     "build_cast",
     "build_context",
     "build_learner",
@@ -36,6 +40,15 @@ def build_cast(scenario: Scenario) -> Cast:
     return Cast(scenario.scheme.roles(), scenario.scheme.groups())
 
 
+def as_run(scenario: Scenario, trace: Foldable) -> Scenario:
+    """The scenario with the batches that a run of it has chosen, where it says that they are tried."""
+    sizes = next((actor.sizes for actor in trace.fold().actors if actor.sizes), None)
+    if scenario.workload.trials is None or sizes is None:
+        return scenario
+    batches = Batches(tuple(size for _, size in sizes), tuple(step for step, _ in sizes))
+    return replace(scenario, workload=replace(scenario.workload, batches=batches))
+
+
 def identity(scenario: Scenario) -> dict[str, int | str]:
     """What decides the choices that a run has: a record may be replayed only where all of this is the same."""
     workload, scheme, run = scenario.workload, scenario.scheme, scenario.run
@@ -48,6 +61,7 @@ def identity(scenario: Scenario) -> dict[str, int | str]:
         "data": _text([workload.data_kind, _portable(workload.data_options)]),
         "batch_size": workload.batch_size,
         **({"batches": str(workload.batches)} if len(workload.batches.sizes) > 1 else {}),
+        **({"trials": str(workload.trials)} if workload.trials else {}),
         "dtype": workload.dtype,
         "optimizer": _text([scenario.optimizer.kind, dict(scenario.optimizer.options)]),
         "steps": run.steps,
@@ -134,7 +148,9 @@ def build_context(
     """What one actor sees; of a kind of context that takes `more`."""
     from parasim.learning.build import make_optimizer
 
-    model = scenario.workload.model
+    model, trials = scenario.workload.model, scenario.workload.trials
+    if trials is not None:
+        kind, more = SearchingContext, {**more, "trials": trials}
     return kind(
         **more,
         **cast.seat(rank),

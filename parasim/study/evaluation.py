@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from parasim.program.searching import SearchingContext
 from parasim.program.snapshots import Camera
 from parasim.trace.aggregate import Aggregates
 from parasim.trace.table import Trace
@@ -48,7 +49,12 @@ def watch(scenario: Scenario, context: Context, learner: Learner, take: Callable
         return
     held, parameters = scenario.scheme.held_model(), scenario.workload.model.whole.parameters
     who = (context.rank, context.role, context.index)
-    context.watcher = Camera(who, held, parameters, scenario.evaluations, learner, take)
+
+    def due(steps: float) -> float:
+        seen = context.samples_seen() if isinstance(context, SearchingContext) else None
+        return scenario.evaluations(steps, seen)
+
+    context.watcher = Camera(who, held, parameters, due, learner, take)
 
 
 class Evaluations:
@@ -150,13 +156,18 @@ class Evaluations:
             raise TargetReached(seconds)
 
     # figures -------------------------------------------------------------------------------------------------------
-    def figures(self, trace: Trace | Aggregates, *, stopped: bool = False) -> dict[str, Any]:
-        """For the summary of the run: its `evaluation`, and the `target` where there is one (None: not reached)."""
+    def figures(
+        self, trace: Trace | Aggregates, samples: Callable[[float], float], *, stopped: bool = False
+    ) -> dict[str, Any]:
+        """For the summary of the run: its `evaluation`, and the `target` where there is one (None: not reached).
+
+        `samples` tells those that all workers took in so many steps.
+        """
         if isinstance(trace, Trace):
             self.points = _with_bytes(self.points, trace)
         run = self._scenario.run
         assert run.evaluate is not None
-        points = [self._as_dict(point) for point in self.points]
+        points = [_as_dict(point, samples) for point in self.points]
         found: dict[str, Any] = {"evaluation": {"every": run.evaluate.every, "points": points}}
         if run.target is not None:
             found["evaluation"]["wanted"] = {"figure": run.target.figure, "value": run.target.value}
@@ -168,15 +179,16 @@ class Evaluations:
                     break
         return found
 
-    def _as_dict(self, point: Point) -> dict[str, Any]:
-        return {
-            "steps": int(point.steps) if point.steps == int(point.steps) else point.steps,
-            "seconds": point.seconds,
-            "samples": round(self._scenario.samples(point.steps)),
-            "bytes": point.bytes,
-            "loss": point.loss,
-            "accuracy": point.accuracy,
-        }
+
+def _as_dict(point: Point, samples: Callable[[float], float]) -> dict[str, Any]:
+    return {
+        "steps": int(point.steps) if point.steps == int(point.steps) else point.steps,
+        "seconds": point.seconds,
+        "samples": round(samples(point.steps)),
+        "bytes": point.bytes,
+        "loss": point.loss,
+        "accuracy": point.accuracy,
+    }
 
 
 def _with_bytes(points: list[Point], trace: Trace) -> list[Point]:

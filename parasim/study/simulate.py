@@ -16,6 +16,7 @@ from parasim.simulation.engine import Engine
 from parasim.simulation.fast.run import Dissolved
 from parasim.simulation.tapes.perform import perform
 from parasim.study.build import (
+    as_run,
     build_cast,
     build_context,
     build_learner,
@@ -84,6 +85,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     if ran.stopped is not None and isinstance(trace, Trace):
         trace = Trace(row for row in trace if row.t_end <= ran.stopped)
     warn_outside(scenario, trace)
+    scenario = as_run(scenario, trace)
     info = RunInfo(
         scenario=scenario.name,
         scheme=scenario.scheme.name,
@@ -104,7 +106,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     )
     figures = summary(trace, info)
     if ran.evaluations is not None:
-        figures |= ran.evaluations.figures(trace, stopped=ran.stopped is not None)
+        figures |= ran.evaluations.figures(trace, scenario.samples, stopped=ran.stopped is not None)
     if scenario.run.steps_model is not None:
         figures["modelled"] = modelled(scenario.run.steps_model, figures)
     return Result(figures, trace, ran.returns)

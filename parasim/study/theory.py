@@ -75,6 +75,8 @@ def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
     place = ScenarioPlace(scenario)
     if scenario.compression is not None:
         return NoClosedForm(f"none is known of {scenario.scheme.name} with compression"), place
+    if scenario.workload.trials is not None:
+        return NoClosedForm("the size of batches is chosen while it runs"), place
     workload, optimizer = scenario.workload, make_optimizer(*scenario.optimizer)
     spans = workload.batches.spans(scenario.run.steps)
     forms = [scenario.scheme.closed_form(Setting(workload.model, size, optimizer, place)) for size, _ in spans]

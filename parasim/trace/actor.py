@@ -62,6 +62,8 @@ class ActorTotals:
         Of shared memory.
     shares
         Did it write to shared memory? Then its updates are of a copy that others change too.
+    sizes
+        Where its batches are chosen while it runs: (first step, samples) of each size that it had.
     times
         Where its time goes.
     """
@@ -89,6 +91,7 @@ class ActorTotals:
         "rank",
         "role",
         "shares",
+        "sizes",
         "staleness",
         "steps",
         "times",
@@ -113,6 +116,7 @@ class ActorTotals:
         self._updates: dict[str, tuple[int, int]] = {}  # of a layer: latest version, how many
         self.lost_updates = self.torn_reads = 0
         self.shares = False
+        self.sizes: list[tuple[int, int]] = []
         self.times = LaneTimes() if times is None else times
         self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
         self._last_loss: tuple[int, float, int] | None = None
@@ -188,6 +192,8 @@ class ActorTotals:
         """A note at no cost; `versions` are those read and applied, `held` is the change of held memory of a `part`."""
         if label == "step":
             self.steps += 1
+            if value is not None and (not self.sizes or self.sizes[-1][1] != value):
+                self.sizes.append((step, int(value)))
         elif label == "applied":
             self._applied(peer, layer, *versions)
         elif label == "loss" and value is not None:
