@@ -28,7 +28,8 @@ def whole_of(scenario: Scenario, vectors: Sequence[Any], how: How, start: int = 
     whole = torch.full((offsets[-1],), torch.nan, dtype=torch.float64)
     for index, vector in enumerate(vectors):
         values, place = torch.as_tensor(vector, dtype=torch.float64), 0
-        for slices in split_network(network, Split(how, index, len(vectors), start)).slices:
+        rows = getattr(scenario.scheme.options, "vocabulary_multiple", 0) if how == "pairs" else 0
+        for slices in split_network(network, Split(how, index, len(vectors), start, rows)).slices:
             for where in slices:
                 first, stop = offsets[where.block], offsets[where.block + 1]
                 places = first + sliced(network, where, torch.arange(stop - first)).reshape(-1)
@@ -37,6 +38,8 @@ def whole_of(scenario: Scenario, vectors: Sequence[Any], how: How, start: int = 
                 assert torch.equal(whole[places][known], mine[known]), "copies of one parameter differ"
                 whole[places] = mine
                 place += len(places)
+                assert not values[place : place + where.padding].any(), "padding that was trained"
+                place += where.padding
         assert place == len(values), "parameters that come from nowhere"
     assert not whole.isnan().any(), "parameters that nobody has"
     return whole

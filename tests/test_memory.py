@@ -89,6 +89,7 @@ TEXTS = {"model": TRANSFORMER, "data": TEXT, "batch": 4}
 PLANS = {
     "tensor parallel": ("tensor_parallel", 3, {}),
     "tensor parallel in pairs": ("tensor_parallel", 2, {"split": "pairs", **TEXTS}),
+    "tensor parallel, recomputing": ("tensor_parallel", 2, {"split": "pairs", "recompute": True, **TEXTS}),
     "grid": ("grid", 4, {"groups": 2}),
     "3-D": ("three_d", 8, {"pipeline": 2, "tensor": 2, "micro_batches": 4}),
     "3-D, few micro-batches": ("three_d", 4, {"pipeline": 4, "tensor": 1, "micro_batches": 2}),

@@ -95,7 +95,7 @@ def test_bytes_grow_with_the_batch_and_not_with_the_square_of_the_width():
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_closed_form_of_a_transformer_counts_its_bytes_and_messages(workers):
     """4 all-reduces of b s h a block, one more before the output layer, whose columns are gathered."""
-    settings = {"model": TRANSFORMER, "data": TEXT, "batch": 4, "split": "pairs"}
+    settings = {"model": TRANSFORMER, "data": TEXT, "batch": 4, "split": "pairs", "vocabulary_multiple": 0}
     form = closed_form(make("tensor_parallel", workers, **settings))
     seconds, nbytes, messages = steady("tensor_parallel", workers, **settings)
     assert messages == form.messages_sent_per_worker_per_step == (workers - 1) * (2 * (4 * 2 + 1) + 1)

@@ -230,7 +230,8 @@ class TorchLearner:
         if part.model.piece is None:
             into[part.offset : part.offset + part.parameters] = values
         else:
-            into[self._segments(part).places(part, self.model.offsets)] = values
+            places = self._segments(part).places(part, self.model.offsets)
+            into[places[places >= 0]] = values[places >= 0]
 
     def evaluate(self, parameters: torch.Tensor) -> tuple[float, float | None]:
         """Mean loss on the evaluation set, and the accuracy there if the data have classes."""

@@ -28,6 +28,7 @@ from parasim.workload.operators import (
     Concatenate,
     Conv,
     Embedding,
+    EmbeddingRows,
     Flatten,
     Fork,
     GlobalPool,
@@ -137,6 +138,13 @@ def _embedding(operator: Embedding, x: torch.Tensor, parameters: _Parameters) ->
     return functional.embedding(x, next(parameters))
 
 
+def _embedding_rows(operator: EmbeddingRows, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
+    row = x - operator.first
+    others = (row < 0) | (row >= operator.entries)
+    found = functional.embedding(row.masked_fill(others, 0), next(parameters))
+    return found.masked_fill(others.unsqueeze(-1), 0.0)
+
+
 def _positions(operator: Positions, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
     return x + next(parameters)[: x.shape[1]]
 
@@ -210,6 +218,7 @@ _OPERATORS: dict[type, Callable[[Any, torch.Tensor, _Parameters], torch.Tensor]]
     Concatenate: _concatenate,
     Conv: _conv,
     Embedding: _embedding,
+    EmbeddingRows: _embedding_rows,
     Flatten: _flatten,
     GlobalPool: _global_pool,
     LayerNorm: _layer_norm,
@@ -221,4 +230,6 @@ _OPERATORS: dict[type, Callable[[Any, torch.Tensor, _Parameters], torch.Tensor]]
     Select: _select,
     Subsample: _subsample,
 }
-"""`TiedLinear` is missing: a stage of its own can't have the weights of another (`build_network` refuses it)."""
+"""`TiedLinear` is missing: a stage of its own can't have the weights of another (`build_network` refuses it).
+The steps of the fused loss are in `parasim.learning.logits`: they need the targets.
+"""

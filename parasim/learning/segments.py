@@ -10,6 +10,7 @@ import torch
 
 from parasim.learning.chains import UnitChain, chain_of
 from parasim.learning.initial import initial_weights
+from parasim.learning.logits import LogitStep, fused_loss
 from parasim.learning.networks import Loss
 from parasim.learning.tensors import aligned
 from parasim.program.model import Part
@@ -51,16 +52,16 @@ class Segments:
         for number in range(part.start, part.stop):
             for where in self._split.slices[number]:
                 whole = initial_weights(self._network, where.block, seed, dtype)
-                found.append(sliced(self._network, where, whole).reshape(-1))
+                found += [sliced(self._network, where, whole).reshape(-1), whole.new_zeros(where.padding)]
         return torch.cat(found)
 
     def places(self, part: Part, offsets: Sequence[int]) -> torch.Tensor:
-        """Of each parameter of the part, its number in the whole network, whose blocks begin at `offsets`."""
+        """Of each parameter of the part (padding: -1), its number in the network, whose blocks begin at `offsets`."""
         found = [torch.empty(0, dtype=torch.int64)]
         for number in range(part.start, part.stop):
             for where in self._split.slices[number]:
                 whole = torch.arange(offsets[where.block], offsets[where.block + 1])
-                found.append(sliced(self._network, where, whole).reshape(-1))
+                found += [sliced(self._network, where, whole).reshape(-1), whole.new_full((where.padding,), -1)]
         return torch.cat(found)
 
     def forward(
@@ -78,6 +79,11 @@ class Segments:
             pieces = torch.split(inputs, list(before.counts(samples)))
             x = torch.cat([piece.view(samples * before.rows, -1) for piece in pieces], 1)
         x = x.reshape(samples, part.input_elements)
+        step = self._logit_step(number)
+        if step is not None:
+            outputs, aside = fused_loss(step, x, aside, targets)
+            residual = aside if after is None else None
+            return outputs.reshape(-1), None if after is None else aside, _Kept(None, residual, samples)
         if isinstance(self._chain, UnitChain):
             outputs, aside, kept = self._chain.forward_beside(part, parameters, x, aside, lent=True)
         else:
@@ -99,6 +105,13 @@ class Segments:
         `gradient` is that of one's outputs; None for the last segment.
         """
         samples, before = saved.samples, self._split.crossings[part.start]
+        if self._logit_step(part.start) is not None:  # the gradient of the logits goes down aside, past the sums
+            found = saved.residual if gradient is None else aside
+            assert found is not None
+            none = found.new_empty(0)
+            if self._logit_step(part.start - 1) is None:
+                return found.reshape(-1), None, none
+            return found.new_zeros(samples * part.input_elements), found, none
         flow = saved.residual if gradient is None else aligned(gradient).view(samples, part.output_elements)
         assert flow is not None
         if isinstance(self._chain, UnitChain):
@@ -111,6 +124,12 @@ class Segments:
             chosen = columns if before.backward == "scatter" else [columns[self._index]]
             found = torch.cat([piece.reshape(-1) for piece in chosen])
         return found.reshape(-1), aside, torch.cat([nothing, *gradients])
+
+    def _logit_step(self, number: int) -> LogitStep | None:
+        """Is it a step of the fused loss?"""
+        block = self._split.network.blocks[number]
+        operator = block.operators[0] if isinstance(block, Unit) and block.operators else None
+        return operator if isinstance(operator, LogitStep) else None
 
 
 def sliced(network: Network, where: Slice, block: torch.Tensor) -> torch.Tensor:

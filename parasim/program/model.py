@@ -190,8 +190,8 @@ class Model:
         """Every layer as a part."""
         return tuple(Part(self, i, i + 1) for i in range(len(self.layers)))
 
-    def split(self, how: How, index: int, count: int, start: int = 0) -> Shard:
-        """What member `index` of `count` holds if layers are split from number `start` on.
+    def split(self, how: How, index: int, count: int, start: int = 0, vocabulary: int = 0) -> Shard:
+        """What member `index` of `count` holds if layers are split from number `start` on (:class:`Split`).
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Model:
         """
         if self.splitter is None:
             raise ValueError(f"the layers of model {self.name} are costs alone and can't be split; use one of the zoo")
-        split = Split(how, index, count, start)
+        split = Split(how, index, count, start, vocabulary)
         found = self.shards.get(split)
         if found is None:
             found = self.shards[split] = self.splitter(split)

@@ -27,6 +27,7 @@ def forward_shard(
     group: Group,
     inputs: Buffer | None = None,
     algorithm: str = "",
+    leave: bool = True,
 ) -> Program[list[Activation]]:
     """Forward pass through segments, each followed by its crossing; replies with what every segment leaves.
 
@@ -40,6 +41,8 @@ def forward_shard(
         What the last segment before left after its crossing; None for the first.
     algorithm
         Of all-reduces, the default if empty; all-gathers and reduce-scatters go round the ring.
+    leave
+        Make the crossing after the last of these segments. Without: nobody wants what leaves it, as in a repeated pass.
     """
     found: list[Activation] = []
     aside: Any = None
@@ -68,8 +71,10 @@ def forward_shard(
         counts = crossing.counts(batch.size) if crossing.forward == "gather" else ()
         elements = sum(counts) if counts else batch.size * segment.output_elements
         outputs = Buffer(f"{segment.name}.outputs", elements, itemsize, values)
-        if crossing.forward == "sum":
-            yield from Collective("all_reduce", group, outputs, algorithm)
+        if number == part.stop - 1 and not leave:
+            pass
+        elif crossing.forward in ("sum", "max"):
+            yield from Collective("all_reduce", group, outputs, algorithm, reduce=crossing.forward)
         elif crossing.forward == "gather":
             yield from Collective("all_gather", group, outputs, counts=counts)
         found.append(Activation(segment, batch, outputs, None, saved, held, own))

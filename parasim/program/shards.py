@@ -9,6 +9,8 @@ crossing   forward             backward
 sum        all-reduce: every   all-reduce: every member found a part of the gradient of the same inputs
            member's outputs
            are a part of a sum
+max        all-reduce of the   none: only the fused loss asks for it, whose gradient every member finds by itself
+           largest
 gather     all-gather: every   scatter (reduce-scatter: the gradient of one's own columns is the sum of all members'
            member's outputs    parts) or own (one has the whole gradient, and takes one's own columns of it)
            are columns
@@ -34,12 +36,17 @@ How = Literal["outputs", "pairs"]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which shard it is: of member `index` of `count`, the layers from number `start` on split `how` (others whole)."""
+    """Which shard it is: of member `index` of `count`, the layers from number `start` on split `how` (others whole).
+
+    `vocabulary`: token vectors, and an output layer that gives a number for each kind of token, are split along the
+    vocabulary, into as many rows for every member, a multiple of this number; 1: into rows without padding; 0: not.
+    """
 
     how: How
     index: int
     count: int
     start: int = 0
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Crossing:
         Rows of so many columns per sample (tokens of a sequence; 1 elsewhere).
     """
 
-    forward: Literal["none", "sum", "gather"] = "none"
+    forward: Literal["none", "sum", "max", "gather"] = "none"
     backward: Literal["none", "sum", "scatter", "own"] = "none"
     columns: tuple[int, ...] = ()
     rows: int = 1
@@ -97,6 +104,16 @@ class Shard:
         stop = len(self.model.layers) if part.is_last else self.cuts[part.stop]
         return self.model.part(self.cuts[part.start], stop)
 
+    def repeats(self, part: Part) -> bool:
+        """Does keeping the inputs of these segments alone save memory? Not of the last ones, whose turn is next."""
+        return not part.is_last and part.stored_elements > part.input_elements
+
+    def repeated(self, part: Part, samples: int) -> tuple[tuple[str, int], ...]:
+        """Collectives of a forward pass through these segments whose last crossing nobody wants, as `exchanged`."""
+        numbers = range(part.start + 1, part.stop)
+        ways = [(_COLLECTIVES[self.crossings[number].forward], number) for number in numbers]
+        return tuple((kind, self._bytes(number, samples)) for kind, number in ways if kind)
+
     def exchanged(self, part: Part, samples: int) -> tuple[tuple[str, int], ...]:
         """Collectives of a step through these segments, in order: kind, and bytes of the vector that is exchanged.
 
@@ -119,6 +136,13 @@ class Shard:
         return (sum(crossing.counts(samples)) or entering) * self.model.itemsize
 
 
-_COLLECTIVES = {"none": "", "own": "", "sum": "all_reduce", "gather": "all_gather", "scatter": "reduce_scatter"}
+_COLLECTIVES = {
+    "none": "",
+    "own": "",
+    "sum": "all_reduce",
+    "max": "all_reduce",
+    "gather": "all_gather",
+    "scatter": "reduce_scatter",
+}
 
 Splitter = Callable[[Split], Shard]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from parasim.program import (
     Holding,
     Kernel,
+    Model,
+    Options,
     Part,
     Planning,
     Route,
@@ -15,10 +18,29 @@ from parasim.program import (
     Shard,
     backward_kernel,
     forward_kernel,
+    option,
 )
 from parasim.theory.collectives import cost
 
-__all__ = ["Exchanged", "crossing_cost", "held", "passes_seconds", "ring_route", "rings"]
+__all__ = ["Exchanged", "SplitOptions", "crossing_cost", "held", "passes_seconds", "ring_route", "rings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """How layers are split among the members of a group."""
+
+    split: Literal["outputs", "pairs"] = option("outputs", "each layer by outputs, or pairs by outputs, then inputs")
+    vocabulary_multiple: int = option(
+        1,
+        "in pairs, a worker has rows of the vocabulary, of vectors and logits, a multiple of this (Megatron-LM: 128); "
+        "0: all vectors, and all logits are gathered",
+        ge=0,
+    )
+
+    def shard(self, model: Model, index: int, count: int) -> Shard:
+        """What member `index` of `count` holds; raises as :meth:`Model.split`."""
+        rows = self.vocabulary_multiple if self.split == "pairs" else 0
+        return model.split(self.split, index, count, vocabulary=rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,14 +37,14 @@ from parasim.program import (
     option,
 )
 from parasim.schedules.one_f_one_b import fill, one_f_one_b
-from parasim.schemes.crossings import Exchanged, ring_route, rings
+from parasim.schemes.crossings import Exchanged, SplitOptions, ring_route, rings
 from parasim.schemes.staged import Stage, Staged, StagedOptions
 
 __all__ = ["ThreeD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreeDOptions(StagedOptions):
+class ThreeDOptions(SplitOptions, StagedOptions):
     """Options of 3-D parallelism; `workers` is data x pipeline x tensor."""
 
     pipeline: int = option(2, "stages of a pipeline (p)", ge=1)
@@ -123,7 +123,8 @@ class ThreeD(Staged):
 
     def shard(self, model: Model, place: int) -> Shard:
         """What the member at this place of a tensor group holds, of all stages."""
-        return model.split(self.options.split, place, self.options.tensor)
+        found: Shard = self.options.shard(model, place, self.options.tensor)
+        return found
 
     def worker(self, me: Context) -> Program[Buffer]:
         """One shard of one stage of one copy: all micro-batches; the sum of the gradients of all copies; update."""

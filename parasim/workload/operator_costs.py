@@ -17,12 +17,16 @@ from parasim.workload.operators import (
     Bias,
     Conv,
     Embedding,
+    EmbeddingRows,
     Flatten,
     Fork,
     GlobalPool,
     Join,
     LayerNorm,
     Linear,
+    LogitLoss,
+    LogitMaxima,
+    LogitSums,
     Operator,
     Pool,
     Positions,
@@ -202,7 +206,7 @@ def _flatten(operator: Flatten, entering: Shape) -> Cost:
     return Cost((elements(entering),), is_view=True)
 
 
-def _embedding(operator: Embedding, entering: Shape) -> Cost:
+def _embedding(operator: Embedding | EmbeddingRows, entering: Shape) -> Cost:
     tokens = _dimensions(operator, entering, 1, "token numbers (tokens)")
     table = Parameter("weight", (operator.entries, operator.width), "table")
     return Cost((*tokens, operator.width), (table,), keeps_input=True)
@@ -277,6 +281,18 @@ def _lstm(operator: LSTM, entering: Shape) -> Cost:
     return Cost((tokens, hidden), listed, flops, flops - first, flops, tokens * (gates + hidden), True, True)
 
 
+def _logit_maxima(operator: LogitMaxima, entering: Shape) -> Cost:
+    return Cost(_sequence(operator, entering)[:1])
+
+
+def _logit_sums(operator: LogitSums, entering: Shape) -> Cost:
+    return Cost((2 * entering[0],))
+
+
+def _logit_loss(operator: LogitLoss, entering: Shape) -> Cost:
+    return Cost((entering[0] // 2, operator.columns))
+
+
 def _select(operator: Select, entering: Shape) -> Cost:
     return Cost(_sequence(operator, entering)[1:])
 
@@ -290,12 +306,16 @@ OPERATOR_COSTS: Mapping[type, Callable[[Any, Shape], Cost]] = {
     Bias: _bias,
     Conv: _conv,
     Embedding: _embedding,
+    EmbeddingRows: _embedding,
     Flatten: _flatten,
     Fork: _fork,
     GlobalPool: _global_pool,
     Join: _join,
     LayerNorm: _layer_norm,
     Linear: _linear,
+    LogitLoss: _logit_loss,
+    LogitMaxima: _logit_maxima,
+    LogitSums: _logit_sums,
     Pool: _pool,
     Positions: _positions,
     Segments: _segments,

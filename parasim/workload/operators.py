@@ -10,7 +10,7 @@ Names and defaults are those of torch.nn, so that a reader who knows torch reads
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
@@ -23,12 +23,16 @@ __all__ = [
     "Concatenate",
     "Conv",
     "Embedding",
+    "EmbeddingRows",
     "Flatten",
     "Fork",
     "GlobalPool",
     "Join",
     "LayerNorm",
     "Linear",
+    "LogitLoss",
+    "LogitMaxima",
+    "LogitSums",
     "Operator",
     "Pool",
     "Positions",
@@ -42,6 +46,9 @@ __all__ = [
 
 Shape = tuple[int, ...]
 """Of one sample, without the batch."""
+
+_NO_COST = {"cost": False}
+"""Of fields that change what is computed, but not how much: signatures leave them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,19 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingRows:
+    """`entries` rows, from number `first` on, of the table of an :class:`Embedding`; other tokens give zeros.
+
+    The sum over members that share the table is the embedding (Shoeybi et al. 2019). Which rows they are changes no
+    cost.
+    """
+
+    entries: int
+    width: int
+    first: int = field(default=0, metadata=_NO_COST)
+
+
+@dataclass(frozen=True, slots=True)
 class Positions:
     """Add a learned vector per position; the table has `entries` rows, of which the first are used."""
 
@@ -196,6 +216,34 @@ class Select:
 
 
 @dataclass(frozen=True, slots=True)
+class LogitMaxima:
+    """Of every token the largest of one's own columns of its logits, which go aside; `known` columns are no padding.
+
+    Cross entropy of logits that members share by columns takes this, :class:`LogitSums` and :class:`LogitLoss`.
+    """
+
+    known: int = field(metadata=_NO_COST)
+
+
+@dataclass(frozen=True, slots=True)
+class LogitSums:
+    """From the maxima of all columns: sums of the exponentials of one's own, then the targets' logits (or zeros).
+
+    One's columns are those from number `first` on.
+    """
+
+    first: int = field(metadata=_NO_COST)
+
+
+@dataclass(frozen=True, slots=True)
+class LogitLoss:
+    """From the sums over all members: the loss, and its gradient with respect to one's own `columns`."""
+
+    columns: int
+    first: int = field(metadata=_NO_COST)
+
+
+@dataclass(frozen=True, slots=True)
 class Residual:
     """``body(x) + shortcut(x)``; an empty shortcut is the identity."""
 
@@ -222,6 +270,7 @@ Operator = (
     | Subsample
     | Flatten
     | Embedding
+    | EmbeddingRows
     | Positions
     | Segments
     | Attention
@@ -231,6 +280,9 @@ Operator = (
     | Join
     | LSTM
     | Select
+    | LogitMaxima
+    | LogitSums
+    | LogitLoss
     | Residual
     | Concatenate
 )

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parasim.errors import ScenarioError
 from parasim.program.buffers import bounds
 from parasim.program.shards import WHOLE, Crossing, Split
 from parasim.workload.blocks import Block, Ending, Network
+from parasim.workload.operators import LogitLoss, LogitMaxima, LogitSums, Operator
 from parasim.workload.unit import Unit
 
-__all__ = ["Columns", "Segments", "Slice", "columns_of"]
+__all__ = ["Columns", "Rows", "Segments", "Slice", "columns_of", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Where a parameter of a segment comes from: entries `ranges` along `dimension` of a block's parameter.
 
-    No ranges: all of it. The parameter of a block that is no unit is number 0.
+    No ranges: all of it. The parameter of a block that is no unit is number 0. So many elements of `padding` follow:
+    they are zero, stay so, and come from nowhere.
     """
 
     block: int
     parameter: int
     dimension: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
+    padding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,26 @@ class Columns:
         return first * per_channel, (first + self.channels[index]) * per_channel
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A member's rows of a vocabulary: `known` from number `first` on, and padding up to `size`."""
+
+    first: int
+    known: int
+    size: int
+
+    def slice_of(self, where: Slice, width: int) -> Slice:
+        """Of a parameter with a row of `width` elements for each kind of token."""
+        padding = (self.size - self.known) * width
+        return replace(where, ranges=((self.first, self.first + self.known),), padding=padding)
+
+
 @dataclass(slots=True)
 class Segments:
-    """The segments made so far, and what leaves the last one: whole arrays, columns, or parts of a sum."""
+    """The segments made so far, and what leaves the last one: whole arrays, columns, or parts of a sum.
+
+    `logits`: it leaves one's own columns of the logits, for the fused loss.
+    """
 
     split: Split
     blocks: list[Block] = field(default_factory=list)
@@ -52,6 +72,7 @@ class Segments:
     cuts: list[int] = field(default_factory=list)
     columns: Columns | None = None
     partial: bool = False
+    logits: Rows | None = None
 
     def add(self, block: Block, slices: Sequence[Slice], *, splits: bool, continues: bool = False) -> None:
         """A segment; `splits`: its gradient of the inputs is a part of a sum; `continues`: it takes columns as are."""
@@ -79,7 +100,10 @@ class Segments:
         self.add(block, [Slice(number, parameter) for parameter in range(count)], splits=False)
 
     def end(self, network: Network) -> None:
-        """The loss needs whole outputs."""
+        """The loss needs whole outputs; or, fused, of every token a maximum, and two sums."""
+        if self.logits is not None:
+            self._fused_loss(self.blocks[-1], self.logits)
+            return
         if self.columns is None and not self.partial:
             return
         last = network.blocks[-1]
@@ -88,6 +112,22 @@ class Segments:
         else:
             self.add(Ending("loss", last.outputs), (), splits=False)
 
+    def _fused_loss(self, output: Block, own: Rows) -> None:
+        """Cross entropy of logits that stay split (Shoeybi et al. 2019, section 3)."""
+        assert isinstance(output, Unit)
+        steps: list[tuple[str, Operator, Crossing]] = [
+            ("loss.maxima", LogitMaxima(own.known), WHOLE),
+            ("loss.sums", LogitSums(own.first), Crossing("max")),
+            ("loss", LogitLoss(own.size, own.first), Crossing("sum")),
+        ]
+        entering = output.cost.outputs
+        for name, operator, crossing in steps:
+            unit = Unit(name, entering, (operator,))
+            self.crossings.append(crossing)
+            self.blocks.append(unit)
+            self.slices.append(())
+            entering = unit.cost.outputs
+
 
 def columns_of(total: int, split: Split, what: str) -> tuple[int, ...]:
     """So many of `what` for each member; `ScenarioError` if there are fewer than members."""
@@ -95,3 +135,17 @@ def columns_of(total: int, split: Split, what: str) -> tuple[int, ...]:
         raise ScenarioError(f"{what} can't be split among {split.count} members; use {total} at most")
     cuts = bounds(total, split.count)
     return tuple(cuts[j + 1] - cuts[j] for j in range(split.count))
+
+
+def rows_of(total: int, split: Split, what: str) -> Rows:
+    """A member's rows of a vocabulary of so many; `ScenarioError` if there are fewer of `what` than members.
+
+    With padding all members have as many, a multiple of `split.vocabulary`: the last ones may know none of them.
+    """
+    if split.vocabulary == 1:
+        columns = Columns(columns_of(total, split, what))
+        first, stop = columns.range(split.index, 1)
+        return Rows(first, stop - first, stop - first)
+    size = split.vocabulary * -(-total // (split.vocabulary * split.count))
+    first = min(split.index * size, total)
+    return Rows(first, min(size, total - first), size)

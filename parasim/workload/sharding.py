@@ -4,7 +4,9 @@ By outputs (DistBelief's partitions, Krizhevsky's columns; SCHEMES S22, 2a): eve
 columns of its outputs (neurons, channels); members gather the columns, so that all inputs are known to all. In pairs
 (Shoeybi et al. 2019, Megatron-LM; S22, 2b): of two blocks (or two linear operators of one unit) the first is cut by
 outputs and the second by inputs, an attention by heads; members sum the outputs. What is cheap (normalisations,
-residual additions, biases after a sum, embeddings) every member repeats.
+residual additions, biases after a sum, embeddings) every member repeats. Along the vocabulary (section 3 there): of
+token vectors and of an output layer over tokens every member has some rows; logits stay split, and of each token only
+the largest, the sum of exponentials and the target's go round.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from parasim.errors import ScenarioError
 from parasim.program.model import Model
 from parasim.program.shards import Crossing, Shard, Split
 from parasim.workload.blocks import Convolution, Dense, Network
+from parasim.workload.operators import Embedding, Linear, TiedLinear
 from parasim.workload.segments import Columns, Segments, Slice, columns_of
 from parasim.workload.unit import Unit
 from parasim.workload.unit_sharding import split_unit
@@ -60,7 +63,7 @@ def split_network(network: Network, split: Split) -> SplitNetwork:
         if number < split.start:
             made.whole(number, block)
         elif isinstance(block, Unit):
-            split_unit(made, number, block)
+            split_unit(made, number, block, number == len(blocks) - 1 and _gives_logits(network, split))
         elif isinstance(block, (Dense, Convolution)):
             _split_block(made, number, block)
         else:
@@ -69,6 +72,15 @@ def split_network(network: Network, split: Split) -> SplitNetwork:
     made.cuts.append(len(made.blocks))
     segments = replace(network, blocks=tuple(made.blocks))
     return SplitNetwork(segments, tuple(made.slices), tuple(made.crossings), tuple(made.cuts))
+
+
+def _gives_logits(network: Network, split: Split) -> bool:
+    """Does a network on tokens end in a linear layer over each, which is to be split along the vocabulary?"""
+    first, last = network.blocks[0], network.blocks[-1]
+    if not split.vocabulary or not isinstance(first, Unit) or not isinstance(last, Unit):
+        return False
+    on_tokens = isinstance(first.operators[0], Embedding) and len(last.cost.outputs) == 2
+    return on_tokens and isinstance(last.operators[-1], (Linear, TiedLinear))
 
 
 def _split_block(made: Segments, number: int, block: Dense | Convolution) -> None:

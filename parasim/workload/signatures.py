@@ -43,6 +43,8 @@ def _words(operator: Operator) -> str:
         words += [f"({_chain(branch)})" for branch in operator.branches]
     else:
         for entry in fields(operator):
+            if not entry.metadata.get("cost", True):
+                continue
             value = getattr(operator, entry.name)
             text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
             if entry.default is MISSING:

@@ -15,6 +15,8 @@ from parasim.workload.operators import (
     BatchNorm,
     Bias,
     Conv,
+    Embedding,
+    EmbeddingRows,
     Flatten,
     Fork,
     GlobalPool,
@@ -24,8 +26,9 @@ from parasim.workload.operators import (
     Pool,
     Residual,
     Shape,
+    TiedLinear,
 )
-from parasim.workload.segments import Columns, Segments, Slice, columns_of
+from parasim.workload.segments import Columns, Segments, Slice, columns_of, rows_of
 from parasim.workload.unit import Unit
 
 __all__ = ["split_unit"]
@@ -100,8 +103,10 @@ def _pairs(items: Sequence[_Item]) -> bool:
     return False
 
 
-def split_unit(made: Segments, number: int, unit: Unit) -> None:
+def split_unit(made: Segments, number: int, unit: Unit, logits: bool = False) -> None:
     """Make the segments of a unit; what is between its split operators is repeated by every member.
+
+    `logits`: its last operator gives those of tokens, and is split along the vocabulary.
 
     Raises
     ------
@@ -113,6 +118,7 @@ def split_unit(made: Segments, number: int, unit: Unit) -> None:
     pairs = made.split.how == "pairs"
     if not pairs and (_pairs(items) or any(isinstance(item.operator, Fork) for item in items)):
         raise ScenarioError(f"{unit.name} is more than one layer and can't be split by outputs alone; use split: pairs")
+    output = items.pop() if logits else None
     place = _run(items, 0, _by_channel)
     if pairs and made.columns is not None and place < len(items) and _splits(items[place]):
         writer.by_inputs(items[:place], items[place])
@@ -123,6 +129,9 @@ def split_unit(made: Segments, number: int, unit: Unit) -> None:
         item = items[place]
         if pairs and isinstance(item.operator, Attention):
             writer.attention(item)
+            place += 1
+        elif made.split.vocabulary and isinstance(item.operator, Embedding):
+            writer.embedding(item)
             place += 1
         elif _splits(item):
             after = _run(items, place + 1, _by_channel)
@@ -135,6 +144,8 @@ def split_unit(made: Segments, number: int, unit: Unit) -> None:
         else:
             writer.repeat(item)
             place += 1
+    if output is not None:
+        writer.logits(output)
     writer.flush()
 
 
@@ -188,6 +199,30 @@ class _Writer:
         self._made.partial = True
         if whole.bias:
             self._bias.append((Bias(), item.entering, Slice(self._number, item.first + len(slices))))
+
+    def embedding(self, item: _Item) -> None:
+        """Rows of the table each; the sum is the embedding."""
+        whole = item.operator
+        assert isinstance(whole, Embedding)
+        self.flush()
+        rows = rows_of(whole.entries, self._split, f"the {whole.entries} token vectors of {self._name}")
+        slices = [rows.slice_of(where, whole.width) for where in item.slices(self._number)]
+        self._add(item.entering, [EmbeddingRows(rows.size, whole.width, rows.first)], slices, splits=False)
+        self._made.partial = True
+
+    def logits(self, item: _Item) -> None:
+        """The logits of one's own kinds of tokens, which stay there."""
+        whole = item.operator
+        assert isinstance(whole, (Linear, TiedLinear))
+        self.flush()
+        rows = rows_of(whole.outputs, self._split, f"the {whole.outputs} kinds of tokens that {self._name} tells apart")
+        listed = cost_of((whole,), item.entering).parameters
+        slices = [
+            rows.slice_of(where, elements(parameter.shape[1:]))
+            for where, parameter in zip(item.slices(self._number), listed, strict=True)
+        ]
+        self._add(item.entering, [replace(whole, outputs=rows.size)], slices, splits=True)
+        self._made.logits = rows
 
     def by_outputs(self, items: Sequence[_Item]) -> None:
         """An operator with weights, and functions of channels after it, on some of the channels."""
