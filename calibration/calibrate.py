@@ -13,7 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,13 +28,17 @@ from parasim.cluster.profile_file import load_profile, save_profile
 from parasim.errors import CalibrationError, ScenarioError
 
 if TYPE_CHECKING:
+    from calibration.fitting.checks import Agreement
     from parasim.cluster.profile import Profile
     from parasim.scenario.model import Scenario
 
-__all__ = ["Options", "calibrate", "measure", "refit"]
+__all__ = ["BOTH", "Options", "calibrate", "measure", "refit", "refit_halves"]
 
 Watch = Callable[[int, int, str], None]
 """Told how many turns are done, of how many, and which is next."""
+
+BOTH = "both"
+"""Halves of the rounds, each fitted by itself."""
 
 _LOOK = 0.2
 """Seconds for which a round begins by watching what else runs."""
@@ -148,6 +152,28 @@ def refit(journal: str | Path, out: str | Path, options: Options | None = None) 
     _check_out(Path(out))
     about, turns = read_journal(journal)
     return _fitted(Path(out), about, turns, options, None)
+
+
+def refit_halves(
+    journal: str | Path, out: str | Path, options: Options | None = None
+) -> tuple[tuple[Path, Path], Agreement]:
+    """Fit the odd rounds of a journal and the even ones, and see how far the two profiles agree.
+
+    They are written to `out` with "-odd" and "-even" before its ending. As the rounds took turns, such profiles are of
+    one machine: what they differ by is what intervals are for.
+
+    Raises
+    ------
+    ScenarioError, CalibrationError
+        As :func:`refit` does.
+    """
+    from calibration.fit import HALVES
+    from calibration.fitting.checks import agreement
+
+    out, options = Path(out), options or Options()
+    places = tuple(out.with_name(f"{out.stem}-{half}{out.suffix}") for half in HALVES)
+    odd, even = (refit(journal, place, replace(options, half=half)) for half, place in zip(HALVES, places, strict=True))
+    return (places[0], places[1]), agreement(odd, even)
 
 
 def measure(

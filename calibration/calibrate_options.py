@@ -1,22 +1,51 @@
-"""What the words of `parasim calibrate` mean."""
+"""The verb `calibrate`: what its words mean, and what is printed."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibration.calibrate import Options
+from calibration.calibrate import BOTH, Options, calibrate, refit, refit_halves
 from calibration.probes.plan import BUDGET, ROUNDS
 from parasim.errors import ScenarioError
+from parasim.report.output import json_text
+from parasim.report.profile import agreement_json, agreement_text, profile_json, profile_text
+from parasim.report.progress import Progress
 from parasim.units import parse_quantity
 
 if TYPE_CHECKING:
     from parasim.scenario.model import Scenario
 
-__all__ = ["options_of", "scenarios_of"]
+__all__ = ["main", "options_of", "scenarios_of"]
 
 _OF_MEASURING = ("only", "budget", "rounds", "device", "keep_journal", "allow_code", "words")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Do what the words of `parasim calibrate` say.
+
+    Raises
+    ------
+    ScenarioError, CalibrationError
+        If the words or a file is wrong, or what was measured can't be fitted.
+    """
+    options, scenarios = options_of(arguments), scenarios_of(arguments)
+    if options.half == BOTH:
+        written, found = refit_halves(arguments.fit_only, arguments.out, options)
+        print(json_text(agreement_json(found)) if arguments.json else agreement_text(found))
+        print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
+        return
+    if arguments.fit_only:
+        profile = refit(arguments.fit_only, arguments.out, options)
+    else:
+        with Progress("calibrating") as progress:
+            profile = calibrate(
+                arguments.out, scenarios, options, watch=progress.show, say=lambda text: print(text, file=sys.stderr)
+            )
+    print(json_text(profile_json(profile)) if arguments.json else profile_text(profile))
+    print(f"written: {arguments.out}", file=sys.stderr)
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
@@ -32,6 +61,8 @@ def options_of(arguments: argparse.Namespace) -> Options:
             if getattr(arguments, name) not in (None, False, []):
                 shown = "scenarios" if name == "words" else f"--{name.replace('_', '-')}"
                 raise ScenarioError(f"parasim calibrate: {shown}: --fit-only measures nothing: leave it out")
+    elif arguments.half == BOTH:
+        raise ScenarioError(f"--half {BOTH}: fits what was measured before: add --fit-only FILE.part")
     budget = BUDGET
     if arguments.budget is not None:
         try:

@@ -140,7 +140,8 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", metavar="TIME", help="time for all probes, as in '5 min' (default: 100 s)")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often the plan is run (default: 4)")
     parser.add_argument("--device", metavar="D", help="what is described: cpu (default), or cuda: the first GPU")
-    parser.add_argument("--half", choices=("odd", "even"), help="fit these rounds only, counted from 1")
+    halves = "fit these rounds only, counted from 1; 'both' of a --fit-only: each half, and whether the two agree"
+    parser.add_argument("--half", choices=("odd", "even", "both"), help=halves)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: 0)")
     parser.add_argument("--name", metavar="NAME", help="of the machine (default: the name of the file)")
     parser.add_argument("--keep-journal", action="store_true", help="leave what was measured in FILE.part")

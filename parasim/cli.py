@@ -92,22 +92,9 @@ def crosscheck(arguments: argparse.Namespace) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> None:
     """Measure this machine and write its profile, for scenarios and cross-checks; continued after a kill."""
-    from calibration.calibrate import calibrate, refit
-    from calibration.calibrate_options import options_of, scenarios_of
-    from parasim.report.output import json_text
-    from parasim.report.profile import profile_json, profile_text
-    from parasim.report.progress import Progress
+    from calibration.calibrate_options import main as measure
 
-    options, scenarios = options_of(arguments), scenarios_of(arguments)
-    if arguments.fit_only:
-        profile = refit(arguments.fit_only, arguments.out, options)
-    else:
-        with Progress("calibrating") as progress:
-            profile = calibrate(
-                arguments.out, scenarios, options, watch=progress.show, say=lambda text: print(text, file=sys.stderr)
-            )
-    print(json_text(profile_json(profile)) if arguments.json else profile_text(profile))
-    print(f"written: {arguments.out}", file=sys.stderr)
+    measure(arguments)
 
 
 def compare(arguments: argparse.Namespace) -> None:

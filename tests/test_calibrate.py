@@ -281,6 +281,8 @@ def test_stolen_time_is_a_share_of_all(tmp_path):
         (["--out", "m.json", "--fit-only", "j.part", "none.yaml"], "scenarios: --fit-only measures nothing"),
         (["--out", "m.json", "--fit-only", "none.part"], "none.part: can't be read"),
         (["--out", "m.txt", "--fit-only", "none.part"], "ends in .json"),
+        (["--out", "m.json", "--half", "both"], "--half both: fits what was measured before: add --fit-only FILE.part"),
+        (["--out", "m.txt", "--fit-only", "none.part", "--half", "both"], "ends in .json"),
         (["--out", "m.json", "--fit-only", __file__], ":1: is no journal: name the FILE.part"),
         (["--out", "m.json", "--only", ""], "no group of probes is called ''"),
     ],

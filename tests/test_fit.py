@@ -1,5 +1,6 @@
 """From journals to profiles: known truth is found within the intervals, bad data are flagged or refused."""
 
+import json
 import math
 import statistics
 
@@ -8,12 +9,15 @@ import pytest
 
 from calibration.calibrate import Options, calibrate, refit
 from calibration.fit import fit
-from calibration.fitting.checks import agreement, busy_flags, drift_flags, numbers_of, wide_flags
+from calibration.fitting.checks import Agreement, agreement, busy_flags, drift_flags, numbers_of, wide_flags
 from calibration.fitting.jackknife import jackknife
 from calibration.fitting.session import Turn, read_journal, suffixed
 from calibration.probes.record import Observation, Task
+from parasim.cli import main
 from parasim.cluster.profile import NORMAL_90, Number, plain
+from parasim.cluster.profile_file import load_profile
 from parasim.errors import CalibrationError
+from parasim.report.profile import agreement_text
 from tests.calibrations import BANDWIDTH, FLOPS, LAUNCH, QUICK, layers, peaks
 from tests.profiles import number, profile
 
@@ -111,6 +115,33 @@ def test_odd_and_even_rounds_agree_within_their_intervals(tmp_path):
     found = agreement(odd, even)
     assert found.count >= 8
     assert len(found.apart) <= 0.25 * found.count
+
+
+def test_the_verb_fits_both_halves_and_says_whether_they_agree(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    calibrate("m.json", options=Options(rounds=8, keep_journal=True), plan=QUICK)
+    words = ["calibrate", "--fit-only", "m.json.part", "--half", "both", "--out", "n.json"]
+    assert main([*words, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "written: n-odd.json, n-even.json\n"
+    found = json.loads(shown.out)
+    halves = [load_profile(f"n-{half}.json") for half in ("odd", "even")]
+    assert [profile.provenance["rounds"] for profile in halves] == [[1, 3, 5, 7], [2, 4, 6, 8]]
+    told = agreement(*halves)
+    assert found["numbers"] == told.count > 4
+    assert found["agree"] == pytest.approx(1 - len(told.apart) / told.count)
+    assert found["apart"].keys() == told.apart.keys()
+    assert main(words) == 0
+    agree = told.count - len(told.apart)
+    assert f"odd and even rounds agree in {agree} of {told.count} numbers" in capsys.readouterr().out
+
+
+def test_numbers_that_are_apart_are_shown_side_by_side():
+    pair = Number(1e-4, 0.9e-4, 1.1e-4, 3, "seconds"), Number(2e-4, 1.9e-4, 2.1e-4, 3, "seconds")
+    rows = agreement_text(Agreement(10, {"handling.post": pair})).splitlines()
+    (row,) = [row for row in rows if row.startswith("handling.post")]
+    assert " ".join(row.split()) == "handling.post 100 us 90 us to 110 us 200 us 190 us to 210 us"
+    assert rows[-1].startswith("odd and even rounds agree in 9 of 10 numbers (90%;")
 
 
 def test_a_machine_that_differs_does_not_agree():

@@ -47,7 +47,7 @@ _LEAST = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of two profiles: how many numbers both have, and those that differ by more than their intervals allow."""
+    """Of two profiles: how many fitted numbers both have, and those that differ by more than their intervals allow."""
 
     count: int
     apart: Mapping[str, tuple[Number, Number]]
@@ -165,10 +165,12 @@ def agreement(one: Profile, other: Profile) -> Agreement:
     """Compare two profiles of one machine, as those of the odd and the even rounds of one calibration.
 
     Two numbers agree if they differ by no more than both intervals together allow: by the root of the sum of the
-    squares of the half-widths that face each other. With 90 % intervals, one of ten is apart by chance.
+    squares of the half-widths that face each other. With 90 % intervals, one of ten is apart by chance. A number that
+    both know exactly was set, not fitted, and does not count.
     """
     others = dict(numbers_of(other))
-    pairs = [(name, number, others[name]) for name, number in numbers_of(one) if name in others]
+    both = [(name, number, others[name]) for name, number in numbers_of(one) if name in others]
+    pairs = [(name, *pair) for name, *pair in both if any(number.low < number.high for number in pair)]
     apart = {}
     for name, mine, yours in pairs:
         lower, upper = sorted((mine, yours), key=lambda number: number.value)

@@ -1,8 +1,8 @@
 """What handling messages costs, fitted with the simulator itself: it runs the programs that were probed.
 
 The costs are those with which the simulated programs take the times that real ranks took: least squares on the
-logarithm of the times, robust against single bad ones (soft L1). Intervals come from resampled rounds, each followed by
-one more step of the Gauss-Newton method, which is where the minimum moves to first order.
+logarithm of the times, robust against single bad ones (soft L1). Intervals come from times drawn anew (`resampling`),
+each followed by one more step of the Gauss-Newton method, which is where the minimum moves to first order.
 
 References
 ----------
@@ -18,13 +18,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from calibration.fitting.resampling import counted, moves
 from calibration.fitting.slopes import Slopes
 from calibration.probes.programs import FLOPS, OPERATED, PAUSES, WORKED, Block, cast_of, contexts_of, times_of, works
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
-from parasim.cluster.profile import Number
+from parasim.cluster.profile import NORMAL_90, Number
 from parasim.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _LEAST_CASES = 1.5  # per cost
 _RESAMPLES = 400
 _JOINT = 64
 _FAR = math.log(10)  # a step of the linear model is believed no further
+_LEAST_ERROR = 1e-3  # of times, in the logarithm: programs are not simulated as if measured more exactly
 _SOFT = 0.15  # of the logarithm: beyond, a residual counts less
 _TAIL = 0.05
 _STRANGE = 0.7
@@ -269,8 +271,9 @@ def fit_messages(
             f"{costs.name}: {len(cases)} cases were timed, {needed} are needed for "
             f"{len(costs.start)} costs; calibrate with more sizes and ranks (leave out --only, or give more --budget)"
         )
-    logs = {case: np.log(np.maximum(list(rounds.values()), _LEAST_SECONDS)) for case, rounds in table.items()}
-    target = np.array([np.median(logs[case]) for case in cases])
+    tables = [{number: math.log(max(one, _LEAST_SECONDS)) for number, one in table[case].items()} for case in cases]
+    logs = [np.array(list(rounds.values())) for rounds in tables]
+    target = np.array([np.median(values) for values in logs])
 
     def model(point: Any) -> Any:
         found = costs.handling(np.exp(point))
@@ -288,15 +291,17 @@ def fit_messages(
     )  # fmt: skip
     residuals = found.fun
     jacobian = slopes.exact(found.x, residuals)
-    draws = _resampled(found.x, jacobian, residuals, [logs[case] for case in cases], np.random.default_rng(seed))
-    values = [{name: float(number) for name, number in costs.fields(np.exp(point)).items()} for point in draws]
+    draws = np.clip(
+        found.x + _shifts(jacobian, residuals, tables, np.random.default_rng(seed)), found.x - _FAR, found.x + _FAR
+    )
+    values = [{name: float(value) for name, value in costs.fields(np.exp(point)).items()} for point in draws]
     best = costs.fields(np.exp(found.x))
     numbers = {
         name: Number(
             float(best[name]),
             float(min(best[name], np.quantile([drawn[name] for drawn in values], _TAIL))),
             float(max(best[name], np.quantile([drawn[name] for drawn in values], 1 - _TAIL))),
-            sum(map(len, logs.values())),
+            sum(map(len, logs)),
             _UNITS.get(name, "seconds"),
         )
         for name in best
@@ -304,7 +309,7 @@ def fit_messages(
     return MessageFit(
         numbers,
         tuple(values[:_JOINT]),
-        spread_number(residuals, list(logs.values()), seed),
+        spread_number(residuals, logs, seed),
         dict(zip(cases, map(float, residuals), strict=True)),
         tuple(
             f"{costs.name}: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
@@ -323,19 +328,20 @@ def _table(costs: Costs, observations: Sequence[Observation]) -> dict[Case, dict
     return dict(table)
 
 
-def _resampled(point: Any, jacobian: Any, residuals: Any, logs: Sequence[Any], rng: Any) -> list[Any]:
-    """Where the minimum goes when the rounds are drawn again."""
+def _shifts(jacobian: Any, residuals: Any, tables: Sequence[Mapping[int, float]], rng: Any) -> Any:
+    """Where the minimum goes when times are drawn anew (draws x costs), in logarithms.
+
+    Costs that the times say nothing of are anywhere within a factor of `_FAR`, not where the fit has left them.
+    """
     import numpy as np
 
-    weights = (1 + (residuals / _SOFT) ** 2) ** -0.25  # of soft L1, half on each side
-    step = np.linalg.pinv(jacobian * weights[:, None], rcond=1e-3)
-    rounds = max(map(len, logs))
-    points = []
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(rounds, size=rounds)
-        moved = np.array([np.median(values[drawn % len(values)]) - np.median(values) for values in logs])
-        points.append(np.clip(point - step @ (moved * weights), point - _FAR, point + _FAR))
-    return points
+    weights = counted(residuals, _SOFT)
+    slopes = jacobian * weights[:, None]
+    moved = moves(tables, residuals * weights**2, slopes.shape[1], _RESAMPLES, rng) * weights
+    error = max(float(np.sqrt(np.mean((residuals * weights) ** 2))), _LEAST_ERROR)
+    prior = error * NORMAL_90 / _FAR
+    inverse = np.linalg.inv(slopes.T @ slopes + prior**2 * np.eye(slopes.shape[1]))
+    return (prior * error * rng.standard_normal((_RESAMPLES, slopes.shape[1])) - moved @ slopes) @ inverse
 
 
 def spread_number(residuals: Any, logs: Sequence[Any], seed: int) -> Number:

@@ -6,12 +6,14 @@ cost the cores is known by then, and the links' goodput and a latency are what i
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from calibration.fitting.messages import simulated, spread_number
+from calibration.fitting.resampling import counted, moves
 from calibration.probes.programs import Block
 from calibration.probes.shaped import star_of
 from calibration.testbed import credit_of
@@ -78,18 +80,18 @@ def fit_shaped(
     import numpy as np
     from scipy.optimize import least_squares
 
-    table: dict[_Case, list[float]] = defaultdict(list)
+    table: dict[_Case, dict[int, float]] = defaultdict(dict)
     for one in observations:
         if "bandwidth" in one.parameters and not one.kind.endswith("/single"):
             about = one.parameters
             case = _Case(one.kind, int(about["ranks"]), int(about["nbytes"]), float(about["bandwidth"]))
-            table[case].append(one.seconds)
+            table[case][one.round] = math.log(one.seconds)
     if len(table) < _LEAST_CASES:
         raise CalibrationError(
             f"links of the testbed: {len(table)} cases were timed, {_LEAST_CASES} are needed; calibrate them again"
         )
     cases = list(table)
-    logs = [np.log(table[case]) for case in cases]
+    logs = [np.array(list(table[case].values())) for case in cases]
     target = np.array([np.median(values) for values in logs])
 
     def model(point: Any) -> Any:
@@ -99,13 +101,10 @@ def fit_shaped(
         lambda point: target - model(point), _START, loss="soft_l1", f_scale=_SOFT, bounds=_BOUNDS, max_nfev=20,
         x_scale=(0.01, 1e-4), diff_step=(1e-3, 0.05),
     )  # fmt: skip
-    step = np.linalg.pinv(found.jac)
+    weights = counted(found.fun, _SOFT)
     rng = np.random.default_rng(seed)
-    points = []
-    for _ in range(_RESAMPLES):
-        rounds = [rng.integers(len(values), size=len(values)) for values in logs]
-        moved = np.array([np.median(v[drawn]) - np.median(v) for v, drawn in zip(logs, rounds, strict=True)])
-        points.append(np.clip(found.x - step @ moved, *_BOUNDS))
+    moved = moves(list(table.values()), found.fun * weights**2, len(found.x), _RESAMPLES, rng) * weights
+    points = np.clip(found.x - moved @ np.linalg.pinv(found.jac).T, *_BOUNDS)
     lows, highs = np.quantile(points, [_TAIL, 1 - _TAIL], axis=0)
     count = sum(map(len, logs))
     goodput, latency = (

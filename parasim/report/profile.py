@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Protocol
 
 from parasim.cluster.profile import Number, Profile
 from parasim.cluster.profile_file import profile_text as file_text
 from parasim.report.text import Column, table
 from parasim.units import format_quantity
 
-__all__ = ["profile_json", "profile_text"]
+__all__ = ["agreement_json", "agreement_text", "profile_json", "profile_text"]
 
 _WIDTH = 120
 
@@ -39,13 +40,49 @@ def profile_text(profile: Profile) -> str:
     return "\n".join(lines)
 
 
+class Agreement(Protocol):
+    """Of two profiles: how many numbers both have, and those that are apart, by name."""
+
+    @property
+    def count(self) -> int:
+        """Of both."""
+
+    @property
+    def apart(self) -> Mapping[str, tuple[Number, Number]]:
+        """Those that differ by more than their intervals allow."""
+
+
+def agreement_json(found: Agreement) -> Any:
+    """`numbers`, the share of them that agree (None of none), and those that are `apart`, by name."""
+    return {
+        "numbers": found.count,
+        "agree": 1 - len(found.apart) / found.count if found.count else None,
+        "apart": {name: {"odd": asdict(odd), "even": asdict(even)} for name, (odd, even) in found.apart.items()},
+    }
+
+
+def agreement_text(found: Agreement) -> str:
+    """What odd and even rounds say of the same numbers, where they differ; and how often they agree."""
+    agree = found.count - len(found.apart)
+    total = f"odd and even rounds agree in {agree} of {found.count} numbers"
+    if not found.count:
+        return total
+    columns = [Column("number", list(found.apart), least=12)]
+    for place, half in enumerate(("odd", "even")):
+        numbers = [pair[place] for pair in found.apart.values()]
+        columns.append(Column(half, [_shown(number.value, number.unit) for number in numbers]))
+        columns.append(Column("90 % interval", [_interval(number) for number in numbers]))
+    rows = [*table(columns, _WIDTH), ""] if found.apart else []
+    return "\n".join([*rows, f"{total} ({agree / found.count:.0%}; nine of ten do by 90 % intervals that are right)"])
+
+
 def _rows(profile: Profile) -> Iterator[tuple[str, Number]]:
     """All numbers but those of curves and blocks."""
     yield "arithmetic of a core", profile.flops
     yield "memory of a core", profile.memory_bandwidth
     for cores, number in enumerate(profile.contention, 1):
         yield f"slowdown of {cores} cores", number
-    for what, costs in (("handling", profile.handling), ("native", profile.native)):
+    for what, costs in (("handling", profile.handling), ("idle", profile.idle), ("native", profile.native)):
         for name, number in costs.items():
             yield f"{what}.{name}", number
     for name, way in profile.transports.items():
