@@ -99,7 +99,7 @@ class PowerSgd(Compressor):
                 if low:
                     across = xp.transpose(basis, panel.rows, r)
                     found.append(xp.matmul(across, vector[panel.start : panel.stop], r, panel.rows, panel.columns))
-        return xp.concatenate(found) if found else xp.zeros(0)
+        return xp.concatenate(found) if found else xp.zeros(0, span.dtype)
 
     def total(self, xp: Tensors, before: list[Tensor], slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """P Q^T of the sums, and the sums of vectors; the next step starts from this Q."""

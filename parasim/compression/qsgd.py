@@ -49,7 +49,7 @@ class Qsgd(Compressor):
         buckets, size = self._buckets(span)
         padded = vector
         if buckets * size > span.elements:
-            padded = xp.concatenate([vector, xp.zeros(buckets * size - span.elements)])
+            padded = xp.concatenate([vector, xp.zeros(buckets * size - span.elements, span.dtype)])
         length = xp.absolute(padded)
         if self.norm == "max":
             norms = xp.maximum_rows(length, buckets, size)
@@ -68,7 +68,7 @@ class Qsgd(Compressor):
         cut = buckets * span.itemsize
         norms = xp.multiply(xp.from_bytes(wire[:cut], span.dtype), 1 / self.levels)
         level = xp.cast(xp.unpack_integers(wire[cut:], span.elements, self.bits), span.dtype)
-        xp.add_(level, xp.add(xp.zeros(span.elements), -float(self.levels)))
+        xp.add_(level, xp.add(xp.zeros(span.elements, span.dtype), -float(self.levels)))
         return xp.multiply(level, xp.spread_rows(norms, size)[: span.elements])
 
     def _buckets(self, span: Span) -> tuple[int, int]:

@@ -51,7 +51,7 @@ class RandomK(Sparse):
 
     def total(self, xp: Tensors, before: list[Tensor], slots: tuple[Tensor, ...], span: Span, chance: Chance) -> Tensor:
         """Their sums, at the same places."""
-        vector = xp.zeros(span.elements)
+        vector = xp.zeros(span.elements, span.dtype)
         xp.put_(vector, self._places(xp, vector, span, chance), before[0])
         return vector
 

@@ -42,7 +42,7 @@ class Threshold(Compressor):
 
     def decode(self, xp: Tensors, wire: Tensor, span: Span) -> Tensor:
         """Zero but where something was sent."""
-        vector = xp.zeros(span.elements)
+        vector = xp.zeros(span.elements, span.dtype)
         self.add_decoded(xp, vector, wire, span)
         return vector
 

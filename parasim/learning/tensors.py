@@ -51,9 +51,9 @@ class TorchTensors:
         self._weights = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=self.device)
 
     # making
-    def zeros(self, elements: int) -> torch.Tensor:
-        """Make a zero vector."""
-        return torch.zeros(elements, dtype=self.dtype, device=self.device)
+    def zeros(self, elements: int, dtype: str = "") -> torch.Tensor:
+        """Make a zero vector, of the run's type unless another is named."""
+        return torch.zeros(elements, dtype=DTYPES[dtype] if dtype else self.dtype, device=self.device)
 
     def zeros_like(self, x: torch.Tensor) -> torch.Tensor:
         """Zeros of the size and type of `x`."""

@@ -25,7 +25,16 @@ from parasim.program.groups import Group
 from parasim.program.ops import Collective, Exchange, Program, Recv, ReduceKind, Send
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["coded_gather", "coded_sum", "summand_function", "total_function"]
+__all__ = [
+    "coded_gather",
+    "coded_sum",
+    "joining",
+    "spreading",
+    "summand_function",
+    "summing",
+    "total_function",
+    "writing",
+]
 
 
 def coded_sum(
@@ -75,7 +84,7 @@ def coded_gather(me: Context, group: Group, buffer: Buffer, what: str, step: int
     spans = tuple([piece.span for piece in pieces])
     code = pieces[index].code
     codes = yield from _all_gather(pieces[0], group, wire, tuple([code.wire_bytes(span) for span in spans]))
-    yield from me.math(_spreading(code, spans), (buffer,), (codes,))
+    yield from me.math(spreading(code, spans), (buffer,), (codes,))
 
 
 def _gather(coded: Coded, group: Group, buffer: Buffer) -> Program[None]:
@@ -86,7 +95,7 @@ def _gather(coded: Coded, group: Group, buffer: Buffer) -> Program[None]:
         wires = yield from _pass_on(coded.me, group, wire, f"codes {coded.key}")
     else:
         wires = ((yield from _all_gather(coded, group, wire, (wire.elements,) * group.size)),)
-    yield from coded.me.math(_summing(coded.code, coded.span, vote=True), (buffer,), wires, varying=coded.chances())
+    yield from coded.me.math(summing(coded.code, coded.span, vote=True), (buffer,), wires, varying=coded.chances())
 
 
 def _all_gather(coded: Coded, group: Group, wire: Buffer, sizes: tuple[int, ...]) -> Program[Buffer]:
@@ -94,7 +103,7 @@ def _all_gather(coded: Coded, group: Group, wire: Buffer, sizes: tuple[int, ...]
     me, total = coded.me, sum(sizes)
     codes = me.kept(("codes", coded.key, total), lambda: me.buffer("codes", total, 1))
     own = 0 if len(set(sizes)) == 1 and me.tensors is None else group.index(me.rank)
-    yield from me.math(_write, (codes,), (wire,), varying={"start": sum(sizes[:own])}, elements=wire.elements)
+    yield from me.math(writing, (codes,), (wire,), varying={"start": sum(sizes[:own])}, elements=wire.elements)
     yield from Collective("all_gather", group, codes, counts=sizes)
     return codes
 
@@ -133,27 +142,29 @@ def _serve(coded: Coded, group: Group, buffer: Buffer, what: str, start: int) ->
     for j, shard in enumerate(shards):
         wires.append((yield from encode(shard, buffer.part(cuts[j], cuts[j + 1]))))
     sizes = tuple([wire.elements for wire in wires])
-    joined: Buffer = yield from me.math(_join, (), wires)
+    joined: Buffer = yield from me.math(joining, (), wires)
     counts_in = (sizes[index],) * size
     received: Buffer = yield from Collective("all_to_all", group, joined, counts=sizes, counts_in=counts_in)
     own, mine = shards[index], buffer.part(cuts[index], cuts[index + 1])
-    yield from me.math(_summing(own.code, own.span, vote=False), (mine,), (received,), varying=own.chances())
+    yield from me.math(summing(own.code, own.span, vote=False), (mine,), (received,), varying=own.chances())
     again = Coded(me, f"{what}, summed", start + cuts[index], start + cuts[index + 1], coded.step, size)
     wire = yield from encode(again, mine)
     codes = yield from _all_gather(coded, group, wire, sizes)
-    yield from me.math(_spreading(coded.code, tuple([shard.span for shard in shards])), (buffer,), (codes,))
+    yield from me.math(spreading(coded.code, tuple([shard.span for shard in shards])), (buffer,), (codes,))
 
 
-def _write(xp: Tensors, codes: Tensor, wire: Tensor, elements: int, start: int) -> None:
+def writing(xp: Tensors, codes: Tensor, wire: Tensor, elements: int, start: int) -> None:
+    """A message into its place among all."""
     xp.copy_(codes[start : start + elements], wire)
 
 
-def _join(xp: Tensors, *wires: Tensor) -> Tensor:
+def joining(xp: Tensors, *wires: Tensor) -> Tensor:
+    """Messages one after the other."""
     return xp.concatenate(list(wires))
 
 
 @functools.lru_cache(maxsize=4096)
-def _summing(code: Compressor, span: Span, vote: bool) -> Callable[..., None]:
+def summing(code: Compressor, span: Span, vote: bool) -> Callable[..., None]:
     """A function that adds up messages, each an operand or all in one, and counts votes if there are any."""
 
     def add_up(xp: Tensors, into: Tensor, *wires: Tensor, own: Any, common: Any, step: int) -> None:
@@ -172,7 +183,7 @@ def _summing(code: Compressor, span: Span, vote: bool) -> Callable[..., None]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _spreading(code: Compressor, spans: tuple[Span, ...]) -> Callable[..., None]:
+def spreading(code: Compressor, spans: tuple[Span, ...]) -> Callable[..., None]:
     """A function that writes what the messages of all ranges decode to, one after the other."""
 
     def spread(xp: Tensors, into: Tensor, codes: Tensor) -> None:

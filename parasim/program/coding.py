@@ -19,7 +19,7 @@ from parasim.program.context import Context
 from parasim.program.ops import Decide, Program
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["Coded", "decoded", "encode", "encoder"]
+__all__ = ["Coded", "decoded", "decoder", "encode", "encoder"]
 
 
 class Coded:
@@ -85,7 +85,7 @@ def encode(coded: Coded, vector: Buffer) -> Program[Buffer]:
 
 def decoded(coded: Coded, wire: Buffer) -> Program[Buffer]:
     """The vector that a message stands for."""
-    result: Buffer = yield from coded.me.math(_decoder(coded.code, coded.span), (), (wire,))
+    result: Buffer = yield from coded.me.math(decoder(coded.code, coded.span), (), (wire,))
     return result
 
 
@@ -108,7 +108,9 @@ def encoder(code: Compressor, span: Span, feedback: bool) -> Callable[..., Tenso
 
 
 @functools.lru_cache(maxsize=4096)
-def _decoder(code: Compressor, span: Span) -> Callable[..., Tensor]:
+def decoder(code: Compressor, span: Span) -> Callable[..., Tensor]:
+    """A function of a message that makes the vector."""
+
     def decode(xp: Tensors, wire: Tensor) -> Tensor:
         return code.decode(xp, wire, span)
 

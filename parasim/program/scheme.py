@@ -77,6 +77,8 @@ class Scheme:
     fixed_batch: ClassVar[str] = ""
     """Why its mini-batches must all be equally large; "": they may grow."""
 
+    prices_codes: ClassVar[bool] = False
+    """Does its closed form know what compression costs?"""
     tries_batches: ClassVar[bool] = False
     """May steps be tried with other batches and taken back? So it is if every worker has all that they change: a whole
     model, made by `Context.replica`, and what codes keep."""

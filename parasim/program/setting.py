@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from parasim.program.kernels import backward_kernel, counted, forward_kernel, update_function
+from parasim.program.compressor import Compression
+from parasim.program.kernels import backward_kernel, counted, counted_of, forward_kernel, update_function
 from parasim.program.layout import panels
 from parasim.program.learner import Optimizer
 from parasim.program.model import Model
@@ -97,12 +98,15 @@ class Setting:
         As the context gives them.
     place
         Where the actors sit.
+    compression
+        How what is sent is compressed; None: not at all.
     """
 
     model: Model
     batch_size: int
     optimizer: Optimizer
     place: Place
+    compression: Compression | None = None
 
     def worst(self, routes: Iterable[Route]) -> Route:
         """Largest latency and inverse bandwidth of several routes; of none: a route that takes no time."""
@@ -149,12 +153,26 @@ class Setting:
         """A function over the tensor namespace, on vectors as large as this fraction of the parameters."""
         return self._count(function, operands, fraction, "elementwise", tuple(sorted(constants.items())), ())
 
-    def gamma(self) -> float:
+    def kernel_of(
+        self,
+        function: Callable[..., Any],
+        sizes: Sequence[tuple[int, int]],
+        varying: Sequence[str] = (),
+        **constants: Any,
+    ) -> tuple[Kernel, Any]:
+        """A function over the tensor namespace on vectors of these elements and bytes each, and the shapes it replies.
+
+        `varying` and `constants` are as of :meth:`Context.math`.
+        """
+        cost = counted_of(function, tuple(sizes), tuple(sorted(constants.items())), tuple(varying))
+        return cost.kernel(getattr(function, "__name__", "math"), "elementwise"), cost.result
+
+    def gamma(self, itemsize: int = 0) -> float:
         """Seconds per byte of a reduction (one addition per element), without the fixed cost of a kernel.
 
-        Of one of a MiB: a measured device does not reduce all sizes alike.
+        Of one of a MiB: a measured device does not reduce all sizes alike. Elements are the model's, or of `itemsize`.
         """
-        kernel = Kernel("reduce", "reduce", _REDUCED / self.model.itemsize, 3 * _REDUCED)
+        kernel = Kernel("reduce", "reduce", _REDUCED / (itemsize or self.model.itemsize), 3 * _REDUCED)
         return (self.place.seconds(kernel) - self.place.seconds(Kernel("reduce", "reduce"))) / _REDUCED
 
     def _count(

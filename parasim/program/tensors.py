@@ -30,7 +30,7 @@ class Tensors(Protocol):
     """
 
     # making
-    def zeros(self, elements: int) -> Tensor: ...
+    def zeros(self, elements: int, dtype: str = "") -> Tensor: ...
     def zeros_like(self, x: Tensor) -> Tensor: ...
     def copy(self, x: Tensor) -> Tensor: ...
     def concatenate(self, xs: list[Tensor]) -> Tensor: ...
@@ -154,8 +154,8 @@ class CountingTensors:
     def _tensors(self, *xs: object) -> int:
         return sum(isinstance(x, Shape) for x in xs)
 
-    def zeros(self, elements: int) -> Shape:
-        return self._count(Shape(elements, self.itemsize), 0, 1, 0)
+    def zeros(self, elements: int, dtype: str = "") -> Shape:
+        return self._count(Shape(elements, ITEMSIZES[dtype] if dtype else self.itemsize), 0, 1, 0)
 
     def zeros_like(self, x: Shape) -> Shape:
         return self._count(x, 0, 1, 0)

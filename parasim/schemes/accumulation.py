@@ -45,6 +45,7 @@ class Accumulation(Scheme):
     tries_batches = True
     Options = AccumulationOptions
     compresses = "sums"
+    prices_codes = True
 
     def worker(self, me: Context) -> Program[Buffer]:
         """All micro-batches; then sum over the workers and update."""
@@ -75,7 +76,7 @@ class Accumulation(Scheme):
         samples = setting.batch_size // options.micro_batches
         kernels = [forward_kernel(whole, samples), backward_kernel(whole, samples)] * options.micro_batches
         update = setting.update_kernel(scale=1 / (options.micro_batches * options.workers))
-        cost = sum_cost(options, setting, whole.nbytes)
+        cost = sum_cost(options, setting, whole)
         exact = cost_is_exact(options, setting, cost)
         return ClosedForm(
             place.longest([update, *kernels]) + cost.seconds,

@@ -53,6 +53,7 @@ class AllReduce(Scheme):
     tries_batches = True
     Options = AllReduceOptions
     compresses = "sums"
+    prices_codes = True
 
     def lanes(self) -> tuple[str, ...]:
         """Where the all-reduces run."""
@@ -107,18 +108,21 @@ class AllReduce(Scheme):
         for part in reversed(parts):
             kernels.append(backward_kernel(part, setting.batch_size))
             ready.append(place.longest(kernels))
-            reductions.append(sum_cost(options, setting, part.nbytes))
+            reductions.append(sum_cost(options, setting, part))
         pieces = math.lcm(workers, 1 << (workers.bit_length() - 1))
-        even = all(part.parameters % pieces == 0 for part in parts)
-        alone = len(parts) == 1 or setting.gamma() == 0 or place.cores >= 2
-        simple = even and alone and place.seconds(Kernel("reduce", "reduce")) == 0
+        coded = setting.compression is not None
+        even = coded or all(part.parameters % pieces == 0 for part in parts)
+        alone = len(parts) == 1 or place.cores >= 2 or (setting.gamma() == 0 and not coded)
+        simple = even and alone and (coded or place.seconds(Kernel("reduce", "reduce")) == 0)
         slower = "uneven pieces, launches of reductions, or reductions beside the backward pass take longer"
         known = all(reduction.exact for reduction in reductions)
+        thin = "the first and last rounds of its pipeline are thin"
+        thin = "pieces of codes differ, or the code changes while it runs" if coded else thin
         return ClosedForm(
             overlap(ready, [reduction.seconds for reduction in reductions]).seconds,
             sum(reduction.bytes_sent_mean for reduction in reductions),
             sum(reduction.messages_sent_mean for reduction in reductions),
             0.0,
             "estimate" if not known else "exact" if simple else "lower bound",
-            note="" if simple and known else slower if known else "the first and last rounds of its pipeline are thin",
+            note="" if simple and known else slower if known else thin,
         )

@@ -28,6 +28,7 @@ from parasim.program import (
     Tensors,
     option,
 )
+from parasim.program.elementwise import overwrite
 from parasim.schemes.local_sgd import averaging_form, handle_momentum
 from parasim.schemes.summing import SummingOptions, agree, average, check_rows
 
@@ -61,6 +62,7 @@ class Bmuf(Scheme):
     approximates = "averaged models, whose change is filtered"
     Options = BmufOptions
     compresses = "models"
+    prices_codes = True
 
     @property
     def eta(self) -> float:
@@ -101,6 +103,8 @@ class Bmuf(Scheme):
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """As local SGD, ``T_c + T_update + C(P) / period``, and the filter (SCHEMES S7.5)."""
         filtering = setting.place.seconds(setting.math_kernel(block_filter, 3, **self._constants()))
+        if setting.compression is not None and not setting.compression.compressor.for_values:
+            filtering += setting.place.seconds(setting.math_kernel(overwrite, 2))  # what all agree on
         return averaging_form(self.options, setting, self.options.period, self.options.momentum, filtering)
 
 

@@ -59,6 +59,7 @@ class LocalSgd(Scheme):
     approximates = "averaged models, which drift apart"
     Options = LocalSgdOptions
     compresses = "models"
+    prices_codes = True
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Local steps; now and then the mean of all models."""

@@ -40,6 +40,7 @@ class OneShot(Scheme):
     approximates = "models averaged once, at the end"
 
     compresses = "values"
+    prices_codes = True
 
     def roles(self) -> tuple[Role, ...]:
         """Workers, and the server that averages."""

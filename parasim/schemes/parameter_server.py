@@ -25,6 +25,7 @@ from parasim.program import (
     bounds,
     option,
 )
+from parasim.schemes.coded_cost import coded_messages
 from parasim.schemes.collecting import Collected, apply_mean, collect, collect_seconds
 from parasim.schemes.pushing import into_of, packed, packed_values, values_into
 
@@ -54,6 +55,7 @@ class ParameterServer(Scheme):
     staleness = "0"
     Options = ParameterServerOptions
     compresses = "messages"
+    prices_codes = True
 
     @property
     def servers(self) -> int:
@@ -109,15 +111,17 @@ class ParameterServer(Scheme):
         workers, servers, place, whole = self.options.workers, self.servers, setting.place, setting.model.whole
         pairs = [(worker, workers + shard) for worker in range(workers) for shard in range(servers)]
         push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
-        seconds = place.longest(setting.gradient_kernels())
-        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes / servers
+        coded = coded_messages(setting, servers, workers)
+        seconds = place.longest([*setting.gradient_kernels(), *coded.worker])
+        seconds += push.alpha + pull.alpha + push.beta * coded.up / servers + pull.beta * coded.down / servers
         seconds += collect_seconds(setting, workers, workers, 1 / servers)
-        even = whole.parameters % servers == 0
+        seconds += sum(place.seconds(kernel, workers) for kernel in coded.server)
+        even = whole.parameters % servers == 0 and coded.equal
         return ClosedForm(
             seconds,
-            whole.nbytes,
+            coded.up,
             servers,
             0.0,
             "exact" if even else "estimate",
-            note="" if even else "shards differ in size by an element",
+            note="" if even else "shards differ, or the code changes while it runs",
         )

@@ -44,6 +44,7 @@ class PipeSgd(Scheme):
     approximates = "stale gradients, of the step before"
     Options = PipeSgdOptions
     compresses = "sums"
+    prices_codes = True
 
     def lanes(self) -> tuple[str, ...]:
         """Where the all-reduces run."""
@@ -82,9 +83,10 @@ class PipeSgd(Scheme):
         options, place = self.options, setting.place
         if options.algorithm == "native":
             return NoClosedForm("the backend's own all-reduce does not tell its algorithm")
-        cost = sum_cost(options, setting, setting.model.whole.nbytes)
+        cost = sum_cost(options, setting, setting.model.whole)
         compute = place.longest([*setting.gradient_kernels(), setting.update_kernel(scale=1 / options.workers)])
-        alone = place.cores >= 2 or setting.gamma() == 0 or options.workers == 1
+        free = setting.gamma() == 0 or options.workers == 1
+        alone = place.cores >= 2 or (free and setting.compression is None)
         exact = alone and cost_is_exact(options, setting, cost)
         return ClosedForm(
             max(compute, cost.seconds),

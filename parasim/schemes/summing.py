@@ -13,6 +13,7 @@ from parasim.program import (
     Group,
     Kernel,
     Options,
+    Part,
     Program,
     Route,
     Setting,
@@ -23,6 +24,7 @@ from parasim.program import (
 )
 from parasim.program.collectives.torus import most_square
 from parasim.program.elementwise import add, overwrite, scale
+from parasim.schemes.coded_cost import coded_sum_cost
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
@@ -130,14 +132,18 @@ def advance(xp: Tensors, agreed: Tensor, change: Tensor, factor: float) -> None:
     xp.copy_(change, agreed)
 
 
-def sum_cost(options: SummingOptions, setting: Setting, nbytes: float) -> Cost:
-    """What :func:`sum_all` of so many bytes costs (SCHEMES 13.1); "native" has no closed form."""
-    inner, outer = _routes(options, setting)
+def sum_cost(options: SummingOptions, setting: Setting, part: Part) -> Cost:
+    """What :func:`sum_all` of a part of the model costs (SCHEMES 13.1), in code too; "native" has no closed form."""
+    inner, outer = routes = _routes(options, setting)
+    if setting.compression is not None:
+        first = part.offset
+        last = first + part.parameters
+        return coded_sum_cost(setting, options.workers, first, last, options.algorithm, routes, options.shape)
     return cost(
         "all_reduce",
         options.algorithm,
         options.workers,
-        nbytes,
+        part.nbytes,
         *inner,
         setting.gamma(),
         shape=options.shape,
@@ -146,16 +152,23 @@ def sum_cost(options: SummingOptions, setting: Setting, nbytes: float) -> Cost:
 
 
 def average_cost(options: SummingOptions, setting: Setting) -> tuple[Cost, float]:
-    """What :func:`average` of a vector as large as the parameters costs: the sum, and the seconds of scaling it."""
-    scaling = setting.place.seconds(setting.math_kernel(scale, factor=1 / options.workers))
-    return sum_cost(options, setting, setting.model.whole.nbytes), scaling
+    """What :func:`average` of a vector as large as the parameters costs: the sum, and seconds of what is beside it."""
+    seconds = setting.place.seconds
+    cost = sum_cost(options, setting, setting.model.whole)
+    if setting.compression is None or setting.compression.compressor.for_values:
+        return cost, seconds(setting.math_kernel(scale, factor=1 / options.workers))
+    change = seconds(setting.math_kernel(add, 2, scale=-1.0))
+    return cost, change + seconds(setting.math_kernel(advance, 2, factor=1 / options.workers))
 
 
 def cost_is_exact(options: SummingOptions, setting: Setting, cost: Cost) -> bool:
     """Must the simulator meet the cost of a vector as large as the parameters to rounding?
 
-    The form must be exact, all pieces that it is cut into equally long, and additions free to start.
+    The form must be exact, all pieces that it is cut into equally long, and additions free to start. (What is in code
+    knows this itself.)
     """
+    if setting.compression is not None:
+        return cost.exact
     pieces = math.lcm(options.workers, 1 << (options.workers.bit_length() - 1))
     free = setting.place.seconds(Kernel("reduce", "reduce")) == 0
     return cost.exact and free and setting.model.whole.parameters % pieces == 0

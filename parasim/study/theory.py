@@ -73,13 +73,16 @@ def _ask(scenario: Scenario) -> tuple[ClosedForm | NoClosedForm, ScenarioPlace]:
     from parasim.learning.build import make_optimizer
 
     place = ScenarioPlace(scenario)
-    if scenario.compression is not None:
+    if scenario.compression is not None and not scenario.scheme.prices_codes:
         return NoClosedForm(f"none is known of {scenario.scheme.name} with compression"), place
     if scenario.workload.trials is not None:
         return NoClosedForm("the size of batches is chosen while it runs"), place
     workload, optimizer = scenario.workload, make_optimizer(*scenario.optimizer)
     spans = workload.batches.spans(scenario.run.steps)
-    forms = [scenario.scheme.closed_form(Setting(workload.model, size, optimizer, place)) for size, _ in spans]
+    forms = [
+        scenario.scheme.closed_form(Setting(workload.model, size, optimizer, place, scenario.compression))
+        for size, _ in spans
+    ]
     without = next((form for form in forms if isinstance(form, NoClosedForm)), None)
     if without is not None or len(forms) == 1:
         return without or forms[0], place
