@@ -2,6 +2,7 @@
 
 from operator import attrgetter
 
+import numpy as np
 import pytest
 import simpy
 from hypothesis import given, settings
@@ -19,7 +20,10 @@ from parasim.simulation.network import Network
 from tests.test_network import Message, Run, mesh, reference, switched, traffic
 
 functions = compiled()
-pytestmark = pytest.mark.skipif(functions is None, reason="numba is not installed")
+pytestmark = [
+    pytest.mark.skipif(functions is None, reason="numba is not installed"),
+    pytest.mark.xdist_group("compiled"),  # what several tests need is compiled by one worker
+]
 
 
 @st.composite
@@ -183,3 +187,16 @@ def test_without_numba_flows_stay_components(monkeypatch: pytest.MonkeyPatch) ->
     run = Run(switched(5), BUSY)
     assert run.network.crowds == 0
     assert run.ends == Run(switched(5), BUSY, fast_paths=False).ends
+
+
+def test_a_function_is_compiled_once_for_all_integers():
+    @functions.inner
+    def more(numbers, at):
+        return numbers[at] + 1
+
+    @functions.compiled
+    def sums(numbers, at):
+        return more(numbers, 0) + more(numbers, at) + more(numbers, numbers[0])
+
+    assert sums(np.array([1, 5], np.int32), 0) == 2 + 2 + 6
+    assert [str(kinds[1]) for kinds in more.signatures] == ["int64"]

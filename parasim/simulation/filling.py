@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 __all__ = [
@@ -56,19 +56,34 @@ def compiled(function: _Function) -> _Function:
 
     Arrays are not counted as they are taken out of tuples: that would take most of the time.
     """
-    return cast("_Function", njit(cache=True, _nrt=False)(function))  # type: ignore[call-overload]  # numba hides _nrt
+    return _compiled_once(function)
 
 
 def inner(function: _Function) -> _Function:
     """Compile a function that only compiled ones call: in half of the time."""
-    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast("_Function", njit(cache=True, _nrt=False, **wrappers)(function))  # type: ignore[call-overload]
+    return _compiled_once(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: _Function) -> _Function:
     """Compile a function into its only caller: many arrays take their time to be passed on."""
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
-    return cast("_Function", njit(cache=True, _nrt=False, **options)(function))  # type: ignore[call-overload]
+    return _compiled_once(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+
+
+def _compiled_once(function: _Function, **options: bool) -> _Function:
+    """Compile a function for integers of 64 bits, whatever its callers have.
+
+    Else it would be compiled anew for those of 32 bits and for each constant: up to four times, its callees too.
+    """
+    dispatcher = njit(cache=True, _nrt=False, **options)(function)  # type: ignore[call-overload]  # numba hides _nrt
+    template = getattr(dispatcher, "get_call_template", None)  # None where NUMBA_DISABLE_JIT is set
+    if template is not None:
+        dispatcher.get_call_template = lambda args, kws: template([_wide(kind) for kind in args], kws)
+    return cast("_Function", dispatcher)
+
+
+def _wide(kind: types.Type) -> types.Type:
+    """The type of an argument, that of 64 bits if it is an integer."""
+    return types.int64 if isinstance(kind, types.Integer) else kind
 
 
 class Links(NamedTuple):
