@@ -146,7 +146,6 @@ def burn(until):
         sum(range(1000))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("attempts", [4, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["downpour", "adpsgd"])
 def test_recorded_runs_are_replayed_exactly(name, attempts, pool, tmp_path):

@@ -132,7 +132,6 @@ def links():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("network", ["loopback", "shaped"])
 def test_killed_at_any_moment_it_leaves_nothing_and_goes_on(tmp_path, network):

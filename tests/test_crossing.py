@@ -14,7 +14,7 @@ from tests.test_fast_paths import ALGORITHMS, FAST, SLOW, both, crew, intruder, 
 
 pytestmark = [
     pytest.mark.skipif(crossing.compiled() is None, reason="numba is not installed"),
-    pytest.mark.xdist_group("crossing"),  # compiled once
+    pytest.mark.xdist_group("compiled"),  # what several tests need is compiled by one worker
 ]
 PLACES = [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]  # neighbours in a ring are in different pods
 

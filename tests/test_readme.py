@@ -31,7 +31,6 @@ MODELS = {"data: {kind: characters": "{kind: gpt, layers: 1, hidden: 8, heads: 1
 """Of data that need another model than the base's."""
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_made_parts_are_current(page, monkeypatch):
     monkeypatch.chdir(ROOT)

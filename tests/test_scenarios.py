@@ -27,7 +27,6 @@ TRAIN_LONG = [f"scenarios/compression/{name}.yaml" for name in ("dgc", "onebit",
 TRAIN_LONG.append("scenarios/schemes/streaming_convergence.yaml")
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "scenario", [pytest.param(path, marks=[pytest.mark.slow] * (path in TRAIN_LONG)) for path in SCENARIOS]
 )

@@ -31,7 +31,7 @@ from parasim.trace.aggregate import Aggregates
 from tests.pods import pods
 from tests.test_fast_paths import close, totals
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("compiled")]  # the first run compiles
+pytestmark = pytest.mark.xdist_group("compiled")  # by one worker, in the first run
 SLOW = {"flops": "1e21 FLOP/s", "memory": "1 TB", "memory_bandwidth": "20 GB/s"}
 MODEL = Model("m", (Layer("l", 1000, 1.0, 1.0, 1.0, 1, 1, 1),))
 
