@@ -30,8 +30,9 @@ AXES = {  # SCHEMES 14
         "the centre",
         "shared memory",
         "activations",
+        "predictions",
     },
-    "training": {"one model", "model averaging", "elastic averaging"},
+    "training": {"one model", "model averaging", "elastic averaging", "ensemble", "distillation"},
 }
 
 

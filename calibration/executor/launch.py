@@ -169,13 +169,13 @@ def execute(
         clock="real",
         workers=scheme.options.workers,
         batch_size=scenario.workload.batch_size,
-        seen=scenario.workload.batches.before,
+        seen=scenario.samples,
         seed=run.seed,
         **device_facts(scenario.cluster.build().hosts, scenario.placement),
         data=data_facts(scenario),
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
-        batches_per_step=scheme.pipelines(),
+        batches_per_step=1,
         facts=scheme.facts(),
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()

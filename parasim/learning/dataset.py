@@ -101,11 +101,13 @@ class Sampler:
     """The endless sequence of epochs, each a permutation of all samples keyed by (seed, epoch).
 
     Mini-batch `step` of b samples is positions ``step * b`` to ``(step + 1) * b - 1`` of the sequence (SCHEMES 0.5).
-    Sample numbers are on `device`; they do not depend on it.
+    Sample numbers are on `device`; they do not depend on it. `bagged`: all samples are as many that are drawn from them
+    with replacement, once.
     """
 
-    def __init__(self, samples: int, seed: int, device: torch.device | None = None) -> None:
+    def __init__(self, samples: int, seed: int, device: torch.device | None = None, bagged: bool = False) -> None:
         self._samples = samples
+        self._bag = Draws(seed).generator("bag").integers(0, samples, samples) if bagged else None
         self._device = device
         self._draws = Draws(seed)
         self._epochs: dict[int, torch.Tensor] = {}
@@ -127,8 +129,8 @@ class Sampler:
     def _epoch(self, epoch: int) -> torch.Tensor:
         order = self._epochs.get(epoch)
         if order is None:
-            order = torch.from_numpy(self._draws.generator("samples", step=epoch).permutation(self._samples))
-            order = order.to(self._device)
+            places = self._draws.generator("samples", step=epoch).permutation(self._samples)
+            order = torch.from_numpy(places if self._bag is None else self._bag[places]).to(self._device)
             while len(self._epochs) >= _EPOCHS_KEPT:
                 self._epochs.pop(next(iter(self._epochs)), None)
             self._epochs[epoch] = order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,16 @@ class TorchLearner:
         self._loss = LOSSES[data.spec.kind]
         self._shards: dict[Split, Segments] = {}
         self._sampler = Sampler(data.spec.samples, seed, namespace.device)
+        self._members: dict[tuple[int, bool], TorchLearner] = {(0, False): self}
+
+    def member(self, number: int, bagged: bool = False) -> TorchLearner:
+        """The same network and data with a seed larger by `number`, its samples drawn with replacement if `bagged`."""
+        found = self._members.get((number, bagged))
+        if found is None:
+            found = self._members[number, bagged] = copy.copy(self)
+            found._seed = self._seed + number
+            found._sampler = Sampler(self.data.spec.samples, found._seed, self._device, bagged)
+        return found
 
     def initial(self, part: Part) -> torch.Tensor:
         """Initial parameters of a part, flat; the same values however the model is cut.
@@ -191,6 +202,56 @@ class TorchLearner:
         assert saved.residual is not None
         return saved.residual
 
+    def distil(
+        self, saved: Saved, samples: torch.Tensor, soft: torch.Tensor, soften: Callable[..., None], weight: float
+    ) -> None:
+        """Add `weight` times the loss against `soft` predictions to what the last part's backward pass starts at.
+
+        Raises
+        ------
+        ProgramError
+            If the data have no labels.
+        """
+        assert saved.residual is not None
+        labels = self.labels(samples)
+        share = 1.0 / (samples.numel() if self.data.spec.kind == "regression" else int(labels.sum()))
+        soften(self.tensors, saved.residual.view(-1), labels, soft, share=share, weight=weight)
+
+    def predict(self, parameters: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Predictions of the whole model, flat: probabilities of classes, or the outputs themselves."""
+        return self._predict(parameters, self.inputs(samples).view(samples.numel(), -1))
+
+    def predict_held_out(self, parameters: torch.Tensor, count: int) -> torch.Tensor:
+        """The same for the first `count` samples of the evaluation set, which begins anew where it ends."""
+        rows = torch.arange(count, device=self._device) % self.held_out
+        inputs = (self.data.ready(self.data.held_out_inputs[some]) for some in torch.split(rows, _EVALUATED_AT_ONCE))
+        return torch.cat([self._predict(parameters, some) for some in inputs])
+
+    def judge(self, predictions: torch.Tensor) -> tuple[float, float | None]:
+        """Mean loss of predictions for the first samples of the evaluation set, and accuracy if there are classes."""
+        rows = predictions.view(-1, self.model.whole.output_elements)
+        targets = self.data.held_out_targets[torch.arange(len(rows), device=self._device) % self.held_out]
+        if not self._classes:
+            return float(self._loss(rows, targets)[0]), None
+        loss, _ = self._loss(rows.clamp_min(torch.finfo(rows.dtype).tiny).log(), targets)  # softmax of logs: themselves
+        return float(loss), _accuracy(rows, targets)
+
+    @property
+    def held_out(self) -> int:
+        """Samples of the evaluation set."""
+        return len(self.data.held_out_inputs)
+
+    @property
+    def _classes(self) -> bool:
+        return self.data.spec.kind in ("classification", "tokens")
+
+    def _predict(self, parameters: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        outputs, _ = self._chain.forward(self.model.whole, parameters, inputs, record=False)
+        if self._classes:  # of each token, if there are several
+            classes = self.data.spec.outputs
+            outputs = torch.softmax(outputs.reshape(-1, classes), dim=1)
+        return outputs.reshape(-1)
+
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` lie in, each once."""
         return blocks_of(what)
@@ -235,8 +296,7 @@ class TorchLearner:
 
     def evaluate(self, parameters: torch.Tensor) -> tuple[float, float | None]:
         """Mean loss on the evaluation set, and the accuracy there if the data have classes."""
-        classes = self.data.spec.kind in ("classification", "tokens")
-        return self.loss(parameters), self.accuracy(parameters) if classes else None
+        return self.loss(parameters), self.accuracy(parameters) if self._classes else None
 
     def loss(self, parameters: torch.Tensor) -> float:
         """Mean loss of the whole model on the evaluation set; of a quadratic function, its value without noise."""
@@ -250,14 +310,9 @@ class TorchLearner:
         ProgramError
             If the data have no classes.
         """
-        if self.data.spec.kind not in ("classification", "tokens"):
+        if not self._classes:
             raise ProgramError(f"data {self.data.spec.name} have no classes, so there is no accuracy; use the loss")
-
-        def share(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-            found = outputs.view(targets.numel(), -1).argmax(1)
-            return float((found == targets.view(-1)).double().mean())
-
-        return self._evaluate(parameters, share)
+        return self._evaluate(parameters, _accuracy)
 
     def rightly(self, parameters: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
         """How many of these training samples are classified rightly: one element; of tokens, their share is summed."""
@@ -275,3 +330,9 @@ class TorchLearner:
             outputs, _ = self._chain.forward(self.model.whole, parameters, data.ready(inputs), record=False)
             total += figure(outputs, targets) * len(inputs)
         return total / len(data.held_out_inputs)
+
+
+def _accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Share of samples (of tokens) whose largest output is that of their class."""
+    found = outputs.view(targets.numel(), -1).argmax(1)
+    return float((found == targets.view(-1)).double().mean())

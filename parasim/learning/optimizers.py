@@ -155,6 +155,15 @@ class Scheduled:
         return bool(self.rule.layerwise)
 
     @property
+    def momentum(self) -> float:
+        """Of the rule."""
+        return float(self.rule.momentum)
+
+    def tuned(self, lr: float, momentum: float) -> Scheduled:
+        """The rule with that momentum, and the schedule with that rate."""
+        return Scheduled(self.rule.tuned(lr, momentum), replace(self.rate_of, lr=lr))
+
+    @property
     def weight_decay(self) -> float:
         """Of the rule."""
         return float(getattr(self.rule, "weight_decay", 0.0))

@@ -19,6 +19,7 @@ class Rule:
     lr: float
     layerwise: ClassVar[bool] = False
     """Does it need norms of whole arrays?"""
+    momentum: Any = 0.0
 
     def rate(self, step: float) -> float:
         """The learning rate."""
@@ -31,6 +32,11 @@ class Rule:
     def scaled(self, factor: float) -> Any:
         """The rule with its rate multiplied by this."""
         return replace(self, lr=self.lr * factor)  # type: ignore[type-var]  # every rule is a dataclass
+
+    def tuned(self, lr: float, momentum: float) -> Any:
+        """The rule with that rate, and that momentum if it has one."""
+        rule: Any = self
+        return replace(rule, lr=lr, momentum=momentum) if self.momentum else replace(rule, lr=lr)
 
     def on(self, panels: Panels) -> Any:
         """The rule for a copy whose arrays lie there: itself, if it does not ask."""

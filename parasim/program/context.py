@@ -78,6 +78,7 @@ class Context:
         self.common = Draws(seed)
         self.optimizer = optimizer
         self.compression = compression
+        self.member = 0  # of several models, the one that it trains: see `Learner.member`
         self.notes: list[Event] = []  # drained by the runtime at the next operation
         self._groups = groups
         self._learner = learner
@@ -173,7 +174,7 @@ class Context:
     def initial(self, name: str = "weights", part: Part | None = None) -> Buffer:
         """Initial parameters of a part (default: the whole model): the same values on every rank and for every cut."""
         part = part or self.model.whole
-        values = initial_values(self._learner, self._contents, part)
+        values = initial_values(self._learner, self._contents, part, self.member)
         buffer = Buffer(name, part.parameters, self.model.itemsize, values)
         self.hold(name, buffer.nbytes, buffer)
         self.watcher.offer(buffer, part, name)

@@ -28,11 +28,12 @@ def zero_values(learner: Learner | None, contents: Contents | None, elements: in
     return zeros if itemsize != 1 else learner.tensors.cast(zeros, "uint8")
 
 
-def initial_values(learner: Learner | None, contents: Contents | None, part: Part) -> Any:
-    """Initial parameters of a part; None without a learner."""
+def initial_values(learner: Learner | None, contents: Contents | None, part: Part, member: int) -> Any:
+    """Initial parameters of a part, of one of several models; None without a learner."""
     if learner is None:
         return None
-    return learner.initial(part) if contents is None else contents.once(part, lambda: learner.initial(part))
+    own = learner.member(member)
+    return own.initial(part) if contents is None else contents.once((part, member), lambda: own.initial(part))
 
 
 def do_forward(
@@ -68,7 +69,7 @@ def do_forward(
 def _share(learner: Learner, parameters: Buffer, part: Part, batch: Batch, workers: int) -> tuple[Tensor, Any] | None:
     """A worker's share of a pass over the mini-batch; None if it has to compute by itself."""
     content, size = parameters.content, batch.size
-    if content is None or batch.runs != 1 or batch.total % size or batch.start % size:
+    if content is None or batch.runs != 1 or batch.member >= 0 or batch.total % size or batch.start % size:
         return None
     key = batch.step, batch.total, size, batch.shift
     if key not in content.shares:

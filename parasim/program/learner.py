@@ -5,7 +5,7 @@ Without a learner a run has costs only. Tensors are flat vectors; the learner kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ class Learner(Protocol):
 
     def initial(self, part: Part) -> Tensor:
         """Initial parameters of a part, flat; the same values however the model is cut."""
+
+    def member(self, number: int, bagged: bool = False) -> Learner:
+        """The learner of a run whose seed is larger by `number`: other initial weights, another order of samples.
+
+        `bagged`: its samples are as many as there are, drawn with replacement, once (Breiman 1996).
+        """
 
     def samples(self, step: int, start: int, stop: int, batch: int) -> Any:
         """Identifiers of samples `start`..`stop` of the global mini-batch of `batch` samples of iteration `step`.
@@ -62,6 +68,26 @@ class Learner(Protocol):
 
     def backward_weights(self, part: Part, saved: Any, pending: Any) -> Tensor:
         """The other half: gradients to the parameters (flat)."""
+
+    def distil(self, saved: Any, samples: Any, soft: Tensor, soften: Callable[..., None], weight: float) -> None:
+        """Add `weight` times the loss against `soft` predictions to what the last part's backward pass starts at.
+
+        ``soften(xp, residual, labels, soft, share=..., weight=...)`` changes the gradient of the mean loss; `share` is
+        one over the number of predictions that it is the mean of.
+        """
+
+    def predict(self, parameters: Tensor, samples: Any) -> Tensor:
+        """The whole model's predictions, flat: probabilities of classes, or the outputs themselves."""
+
+    def predict_held_out(self, parameters: Tensor, count: int) -> Tensor:
+        """The same for the first `count` samples of the evaluation set, which begins anew where it ends."""
+
+    def judge(self, predictions: Tensor) -> tuple[float, float | None]:
+        """Mean loss of predictions for the first samples of the evaluation set, and accuracy if there are classes."""
+
+    @property
+    def held_out(self) -> int:
+        """Samples of the evaluation set."""
 
     def blocks(self, what: Any) -> dict[int, int]:
         """Address and bytes of every block of memory that tensors of `what` (buffers, what is saved) lie in."""
@@ -127,6 +153,13 @@ class Optimizer(Protocol):
 
     def scaled(self, factor: float) -> Optimizer:
         """The update rule with all rates multiplied by this."""
+
+    @property
+    def momentum(self) -> float:
+        """Its momentum, if it has one that can be chosen; else 0."""
+
+    def tuned(self, lr: float, momentum: float) -> Optimizer:
+        """The update rule as a scenario with that learning rate (and that momentum, if it has one) says it."""
 
     def update(
         self, xp: Tensors, parameters: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], step: int, scale: float

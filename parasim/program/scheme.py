@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -109,6 +110,10 @@ class Scheme:
     def pipelines(self) -> int:
         """Batches of `batch_size` samples that one step of all workers consumes (as many as workers, by default)."""
         return int(self.options.workers)
+
+    def batches(self, steps: int) -> tuple[tuple[float, int], ...]:
+        """Until which step of a run how many such batches are taken per step: always as many, by default."""
+        return ((math.inf, self.pipelines()),)
 
     def codes(self) -> Codes:
         """What may be sent in code with these options."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from parasim.program.buffers import Buffer
 from parasim.program.tensors import Tensor
@@ -40,6 +40,11 @@ class HeldModel:
         It is in shared memory.
     updates_per_step
         Of actors that are no workers: updates of their copy for one step of every worker.
+    models, members
+        Several models are trained, one by each group of so many `members`: all are evaluated, and what counts is the
+        first, their mean prediction ("ensemble"), or the one of least loss ("best").
+    own
+        Each of several models has initial weights of its own.
     """
 
     role: str = "worker"
@@ -47,6 +52,9 @@ class HeldModel:
     mean: bool = False
     shared: bool = False
     updates_per_step: float = 1.0
+    models: Literal["one", "first", "ensemble", "best"] = "one"
+    members: int = 1
+    own: bool = False
 
 
 class Piece(NamedTuple):
@@ -70,7 +78,7 @@ class ModelSnapshot(NamedTuple):
     pieces
         Copies of what it holds.
     redundant
-        It holds what the first actor holds too: the pieces are left out.
+        It holds what the first actor (of its group) holds too, or no model any more: the pieces are left out.
     """
 
     rank: int
@@ -113,6 +121,9 @@ class Watcher:
 
     def changed(self) -> None:
         """What a server offered was updated, and no note of an update says so."""
+
+    def left(self) -> None:
+        """The actor is done with the model that it trained: what it offered is none of the models from now on."""
 
 
 class Camera(Watcher):
@@ -161,6 +172,7 @@ class Camera(Watcher):
         self._number = 0
         self._due: tuple[int, float] | None = None
         self._holds = role == held.role
+        self._left = False
         self.shutter: Callable[[], None] = lambda: None
         self.shared: Callable[[], Tensor] = lambda: None
 
@@ -187,7 +199,7 @@ class Camera(Watcher):
 
     def noted(self, event: Event) -> bool:
         """The actor notes an event. Is a snapshot due?"""
-        if event.kind != self._boundary or not self._holds:
+        if event.kind != self._boundary or not self._holds or self._left:
             return False
         if self._boundary == "step":
             return self._reached(event.step + 1)
@@ -199,6 +211,13 @@ class Camera(Watcher):
     def changed(self) -> None:
         """An update was made."""
         if self._updated():
+            self.shutter()
+
+    def left(self) -> None:
+        """It is done with its model."""
+        if self._holds and not self._left:
+            self._left = True
+            self._due = self._number + 1, 0.0
             self.shutter()
 
     def _updated(self) -> bool:
@@ -219,7 +238,11 @@ class Camera(Watcher):
 
     @property
     def _redundant(self) -> bool:
-        """Does the first actor hold all that this one does?"""
+        """Does the first actor (of its group) hold all that this one does, or has it left?"""
+        if self._left:
+            return True
+        if self._held.models != "one":
+            return self._index % self._held.members > 0
         if self._held.mean or not self._index:
             return False
         flat = [copy for copy in self._copies.values() if isinstance(copy.place, int)]

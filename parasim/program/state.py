@@ -23,7 +23,8 @@ class Batch:
     """Samples ``[start, stop)`` of the global mini-batch (of `total` samples) of iteration `step`.
 
     Or several `runs` of them, each `stride` samples after the one before. The steps before took `shift` samples more
-    than `total` each (none, where all mini-batches are equally large).
+    than `total` each (none, where all mini-batches are equally large). Where several models are trained, the order is
+    that of a `member` (`Learner.member`), of samples drawn with replacement if they are `bagged`.
     """
 
     step: int
@@ -34,6 +35,8 @@ class Batch:
     runs: int = 1
     stride: int = 0
     shift: int = 0
+    member: int = -1
+    bagged: bool = False
 
     @property
     def size(self) -> int:
@@ -42,6 +45,7 @@ class Batch:
 
     def samples(self, learner: Learner) -> Any:
         """Identifiers of the samples, in order."""
+        learner = learner if self.member < 0 else learner.member(self.member, self.bagged)
         shifts = [self.shift + run * self.stride for run in range(self.runs)]
         found = [learner.samples(self.step, self.start + by, self.stop + by, self.total) for by in shifts]
         return found[0] if self.runs == 1 else learner.tensors.concatenate(found)

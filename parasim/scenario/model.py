@@ -226,7 +226,12 @@ class Scenario:
 
     def samples(self, steps: float) -> float:
         """Samples that all workers take in so many steps."""
-        return self.scheme.pipelines() * self.workload.batches.before(steps)
+        before, found, start = self.workload.batches.before, 0.0, 0.0
+        for stop, count in self.scheme.batches(self.run.steps):
+            end = max(start, min(steps, stop))
+            found += count * (before(end) - before(start))
+            start = end
+        return found
 
     def evaluations(self, steps: float, samples: float | None = None) -> float:
         """Evaluations that are due after so many steps and samples of all (default: those of the batches)."""

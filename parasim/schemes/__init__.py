@@ -17,6 +17,7 @@ from parasim.schemes.allreduce import AllReduce
 from parasim.schemes.asysvrg import AsySvrg
 from parasim.schemes.backup_workers import BackupWorkers
 from parasim.schemes.bmuf import Bmuf
+from parasim.schemes.codistillation import Codistillation
 from parasim.schemes.compute_groups import ComputeGroups
 from parasim.schemes.dcasgd import DcAsgd
 from parasim.schemes.ddg import Ddg
@@ -25,6 +26,7 @@ from parasim.schemes.downpour import Downpour
 from parasim.schemes.dpsgd import DPsgd
 from parasim.schemes.dynsgd import DynSgd
 from parasim.schemes.easgd import Eamsgd, Easgd
+from parasim.schemes.ensemble import Ensemble
 from parasim.schemes.fdg import Fdg
 from parasim.schemes.fdg_data import FdgData
 from parasim.schemes.fr import FeaturesReplay
@@ -89,6 +91,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         LocalSgd,
         Bmuf,
         OneShot,
+        Ensemble,
+        Codistillation,
         PipeSgd,
         Accumulation,
         Eamsgd,

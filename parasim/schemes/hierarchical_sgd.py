@@ -32,7 +32,7 @@ from parasim.program.elementwise import scale
 from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import cost
 
-__all__ = ["HierarchicalSgd"]
+__all__ = ["HierarchicalSgd", "ring_pairs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class HierarchicalSgd(Scheme):
         nbytes, parameters, gamma = setting.model.whole.nbytes, setting.model.whole.parameters, setting.gamma()
         groups = self.groups()
         inner, outer = (
-            place.together(pairs) if (pairs := _ring_pairs(some)) else setting.worst([])
+            place.together(pairs) if (pairs := ring_pairs(some)) else setting.worst([])
             for some in (groups[: options.groups], groups[options.groups :])
         )
         summed = cost("all_reduce", "ring", members, nbytes, *inner, gamma)
@@ -141,7 +141,7 @@ class HierarchicalSgd(Scheme):
         )
 
 
-def _ring_pairs(groups: tuple[Group, ...]) -> list[tuple[int, int]]:
+def ring_pairs(groups: tuple[Group, ...]) -> list[tuple[int, int]]:
     """Who sends to whom in the rings of all these groups."""
     return [
         (rank, group.ranks[(place + 1) % group.size])

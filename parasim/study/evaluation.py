@@ -41,6 +41,8 @@ class Point:
     bytes: int | None
     loss: float
     accuracy: float | None
+    members: tuple[tuple[int, float, float | None], ...] = ()
+    """Of each of several models: who holds it (index in the role), its loss, its accuracy."""
 
 
 def watch(scenario: Scenario, context: Context, learner: Learner, take: Callable[[ModelSnapshot], None]) -> None:
@@ -87,24 +89,32 @@ class Evaluations:
         self._stop = stop
         self._held = scenario.scheme.held_model()
         self._holders = len(cast.groups[self._held.role].ranks)
-        self._redundant: set[int] = set()
+        self._redundant: dict[int, int] = {}  # holder -> number of the first model that it adds nothing to
         self._pending: dict[int, dict[int, ModelSnapshot]] = {}
         self.points: list[Point] = []
-        self._evaluate(learner.initial(scenario.workload.model.whole), 0.0, 0.0)
+        self._evaluate(self._initial(), 0.0, 0.0)
+
+    def _initial(self) -> dict[int, Tensor]:
+        held, whole = self._held, self._scenario.workload.model.whole
+        first = range(0, self._holders, held.members) if held.models != "one" else range(1)
+        return {at: self._learner.member(at // held.members if held.own else 0).initial(whole) for at in first}
 
     def add(self, snapshot: ModelSnapshot) -> None:
         """Take one. An actor's come in the order of their numbers."""
         if snapshot.redundant:
-            self._redundant.add(snapshot.rank)
+            self._redundant.setdefault(snapshot.holder, snapshot.number)
         else:
             self._pending.setdefault(snapshot.number, {})[snapshot.holder] = snapshot
         for number in sorted(self._pending):
-            if len(self._pending[number]) + len(self._redundant) < self._holders:
+            done = {holder for holder, first in self._redundant.items() if number >= first}
+            if len(done | self._pending[number].keys()) < self._holders:
                 break
             there = self._pending.pop(number)
             pieces = [there[index] for index in sorted(there)]
             steps = max(piece.steps for piece in pieces)
-            self._evaluate(self._join(pieces), steps, max(piece.seconds for piece in pieces))
+            several = self._held.models != "one"
+            models = {p.holder: self._join([p]) for p in pieces} if several else {0: self._join(pieces)}
+            self._evaluate(models, steps, max(piece.seconds for piece in pieces))
 
     def add_all(self, snapshots: Iterable[ModelSnapshot]) -> None:
         """Take those of a run that is over; models of which a piece was not kept are left out."""
@@ -147,13 +157,27 @@ class Evaluations:
             else:
                 self._learner.put(place, written, model)
 
-    def _evaluate(self, model: Tensor, steps: float, seconds: float) -> None:
-        loss, accuracy = self._learner.evaluate(model)
+    def _evaluate(self, models: dict[int, Tensor], steps: float, seconds: float) -> None:
+        """Of several models by who holds them, each, and what counts of them."""
+        found = [(holder, *self._learner.evaluate(model)) for holder, model in models.items()]
+        _, loss, accuracy = min(found, key=lambda figures: figures[1]) if self._held.models == "best" else found[0]
+        if self._held.models == "ensemble":
+            loss, accuracy = self._together(list(models.values()))
         sent = None if self._trace is None else sum(actor.bytes_sent for actor in self._trace.actors)
-        self.points.append(Point(steps, seconds, sent, loss, accuracy))
+        members = () if self._held.models == "one" else tuple(found)
+        self.points.append(Point(steps, seconds, sent, loss, accuracy, members))
         target = self._scenario.run.target
         if self._stop and target is not None and target.reached(loss, accuracy):
             raise TargetReached(seconds)
+
+    def _together(self, models: list[Tensor]) -> tuple[float, float | None]:
+        """Loss and accuracy of the mean of their predictions."""
+        xp, learner = self._learner.tensors, self._learner
+        total, *others = (learner.predict_held_out(model, learner.held_out) for model in models)
+        for predictions in others:
+            xp.add_(total, predictions)
+        xp.scale_(total, 1 / len(models))
+        return learner.judge(total)
 
     # figures -------------------------------------------------------------------------------------------------------
     def figures(
@@ -188,7 +212,12 @@ def _as_dict(point: Point, samples: Callable[[float], float]) -> dict[str, Any]:
         "bytes": point.bytes,
         "loss": point.loss,
         "accuracy": point.accuracy,
+        **({"members": _members(point)} if point.members else {}),
     }
+
+
+def _members(point: Point) -> list[dict[str, Any]]:
+    return [{"worker": worker, "loss": loss, "accuracy": accuracy} for worker, loss, accuracy in point.members]
 
 
 def _with_bytes(points: list[Point], trace: Trace) -> list[Point]:

@@ -92,7 +92,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         clock="simulated",
         workers=scenario.scheme.options.workers,
         batch_size=scenario.workload.batch_size,
-        seen=scenario.workload.batches.before,
+        seen=scenario.samples,
         seed=scenario.run.seed,
         **device_facts(built.hosts, scenario.placement),
         profile=profile_facts(scenario.cluster),
@@ -101,7 +101,7 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
         collectives=ran.collectives,
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
-        batches_per_step=scenario.scheme.pipelines(),
+        batches_per_step=1,
         facts=scenario.scheme.facts(),
     )
     figures = summary(trace, info)
