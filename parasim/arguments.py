@@ -14,7 +14,7 @@ __all__ = ["Verb", "parse"]
 Verb = Callable[[argparse.Namespace], int | None]
 """A verb may reply with an exit code."""
 
-_WITHOUT_FILE = ("topologies", "schemes", "compressors", "models", "schema", "calibrate")
+_WITHOUT_FILE = ("topologies", "schemes", "compressors", "models", "schema", "calibrate", "report")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argparse.Namespace]:
-    """The verb, and its arguments; options and overrides may stand in any order.
+    """The verb, and its arguments, in any order; among them all `words`, and the warnings that will be `said`.
 
     Raises
     ------
@@ -48,8 +48,10 @@ def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argpar
         close = difflib.get_close_matches(name, verbs, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"verbs: {', '.join(verbs)}"
         raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
-    words = ["--timeline=" if word == "--timeline" else word for word in words[1:]]  # its value only comes after "="
-    return verbs[name], _parser_of(name, verbs[name]).parse_intermixed_args(words)
+    rest = ["--timeline=" if word == "--timeline" else word for word in words[1:]]  # its value only comes after "="
+    arguments = _parser_of(name, verbs[name]).parse_intermixed_args(rest)
+    arguments.words, arguments.said = list(words), []
+    return verbs[name], arguments
 
 
 def _parser_of(name: str, verb: Verb) -> _Parser:
@@ -132,6 +134,12 @@ def _crosscheck(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--other-machine", action="store_true", help="the profile may be of another machine")
 
 
+def _report(parser: argparse.ArgumentParser) -> None:
+    what = "what run, execute, compare, sweep or crosscheck wrote with --out"
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help=what)
+    parser.add_argument("--out", metavar="DIR", help="write report.html there (default: the first FOLDER)")
+
+
 def _calibrate(parser: argparse.ArgumentParser) -> None:
     what = "scenario files whose own networks are measured too, and key=value for them"
     parser.add_argument("words", nargs="*", metavar="FILE", help=what)
@@ -178,6 +186,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": _compare,
     "analyze": _analyze,
     "sweep": _sweep,
+    "report": _report,
     "topologies": _topologies,
     "models": _models,
 }

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from parasim.arguments import Verb, parse
 from parasim.errors import DeadlockError, ParasimError, ScenarioError, ScenarioWarning
+from parasim.listing import compressors, schema, schemes, topologies
+from parasim.reporting import report
 
 if TYPE_CHECKING:
     from parasim.metrics.outcome import Outcome
     from parasim.metrics.result import Result
+    from parasim.report.provenance import Origin
     from parasim.scenario.model import Scenario, Workload
 
 __all__ = ["main"]
@@ -101,19 +104,20 @@ def compare(arguments: argparse.Namespace) -> None:
     """Simulate several schemes, or the variants of a file, and show them side by side."""
     from parasim.report.compare_files import compare_json, write_compare
     from parasim.report.compare_table import compare_table
-    from parasim.report.output import claim_folder, json_text
+    from parasim.report.output import json_text
     from parasim.report.progress import Progress
     from parasim.study.compare import compare, compare_cases, title_of
 
     asked = (arguments.file, arguments.schemes or (), arguments.overrides, arguments.variant)
     compare_cases(*asked)  # what is wrong is said before the folder is made
-    if arguments.out:
-        claim_folder(arguments.out, "--out")
+    origin = _origin(arguments)
     with Progress("comparing") as progress:
         outcomes = compare(*asked, allow_code=arguments.allow_code, watch=progress.show)
     _some_ran(arguments, outcomes)
-    if arguments.out:
-        write_compare(outcomes, arguments.out, title_of(arguments.file))
+    if origin is not None:
+        title = title_of(arguments.file)
+        write_compare(outcomes, arguments.out, title)
+        origin.write(arguments.out, title)
     print(json_text(compare_json(outcomes)) if arguments.json else compare_table(outcomes))
 
 
@@ -126,7 +130,7 @@ def analyze(arguments: argparse.Namespace) -> None:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Simulate a grid, key=a,b,c for each key, on all cores; with --out, a sweep that was killed is continued."""
-    from parasim.report.output import claim_folder, json_text
+    from parasim.report.output import json_text
     from parasim.report.progress import Progress
     from parasim.report.sweep_files import sweep_json, write_sweep
     from parasim.report.sweep_table import sweep_table
@@ -134,8 +138,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     from parasim.study.sweep import sweep
 
     read_axes(arguments.overrides)  # what is wrong is said before the folder is made
-    if arguments.out:
-        claim_folder(arguments.out, "--out")
+    origin = _origin(arguments)
     with Progress("sweeping") as progress:
         done = sweep(
             arguments.file,
@@ -151,38 +154,10 @@ def sweep(arguments: argparse.Namespace) -> None:
             print(f"parasim: {count} point{'s' * (count > 1)} {what}", file=sys.stderr)
     _some_ran(arguments, done.outcomes)
     axes = [axis.keys for axis in done.axes]
-    if arguments.out:
+    if origin is not None:
         write_sweep(axes, done.outcomes, arguments.out, done.title)
+        origin.write(arguments.out, done.title)
     print(json_text(sweep_json(axes, done.outcomes)) if arguments.json else sweep_table(axes, done.outcomes))
-
-
-def schemes(arguments: argparse.Namespace) -> None:
-    """List the schemes: family, paper, staleness, options; or draw their tree, or find the neighbours of one."""
-    from parasim.report import taxonomy
-    from parasim.report.output import json_text
-    from parasim.report.schemes import scheme_entry, schemes_list
-    from parasim.schemes import SCHEMES, find
-
-    chosen = [SCHEMES[name] for name in sorted(SCHEMES)]
-    if arguments.like:
-        one = find(arguments.like)
-        entry: Any = taxonomy.likes_entry(one, chosen)
-        text = taxonomy.likes_text(one, chosen)
-    elif arguments.tree:
-        entry, text = taxonomy.tree_entry(chosen), taxonomy.tree_text(chosen)
-    else:
-        entry, text = [scheme_entry(scheme) for scheme in chosen], schemes_list(chosen)
-    print(json_text(entry) if arguments.json else text)
-
-
-def compressors(arguments: argparse.Namespace) -> None:
-    """List the compressors: paper, bytes, bias, error feedback, options."""
-    from parasim.compression import COMPRESSORS
-    from parasim.report.compressors import compressor_entry, compressors_list
-    from parasim.report.output import json_text
-
-    codes = list(COMPRESSORS.values())
-    print(json_text([compressor_entry(code) for code in codes]) if arguments.json else compressors_list(codes))
 
 
 def models(arguments: argparse.Namespace) -> None:
@@ -199,40 +174,6 @@ def models(arguments: argparse.Namespace) -> None:
             entries.append(entry)
     text = "\n\n".join(map(layers_text, entries))
     print(json_text(entries[0] if len(entries) == 1 else entries) if arguments.json else text)
-
-
-def topologies(arguments: argparse.Namespace) -> None:
-    """List the kinds of topologies; or the hosts, switches and cables of one cluster, with a picture."""
-    from parasim.report import output
-    from parasim.report.topologies import cluster_entry, cluster_text, kind_entries, kinds_text
-
-    if arguments.file is None:
-        print(output.json_text(kind_entries()) if arguments.json else kinds_text())
-        return
-    from parasim.scenario.sketch import named_clusters
-
-    clusters = named_clusters(arguments.file, arguments.overrides, arguments.variant)
-    if arguments.out:
-        output.claim_folder(arguments.out, "--out")
-    if arguments.json:
-        entries = [cluster_entry(name, cluster) for name, cluster in clusters]
-        print(output.json_text(entries[0] if len(entries) == 1 else entries))
-    else:
-        print("\n\n".join(cluster_text(name, cluster, every=arguments.all) for name, cluster in clusters))
-    if arguments.out:
-        from parasim.report.topology_drawing import draw_clusters
-
-        for path in draw_clusters(clusters, arguments.out):
-            print(f"written: {path}", file=sys.stderr)
-
-
-def schema(arguments: argparse.Namespace) -> None:
-    """Print the JSON Schema of scenario files, or of profiles, for editors."""
-    if arguments.profile:
-        from parasim.cluster.profile_schema import profile_schema_text as text
-    else:
-        from parasim.scenario.schema import schema_text as text
-    print(text(), end="")
 
 
 def validate(arguments: argparse.Namespace) -> None:
@@ -278,6 +219,18 @@ def _some_ran(arguments: argparse.Namespace, outcomes: Sequence[Outcome]) -> Non
     raise kind(f"{arguments.file}: {first.label}: {first.error}{others}")
 
 
+def _origin(arguments: argparse.Namespace) -> Origin | None:
+    """With --out, what results will rest on; the folder is there then, and holds no finished results."""
+    from parasim.report.output import claim_results
+    from parasim.report.provenance import origin_of
+    from parasim.study.identity import simulator
+
+    if not arguments.out:
+        return None
+    claim_results(arguments.out)
+    return origin_of(arguments.words, arguments.file, simulator(), arguments.said)
+
+
 def _each(
     arguments: argparse.Namespace, doing: str, runs: Callable[[Scenario], list[Result]]
 ) -> list[tuple[Scenario, Result]]:
@@ -289,16 +242,16 @@ def _each(
         raise ScenarioError(
             f"{arguments.file}: has {len(scenarios)} variants; a record is of one run: choose one with --variant"
         )
-    if arguments.out:
-        output.claim_folder(arguments.out, "--out")
+    origin = _origin(arguments)
     if getattr(arguments, "record", None):
         output.claim_folder(os.path.dirname(arguments.record) or ".", "--record")
     timelines = _timelines(arguments, scenarios)
     results = [(scenario, result) for scenario in output.progress(doing, scenarios) for result in runs(scenario)]
     if not results:
         return []
-    if arguments.out:
-        output.write_results(results, arguments.out)
+    if origin is not None:
+        title = output.title_of(results)
+        origin.write(arguments.out, title, output.write_results(results, arguments.out, title))
     print(output.json_text(output.results_json(results)) if arguments.json else output.results_text(results))
     if timelines:
         print(timelines(results), file=sys.stderr if arguments.json else sys.stdout)
@@ -331,6 +284,7 @@ VERBS: dict[str, Verb] = {
     "compare": compare,
     "analyze": analyze,
     "sweep": sweep,
+    "report": report,
     "schemes": schemes,
     "compressors": compressors,
     "topologies": topologies,
@@ -346,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         verb, arguments = parse(words, VERBS)
-        with _warnings_in_lines():
+        with _warnings_in_lines(arguments.said):
             code = verb(arguments)
         sys.stdout.flush()
     except ScenarioError as error:
@@ -371,12 +325,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _warnings_in_lines() -> Iterator[None]:
-    """What has no effect is said in a line on standard error, once."""
+def _warnings_in_lines(said: list[str]) -> Iterator[None]:
+    """What has no effect is said in a line on standard error, once, and kept."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, ScenarioWarning):
+            said.append(str(message))
             print(f"parasim: warning: {message}", file=sys.stderr)
         else:
             shown(message, category, *place, **more)

@@ -93,18 +93,18 @@ def test_out_writes_summary_and_trace(example: str, tmp_path: Path, capsys: pyte
     assert main(["run", example, "--out", str(folder)]) == 0
     assert json.loads((folder / "summary.json").read_text())["steps"] == 2
     assert [row.op for row in Trace.from_csv(folder / "trace.csv")] == ["compute"]
-    assert sorted(path.name for path in folder.iterdir()) == ["summary.json", "trace.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == ["provenance.json", "summary.json", "trace.csv"]
 
 
 def test_out_of_several_variants(variants: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
     assert main(["run", variants, "--out", str(folder)]) == 0
-    names = ["summary.json", "trace-a_b-simulated.csv", "trace-one-simulated.csv"]
+    names = ["provenance.json", "summary.json", "trace-a_b-simulated.csv", "trace-one-simulated.csv"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert len(json.loads((folder / "summary.json").read_text())) == 2
     monkeypatch.setattr(parasim, "simulate", lambda scenario: Result(summary(scenario), Aggregates()))
     assert main(["run", variants, "--out", str(tmp_path / "sums")]) == 0
-    assert [path.name for path in (tmp_path / "sums").iterdir()] == ["summary.json"]
+    assert sorted(path.name for path in (tmp_path / "sums").iterdir()) == ["provenance.json", "summary.json"]
 
 
 def test_execute_may_show_the_simulated_run_beside(example: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -163,7 +163,8 @@ def test_the_command_writes_a_table_a_picture_and_rows(example: Path, tmp_path: 
     text, _ = capsys.readouterr()
     assert "speed-" in text
     assert "DID NOT RUN: gpipe(workers=7)" in text
-    assert sorted(path.name for path in out.iterdir()) == ["compare.csv", "compare.png", "compare.svg", "summary.json"]
+    names = ["compare.csv", "compare.png", "compare.svg", "provenance.json", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == names
     rows = list(csv.DictReader(io.StringIO((out / "compare.csv").read_text())))
     assert [(row["label"], row["speedup"], row["steps"]) for row in rows] == [
         ("allreduce", "1.0", "2"),

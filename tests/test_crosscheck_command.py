@@ -88,6 +88,7 @@ def test_accepted_with_files_and_exit_code_zero(place, machine, capsys):
     names = {path.name for path in out.iterdir()}
     assert {f"crosscheck.{kind}" for kind in ("json", "txt", "csv", "png", "svg")} | {
         "measured.json",
+        "provenance.json",
         "traces",
     } <= names
     assert (out / "crosscheck.txt").read_text().rstrip().endswith("ACCEPTED")

@@ -23,8 +23,10 @@ from parasim.errors import CalibrationError, ScenarioError
 from parasim.report.crosscheck_explain import explain_table
 from parasim.report.crosscheck_files import write_crosscheck
 from parasim.report.crosscheck_table import crosscheck_table
-from parasim.report.output import claim_folder, json_text
+from parasim.report.output import claim_folder, claim_results, json_text
 from parasim.report.progress import Progress
+from parasim.report.provenance import origin_of
+from parasim.study.identity import simulator
 from parasim.study.pool import cores
 from parasim.trace.table import Trace
 
@@ -64,8 +66,12 @@ def _main(arguments: argparse.Namespace) -> int:
     if measured is not None:
         cases = _recorded(cases, measured)
     profile = None if arguments.measure_only else load_profile(find_profile(arguments.profile, Path()))
-    if arguments.out:
+    origin = None
+    if arguments.out and arguments.explain is not None:
         claim_folder(arguments.out, "--out")
+    elif arguments.out:
+        claim_results(arguments.out)
+        origin = origin_of(arguments.words, arguments.file, simulator(), arguments.said)
     if profile is None:
         return _measure(arguments, cases)
     if arguments.explain is not None:
@@ -82,8 +88,10 @@ def _main(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             watch=watch,
         )
-    if arguments.out:
-        write_crosscheck(found, arguments.out, f"{Path(arguments.file).stem}: predicted beside measured")
+    if origin is not None:
+        title = f"{Path(arguments.file).stem}: predicted beside measured"
+        write_crosscheck(found, arguments.out, title)
+        origin.write(arguments.out, title)
     print(json_text(found) if arguments.json else crosscheck_table(found))
     return _ACCEPTED if found["accepted"] else _REJECTED
 

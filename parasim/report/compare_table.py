@@ -10,20 +10,14 @@ from parasim.report.table import NONE, WIDTH, count, results_columns, results_fo
 from parasim.report.targets import has_targets, targets_table
 from parasim.report.text import Column, shortened, table
 
-__all__ = ["compare_table", "outcome_columns", "reasons"]
+__all__ = ["compare_columns", "compare_table", "outcome_columns", "reasons"]
 
 _AFTER = "samples\nper s"
 
 
 def compare_table(outcomes: Sequence[Outcome]) -> str:
     """Write the table, a row per outcome, and beneath it what the columns mean and why rows did not run."""
-    columns = outcome_columns(outcomes)
-    found = speedups(outcomes)
-    column = Column("speed-\nup", [NONE if value is None else f"{count(value)}x" for value in found])
-    headings = [column.heading for column in columns]
-    if _AFTER in headings:
-        columns.insert(headings.index(_AFTER) + 1, column)
-    lines = [*table(columns, WIDTH), ""]
+    lines = [*table(compare_columns(outcomes), WIDTH), ""]
     if first := first_rate(outcomes):
         lines.append(f"speed-up: samples per second, relative to {shortened(outcomes[first[0]].label, 60)}.")
     ran = [outcome for outcome in outcomes if outcome.summary is not None]
@@ -32,6 +26,17 @@ def compare_table(outcomes: Sequence[Outcome]) -> str:
     if has_targets(summaries):
         lines += ["", targets_table(summaries, [outcome.label for outcome in ran])]
     return "\n".join(lines)
+
+
+def compare_columns(outcomes: Sequence[Outcome]) -> list[Column]:
+    """The columns of the table of results, with speed-ups."""
+    columns = outcome_columns(outcomes)
+    found = speedups(outcomes)
+    column = Column("speed-\nup", [NONE if value is None else f"{count(value)}x" for value in found])
+    headings = [column.heading for column in columns]
+    if _AFTER in headings:
+        columns.insert(headings.index(_AFTER) + 1, column)
+    return columns
 
 
 def outcome_columns(outcomes: Sequence[Outcome]) -> list[Column]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ScenarioError
+from parasim.report.provenance import PROVENANCE
 from parasim.report.replicas import replicas_table
 from parasim.report.table import results_table
 from parasim.report.targets import has_targets, targets_table
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["Runs", "claim_folder", "json_text", "progress", "results_json", "results_text", "suffixes", "write_results"]
+__all__ = [
+    "Runs",
+    "claim_folder",
+    "claim_results",
+    "json_text",
+    "progress",
+    "results_json",
+    "results_text",
+    "suffixes",
+    "title_of",
+    "write_results",
+]
 
 Runs = Sequence[tuple["Scenario", "Result"]]
 
@@ -69,18 +81,37 @@ def claim_folder(folder: str | Path, option: str) -> None:
         raise ScenarioError(f"{option}: folder {folder} can't be written to: choose another")
 
 
-def write_results(runs: Runs, folder: str) -> None:
-    """Write summary.json and trace.csv (trace-NAME.csv, if there are several runs), each whole or not at all."""
+def claim_results(folder: str | Path) -> None:
+    """The same for a folder of results of --out; until new ones are there it holds no finished ones."""
+    claim_folder(folder, "--out")
+    try:
+        Path(folder, PROVENANCE).unlink(missing_ok=True)
+    except OSError as error:
+        raise ScenarioError(f"--out: {Path(folder, PROVENANCE)} can't be replaced: {error.strerror or error}") from None
+
+
+def write_results(runs: Runs, folder: str, title: str) -> list[str | None]:
+    """Write summary.json, trace.csv (trace-NAME.csv, if there are several runs) and curves of learning.
+
+    Each is there whole or not at all. Replies with the names of the traces, None where no rows were kept.
+    """
     from parasim.report.curves_plot import write_curves
     from parasim.trace.table import Trace
 
     write_atomic(Path(folder, "summary.json"), (json_text(results_json(runs)) + "\n").encode())
+    traces: list[str | None] = []
     for (_, result), suffix in zip(runs, suffixes(runs), strict=True):
+        traces.append(None)
         if isinstance(result.trace, Trace):  # run: {trace: aggregate} keeps no rows
-            result.trace.to_csv(Path(folder, f"trace{suffix}.csv"))
+            traces[-1] = result.trace.to_csv(Path(folder, f"trace{suffix}.csv")).name
     labels = [scenario.variant or scenario.name for scenario, _ in runs]
-    title = runs[0][0].name.removesuffix(f" [{runs[0][0].variant}]")
     write_curves([result.summary for _, result in runs], labels, folder, title)
+    return traces
+
+
+def title_of(runs: Runs) -> str:
+    """The name of the scenario whose variants were run."""
+    return runs[0][0].name.removesuffix(f" [{runs[0][0].variant}]")
 
 
 def suffixes(runs: Runs) -> list[str]:

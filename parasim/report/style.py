@@ -17,7 +17,20 @@ from typing import Any, Literal, NamedTuple
 
 from parasim.trace.files import write_atomic
 
-__all__ = ["COMPUTE", "SERIES", "SMALL", "TEXT", "TRANSFER", "WAIT", "Look", "Series", "figure", "house", "save"]
+__all__ = [
+    "COMPUTE",
+    "SERIES",
+    "SMALL",
+    "TEXT",
+    "TRANSFER",
+    "WAIT",
+    "Look",
+    "Series",
+    "figure",
+    "house",
+    "rendered",
+    "save",
+]
 
 TEXT, SMALL = 8.0, 7.0
 """Font sizes in points: of titles and labels, of ticks and legends."""
@@ -128,10 +141,14 @@ def save(drawn: Any, path: str | Path) -> list[Path]:
     list of Path
         The files, each written whole or not at all.
     """
-    written = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "parasim"})):
-        buffer = io.BytesIO()
-        with house():
-            drawn.savefig(buffer, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
-        written.append(write_atomic(f"{path}.{kind}", buffer.getvalue()))
-    return written
+    kinds: tuple[Literal["png"], Literal["svg"]] = ("png", "svg")
+    return [write_atomic(f"{path}.{kind}", rendered(drawn, kind)) for kind in kinds]
+
+
+def rendered(drawn: Any, kind: Literal["png", "svg"]) -> bytes:
+    """A figure as the content of a file of that kind."""
+    metadata: dict[str, str | None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": "parasim"}
+    buffer = io.BytesIO()
+    with house():
+        drawn.savefig(buffer, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()

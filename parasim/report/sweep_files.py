@@ -9,6 +9,7 @@ from typing import Any
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.compare_files import csv_bytes
+from parasim.report.output import json_text
 from parasim.report.style import save
 from parasim.report.sweep_plot import sweep_figure
 from parasim.report.sweep_values import value_text
@@ -22,19 +23,31 @@ _TRUTH = {"calibrated"}
 
 
 def sweep_json(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """`keys`, and per point `values` by key, `summary` (null if it did not run) and `error`."""
+    """`keys`, those of each axis in `axes`; per point `values` by key, `summary` (null if it did not run), `error`."""
     points = [
-        {"values": dict(outcome.values), "summary": outcome.summary, "error": outcome.error or None}
+        {
+            "label": outcome.label,
+            "scheme": outcome.scheme,
+            "values": dict(outcome.values),
+            "summary": outcome.summary,
+            "error": outcome.error or None,
+        }
         for outcome in outcomes
     ]
-    return {"keys": [key for axis in axes for key in axis], "points": points}
+    return {
+        "keys": [key for axis in axes for key in axis],
+        "axes": [list(axis) for axis in axes],
+        "points": points,
+    }
 
 
 def write_sweep(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome], folder: str | Path, title: str) -> None:
-    """Write sweep.csv, sweep.parquet, sweep.png and sweep.svg, each whole or not at all.
+    """Write sweep.json, sweep.csv, sweep.parquet, sweep.png and sweep.svg, each whole or not at all.
 
-    They depend on the points alone: not on their number of processes, nor on when they ran.
+    They depend on the points alone: not on their number of processes, nor on when they ran; but for sweep.json, which
+    keeps the wall times of each.
     """
+    write_atomic(Path(folder, "sweep.json"), (json_text(sweep_json(axes, outcomes)) + "\n").encode())
     rows = [{**_plain(outcome.values), **outcome.figures()} for outcome in outcomes]
     write_atomic(Path(folder, "sweep.csv"), csv_bytes(rows))
     write_atomic(Path(folder, "sweep.parquet"), _parquet(rows, set(outcomes[0].values)))

@@ -13,7 +13,11 @@ __all__ = [
     "WIDTH",
     "count",
     "coupled_collectives",
+    "explanations",
+    "marks",
+    "percent",
     "profile_words",
+    "quantity",
     "results_columns",
     "results_footer",
     "results_table",
@@ -50,13 +54,13 @@ def results_columns(summaries: Sequence[Summary], labels: Sequence[str]) -> list
         Column("scheme", [str(summary["scheme"]) for summary in summaries], least=9),
         *([Column("clock", clocks, least=9)] if len(set(clocks)) > 1 else []),
         Column("workers", [str(summary["workers"]) for summary in summaries]),
-        Column("time per\nstep", [_quantity(summary["seconds_per_step"], "seconds") for summary in summaries]),
+        Column("time per\nstep", [quantity(summary["seconds_per_step"], "seconds") for summary in summaries]),
         Column("samples\nper s", [count(summary["samples_per_second"]) for summary in summaries]),
         *(
-            Column(share, [_percent(summary["shares"], share) for summary in summaries], narrow=narrow)
+            Column(share, [percent(summary["shares"], share) for summary in summaries], narrow=narrow)
             for share, narrow in (("compute", "com-\npute"), ("transfer", "trans-\nfer"), ("wait", ""))
         ),
-        Column("sent per\nstep", [_quantity(s["bytes_sent_per_worker_per_step"], "bytes") for s in summaries]),
+        Column("sent per\nstep", [quantity(s["bytes_sent_per_worker_per_step"], "bytes") for s in summaries]),
         Column(
             "messages\nper step",
             [count(summary["messages_sent_per_worker_per_step"]) for summary in summaries],
@@ -64,20 +68,28 @@ def results_columns(summaries: Sequence[Summary], labels: Sequence[str]) -> list
         ),
         Column("staleness\nmean (max)", [_staleness(summary) for summary in summaries]),
         *([Column("loss", [_loss(summary) for summary in summaries])] if _learned(summaries) else []),
-        Column("memory", [_quantity(summary["memory_bytes_per_worker"], "bytes") for summary in summaries]),
+        Column("memory", [quantity(summary["memory_bytes_per_worker"], "bytes") for summary in summaries]),
     ]
 
 
 def results_footer(summaries: Sequence[Summary]) -> list[str]:
     """Sentences that explain the columns, and marks of what is not calibrated."""
-    lines = [
+    return [*explanations(summaries), *marks(summaries)]
+
+
+def explanations(summaries: Sequence[Summary]) -> list[str]:
+    """Sentences that explain the columns."""
+    return [
         "compute, transfer, wait: how a worker's main line of work spends its time; they sum to 100 %.",
         "sent, messages: payload that a worker sends per step. memory: most that it held. All are means over workers.",
         "staleness: changes of the parameters between their reading and the use of the gradient computed from them.",
+        *(["loss: of the first step -> of the last."] if _learned(summaries) else []),
     ]
-    if _learned(summaries):
-        lines.append("loss: of the first step -> of the last.")
-        lines += _synthetic(summaries)
+
+
+def marks(summaries: Sequence[Summary]) -> list[str]:
+    """What must be said of figures wherever they are shown: what is not calibrated, not measured, not real data."""
+    lines = _synthetic(summaries) if _learned(summaries) else []
     lines += list(dict.fromkeys(line for summary in summaries if (line := _facts(summary))))
     lines += [line for summary in summaries if (line := _modelled(summary))]
     lines += [line for summary in summaries if (line := _chosen(summary))]
@@ -139,7 +151,7 @@ def _modelled(summary: Summary) -> str:
         return ""
     late = f", {found['staleness']:.3g} updates late" if found["staleness"] else ""
     what = f"{count(found['updates'])} updates of {count(found['batch'])} samples{late}"
-    return f"MODELLED, not measured: {summary['scenario']}: {_quantity(found['seconds'], 'seconds')} to target: {what}."
+    return f"MODELLED, not measured: {summary['scenario']}: {quantity(found['seconds'], 'seconds')} to target: {what}."
 
 
 def coupled_collectives(summaries: Sequence[Summary]) -> str:
@@ -165,7 +177,8 @@ def _too_large(summary: Summary) -> str:
     return f"DOES NOT FIT: in {summary['scenario']} {found['actor']} holds {most}, its device has {limit}."
 
 
-def _quantity(value: float | None, dimension: str) -> str:
+def quantity(value: float | None, dimension: str) -> str:
+    """A number with its unit; a dash for none."""
     return NONE if value is None else format_quantity(value, dimension)
 
 
@@ -180,7 +193,8 @@ def count(value: float | None) -> str:
     return f"{value:g}"
 
 
-def _percent(shares: Mapping[str, float] | None, share: str) -> str:
+def percent(shares: Mapping[str, float] | None, share: str) -> str:
+    """One of the shares of time as a whole percentage; a dash for none."""
     if not shares or shares.get(share) is None:
         return NONE
     value = 100 * shares[share]
