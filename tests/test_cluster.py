@@ -14,6 +14,7 @@ from parasim.cluster.topology import build
 from parasim.errors import ScenarioError
 from parasim.program.ops import Kernel
 from parasim.simulation.devices import kernel_seconds
+from tests.pods import pods
 
 DEVICE = Device("cpu", flops=1e9, memory=1e9, memory_bandwidth=1e8, launch=1e-6)
 LINK = Link("link", 1e6, 1e-3)
@@ -35,6 +36,22 @@ def test_star_takes_two_links_of_its_own_for_each_pair() -> None:
 def test_star_keeps_traffic_of_one_host_on_its_loopback() -> None:
     cluster = star(2, LINK, Link("memory", 1e9, 1e-6), cores=1, device=DEVICE)
     assert [cluster.links[number] for number in cluster.route(1, 1)] == [Link("host1->host1", 1e9, 1e-6)]
+
+
+@pytest.mark.parametrize("cluster", [pods(7, thin={1}), pods(7, pod=3)], ids=["star", "pods"])
+@pytest.mark.parametrize("pairs", [[(0, 1), (6, 2), (1, 5)], [(0, 1), (3, 3)], [(0, 6), (1, 0)], []])
+def test_routes_of_many_pairs_are_those_of_each(cluster: Cluster, pairs: list[tuple[int, int]]) -> None:
+    routes = cluster.paths([start for start, _ in pairs], [end for _, end in pairs])
+    expected = [cluster.path(*pair) for pair in pairs]
+    assert routes.links.tolist() == [link for path in expected for link in path.links]
+    assert routes.counts.tolist() == [len(path.links) for path in expected]
+    assert routes.latency.tolist() == [path.latency for path in expected]
+    assert routes.bandwidth.tolist() == [path.bandwidth for path in expected]
+
+
+def test_routes_to_a_host_that_is_not_there_name_it() -> None:
+    with pytest.raises(ScenarioError, match="no host 7: the cluster has hosts 0 to 6"):
+        pods(7).paths([0], [7])
 
 
 def test_default_routes_have_the_fewest_links_and_follow_directions() -> None:

@@ -23,7 +23,7 @@ from parasim.simulation.chorus.sing import Stage
 from parasim.simulation.engine import Engine
 from parasim.simulation.noise import LogNormal, NoNoise
 from parasim.simulation.sharing import EqualShares
-from parasim.simulation.tapes import heaps, shares, ways
+from parasim.simulation.tapes import heaps, shares
 from parasim.simulation.tapes import perform as performing
 from parasim.simulation.tapes.perform import perform
 from parasim.study import simulate as runs
@@ -346,14 +346,6 @@ def test_where_actors_would_wait_for_ever_there_is_no_tape():
             yield from Post(silent(one), f"from {one}", daemon=True)
 
     assert tape(serving=deaf) is None
-
-
-def test_routes_over_one_switch_are_the_clusters():
-    fast, plain = (make(pods(7, thin={1}), [4, 1, 2], [0, 6]) for make in (ways._by_one_switch, ways._by_paths))
-    for one, other in zip(fast, plain, strict=True):
-        assert np.array_equal(one, other)
-    assert ways._by_one_switch(pods(7), [4, 1], [1]) is None
-    assert ways._by_one_switch(pods(7, pod=3), [4, 1, 2], [0, 6]) is None
 
 
 # the loop's parts ----------------------------------------------------------------------------------------------------

@@ -9,14 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import MinimalRoutes, Routing, Shortest
 from parasim.errors import ScenarioError
 
-__all__ = ["Cluster", "Path", "Router"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Cluster", "Path", "Router", "Routes"]
 
 Router = Callable[[int, int], Sequence[int]]
 """From two different hosts to the nodes of the route between them, both included."""
@@ -28,6 +33,15 @@ class Path(NamedTuple):
     links: tuple[int, ...]
     latency: float
     bandwidth: float
+
+
+class Routes(NamedTuple):
+    """Routes of many pairs: ids of their links, one route after the other; of each how many, latency and bandwidth."""
+
+    links: NDArray[Any]
+    counts: NDArray[Any]
+    latency: NDArray[Any]
+    bandwidth: NDArray[Any]
 
 
 class Cluster:
@@ -77,6 +91,7 @@ class Cluster:
         self._router = router
         self._minimal = MinimalRoutes(len(self.hosts), self._ends, routing or Shortest())
         self._paths: dict[tuple[int, int], Path] = {}
+        self._single: NDArray[Any] | None = None
 
     def path(self, source: int, destination: int) -> Path:
         """Find the route between two hosts, with its latency and bandwidth.
@@ -90,6 +105,27 @@ class Cluster:
         if path is None:
             path = self._paths[source, destination] = self._find(source, destination)
         return path
+
+    def paths(self, sources: Sequence[int], destinations: Sequence[int]) -> Routes:
+        """The routes between pairs of hosts, as arrays; raises as :meth:`path` does."""
+        start, end = np.asarray(sources, np.intp), np.asarray(destinations, np.intp)
+        if self._single is None:
+            self._single = self._only_links()
+        hosts = len(self.hosts)
+        if len(start) and min(start.min(), end.min()) >= 0 and max(start.max(), end.max()) < hosts:
+            out, into = self._single[start], self._single[end]
+            if bool(((start != end) & (out[:, 2] >= 0) & (out[:, 2] == into[:, 2])).all()):
+                pairs = np.stack((out[:, 0], into[:, 1]), axis=1)
+                latencies = np.fromiter(map(attrgetter("latency"), self._patterns), float, len(self._patterns))
+                latency, bandwidth = latencies[pairs].sum(axis=1), np.array(self.bandwidths)[pairs].min(axis=1)
+                return Routes(pairs.ravel(), np.full(len(pairs), 2), latency, bandwidth)
+        found = list(map(self.path, start.tolist(), end.tolist()))
+        return Routes(
+            np.array([link for path in found for link in path.links], np.intp),
+            np.array([len(path.links) for path in found], np.intp),
+            np.array([path.latency for path in found]),
+            np.array([path.bandwidth for path in found]),
+        )
 
     def route(self, source: int, destination: int) -> tuple[int, ...]:
         """Ids of the links from one host to another; raises as :meth:`path` does."""
@@ -113,25 +149,24 @@ class Cluster:
         """The nodes from which and to which a link goes, by its id."""
         return self._ends[link]
 
-    def only_links(self) -> list[tuple[int, int, int]]:
-        """Of each host that has one link to a switch and one from it, and no other: ids of both, and the switch.
+    def _only_links(self) -> NDArray[Any]:
+        """Of each host that has one link to a node and one from it, and no other: ids of both, and the node.
 
         (-1, -1, -1) of other hosts. Links from a host to itself don't count. A route between two such hosts of one
-        switch can only be the first's link to it and the second's link from it.
+        node can only be the first's link to it and the second's link from it.
         """
         hosts = len(self.hosts)
-        out: list[list[int]] = [[] for _ in range(hosts)]
-        into: list[list[int]] = [[] for _ in range(hosts)]
-        for number, (start, end) in enumerate(self._ends):
-            if start != end:
-                if start < hosts:
-                    out[start].append(number)
-                if end < hosts:
-                    into[end].append(number)
-        found = []
-        for leaving, coming in zip(out, into, strict=True):
-            single = len(leaving) == len(coming) == 1 and self._ends[leaving[0]][1] == self._ends[coming[0]][0]
-            found.append((leaving[0], coming[0], self._ends[leaving[0]][1]) if single else (-1, -1, -1))
+        ends = np.fromiter(itertools.chain.from_iterable(self._ends), np.intp, 2 * len(self._ends)).reshape(-1, 2)
+        found = np.full((hosts, 3), -1)
+        degrees = []
+        for side in range(2):
+            own = np.flatnonzero((ends[:, 0] != ends[:, 1]) & (ends[:, side] < hosts))
+            found[ends[own, side], side] = own
+            degrees.append(np.bincount(ends[own, side], minlength=hosts))
+        single = (degrees[0] == 1) & (degrees[1] == 1)
+        there = ends[found[single, 0], 1]
+        found[single, 2] = np.where(there == ends[found[single, 1], 0], there, -1)
+        found[found[:, 2] < 0] = -1
         return found
 
     def _find(self, source: int, destination: int) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, dataclass, field, fields
 
 from parasim.cluster.curves import Curves
 from parasim.cluster.handling import Handling
@@ -100,3 +101,13 @@ class Host:
         for factor in self.contention:
             if not 0.0 < factor < math.inf:
                 raise ScenarioError(f"host {self.name!r}: contention {factor} is not above zero and finite; measure it")
+
+    def called(self, names: Iterable[str]) -> Iterator[Host]:
+        """Hosts like this one under other names: there may be many, so what is checked is not checked again."""
+        kept = [(entry.name, getattr(self, entry.name)) for entry in fields(self) if entry.name != "name"]
+        for name in names:
+            host = object.__new__(Host)
+            object.__setattr__(host, "name", name)
+            for attribute, value in kept:
+                object.__setattr__(host, attribute, value)
+            yield host

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol
 
 from parasim.cluster.cluster import Cluster, Router
-from parasim.cluster.hosts import Host
+from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import Ecmp, Routing, Shortest, distances
 
@@ -117,18 +117,23 @@ def build(topology: Topology, host: Host, link: Link, loopback: Link) -> Cluster
     return join(topology.wiring(host, link), lambda _: loopback, Shortest())
 
 
-def join(wiring: Wiring, loopback: Callable[[Host], Link], routing: Routing) -> Cluster:
-    """Make the cluster of a wiring, with a loopback for every host that has none in it."""
+def join(wiring: Wiring, loopback: Callable[[Device], Link], routing: Routing) -> Cluster:
+    """Make the cluster of a wiring, with a loopback, by its device, for every host that has none in it."""
     links = dict(wiring.links)
+    loopbacks: dict[int, Link] = {}  # by device
     for number, host in enumerate(wiring.hosts):
-        links.setdefault((number, number), loopback(host))
+        if (number, number) not in links:
+            own = loopbacks.get(id(host.device))
+            if own is None:
+                own = loopbacks[id(host.device)] = loopback(host.device)
+            links[number, number] = own
     router = None if isinstance(routing, Ecmp) else wiring.router
     return Cluster(wiring.hosts, links, router, routing=routing, switches=wiring.switches)
 
 
 def named(host: Host, count: int) -> tuple[Host, ...]:
     """So many hosts called host0, host1 ..."""
-    return tuple(replace(host, name=f"host{number}") for number in range(count))
+    return tuple(host.called(f"host{number}" for number in range(count)))
 
 
 def cables(ends: Iterable[tuple[int, int]], link: Link) -> dict[tuple[int, int], Link]:

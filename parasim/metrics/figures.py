@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from parasim.metrics.shares import TimeSplit, time_split
 from parasim.trace.actor import ActorTotals
@@ -35,34 +36,61 @@ def figures(actors: Sequence[ActorTotals], steps: int, seconds: float, per: str 
     per
         Put into the names of figures per actor ("_per_worker").
     """
-    splits = [time_split(actor, seconds) for actor in actors]
-    return {**_picked(actors, splits, steps, per, _mean), "max": _picked(actors, splits, steps, per, _largest)}
+    columns = _columns(actors, seconds, steps)
+    return {**_picked(columns, per, _mean), "max": _picked(columns, per, _largest)}
 
 
-def _picked(
-    actors: Sequence[ActorTotals],
-    splits: Sequence[TimeSplit],
-    steps: int,
-    per: str,
-    pick: Callable[[list[float]], float],
-) -> dict[str, Any]:
-    """The figures of all actors, each brought to one number by `pick`."""
+class _Columns(NamedTuple):
+    """One number of each actor; traffic and what is overlapped per step, None of those without steps."""
+
+    shares: dict[str, list[float]]
+    traffic: dict[str, list[float] | None]
+    memory: list[float]
+    parts: dict[str, list[float]]
+    overlapped: dict[str, list[float] | None]
+    cancelled: list[float]
+
+
+def _columns(actors: Sequence[ActorTotals], seconds: float, steps: int) -> _Columns:
     own_steps = [actor.steps or steps for actor in actors]
+    stepped = all(own_steps)
 
-    def per_step(values: list[float]) -> float | None:
-        return pick([value / own for value, own in zip(values, own_steps, strict=True)]) if all(own_steps) else None
+    def per_step(values: Sequence[float]) -> list[float] | None:
+        return list(map(operator.truediv, values, own_steps)) if stepped else None
 
+    known: dict[tuple[int, float], TimeSplit] = {}  # actors of one end whose times are one object
+    splits = []
+    for actor in actors:
+        key = id(actor.times), actor.end
+        split = known.get(key)
+        if split is None:
+            split = known[key] = time_split(actor, seconds)
+        splits.append(split)
+    compute, transfer, wait, beside, moving = map(list, zip(*splits, strict=True)) if splits else ([] for _ in range(5))
     parts = sorted({part for actor in actors for part in actor.peak_bytes_of})
+    return _Columns(
+        {"compute": compute, "transfer": transfer, "wait": wait},
+        {name: per_step(list(map(operator.attrgetter(name), actors))) for name in _TRAFFIC},
+        [actor.peak_bytes for actor in actors],
+        {part: [actor.peak_bytes_of.get(part, 0) for actor in actors] for part in parts},
+        {"compute": per_step(beside), "transfer": per_step(moving)},
+        [actor.cancelled_seconds for actor in actors],
+    )
+
+
+def _picked(columns: _Columns, per: str, pick: Callable[[list[float]], float]) -> dict[str, Any]:
+    """The figures of all actors, each brought to one number by `pick`."""
+
+    def per_step(values: list[float] | None) -> float | None:
+        return None if values is None else pick(values)
+
     return {
-        "shares": {name: pick([getattr(split, name) for split in splits]) for name in ("compute", "transfer", "wait")},
-        **{f"{name}{per}_per_step": per_step([getattr(actor, name) for actor in actors]) for name in _TRAFFIC},
-        f"memory_bytes{per}": pick([actor.peak_bytes for actor in actors]),
-        f"memory_bytes{per}_by_part": {part: pick([a.peak_bytes_of.get(part, 0) for a in actors]) for part in parts},
-        "overlapped": {
-            "compute": per_step([split.overlapped_compute_seconds for split in splits]),
-            "transfer": per_step([split.overlapped_transfer_seconds for split in splits]),
-        },
-        "cancelled_seconds": pick([actor.cancelled_seconds for actor in actors]),
+        "shares": {name: pick(values) for name, values in columns.shares.items()},
+        **{f"{name}{per}_per_step": per_step(values) for name, values in columns.traffic.items()},
+        f"memory_bytes{per}": pick(columns.memory),
+        f"memory_bytes{per}_by_part": {part: pick(values) for part, values in columns.parts.items()},
+        "overlapped": {name: per_step(values) for name, values in columns.overlapped.items()},
+        "cancelled_seconds": pick(columns.cancelled),
     }
 
 

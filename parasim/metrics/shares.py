@@ -11,7 +11,7 @@ lane is counted as computing (or transferring). Many lanes at once count once. S
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parasim.trace.actor import ActorTotals
 
@@ -20,8 +20,7 @@ __all__ = ["TimeSplit", "time_split"]
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
-class TimeSplit:
+class TimeSplit(NamedTuple):
     """Of one actor: shares of the main lane's time, which sum to 1; and seconds of other lanes' work beside it."""
 
     compute: float

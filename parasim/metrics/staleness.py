@@ -42,10 +42,13 @@ class Staleness:
     @classmethod
     def of(cls, histograms: Iterable[Histogram]) -> Staleness:
         """The distribution of several histograms together."""
-        joint: Histogram = {}
+        different: dict[int, tuple[Histogram, int]] = {}  # actors that are alike share one
         for histogram in histograms:
+            different[id(histogram)] = histogram, different.get(id(histogram), (histogram, 0))[1] + 1
+        joint: Histogram = {}
+        for histogram, sharing in different.values():
             for value, times in histogram.items():
-                joint[value] = joint.get(value, 0) + times
+                joint[value] = joint.get(value, 0) + sharing * times
         joint = dict(sorted(joint.items()))
         count = sum(joint.values())
         if not count:

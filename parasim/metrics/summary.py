@@ -85,7 +85,8 @@ def _updates(actors: Sequence[ActorTotals]) -> int:
     """Of the copy that had most; copies in shared memory (by part) have those of all actors."""
     shared: Counter[str] = Counter()
     for actor in actors:
-        shared.update(actor.shared_updates)
+        if actor.shares:
+            shared.update(actor.shared_updates)
     return max((*(actor.updates for actor in actors), *shared.values()), default=0)
 
 

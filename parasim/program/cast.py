@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypedDict
 
 from parasim.errors import ProgramError
@@ -50,25 +51,35 @@ class Cast:
 
     def __init__(self, roles: tuple[Role, ...], groups: tuple[Group, ...] = ()) -> None:
         self.roles = roles
-        self.actors: list[Actor] = []
         self.groups: dict[str, Group] = {}
+        self._size = 0
         for role in roles:
-            first = len(self.actors)
-            self.actors += [Actor(first + i, role, i) for i in range(role.count)]
-            self.groups[role.name] = Group(role.name, tuple(range(first, first + role.count)))
+            first = self._size
+            self._size += role.count
+            self.groups[role.name] = Group(role.name, tuple(range(first, self._size)))
         for group in groups:
-            outside = [rank for rank in group.ranks if not 0 <= rank < len(self.actors)]
+            outside = [rank for rank in group.ranks if not 0 <= rank < self._size]
             if outside:
-                raise ProgramError(f"group {group.name!r} has ranks {outside} outside 0..{len(self.actors) - 1}")
+                raise ProgramError(f"group {group.name!r} has ranks {outside} outside 0..{self._size - 1}")
             self.groups[group.name] = group
+
+    @cached_property
+    def actors(self) -> list[Actor]:
+        """By rank."""
+        placed = ((role, index) for role in self.roles for index in range(role.count))
+        return [Actor(rank, role, index) for rank, (role, index) in enumerate(placed)]
 
     def seat(self, rank: int) -> Seat:
         """What an actor's context says of its place."""
-        actor = self.actors[rank]
-        return {"rank": rank, "role": actor.role.name, "index": actor.index, "groups": self.groups}
+        first = 0
+        for role in self.roles:
+            if rank < first + role.count:
+                return {"rank": rank, "role": role.name, "index": rank - first, "groups": self.groups}
+            first += role.count
+        raise IndexError(f"no rank {rank}: there are {self._size}")
 
     def __len__(self) -> int:
-        return len(self.actors)
+        return self._size
 
     def __iter__(self) -> Iterator[Actor]:
         return iter(self.actors)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from parasim.cluster.changes import Changes
-from parasim.cluster.hosts import Host
+from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.profiled import host_of, transport_of
 from parasim.cluster.topology import Wiring
@@ -38,7 +38,7 @@ _LINKS = '{"host0<->switch": {bandwidth: 1 Gbit/s}}'
 
 
 def read_changes(
-    cluster: Section, wiring: Wiring, loopback: Callable[[Host], Link], dtype: str, profiles: Profiles
+    cluster: Section, wiring: Wiring, loopback: Callable[[Device], Link], dtype: str, profiles: Profiles
 ) -> Changes:
     """What `hosts` and `links` of the cluster say.
 
@@ -121,7 +121,7 @@ def _own(section: Section, dtype: str, profiles: Profiles, hosts: int) -> dict[s
     return own
 
 
-def _links(section: Section, wiring: Wiring, loopback: Callable[[Host], Link]) -> dict[tuple[int, int], Link | None]:
+def _links(section: Section, wiring: Wiring, loopback: Callable[[Device], Link]) -> dict[tuple[int, int], Link | None]:
     if not section.data:
         return {}
     count = len(wiring.hosts) + len(wiring.switches)
@@ -132,7 +132,7 @@ def _links(section: Section, wiring: Wiring, loopback: Callable[[Host], Link]) -
             if ends in changed:
                 first, second = map(wiring.name, ends)
                 raise section.error(key, f"link {first}->{second} is named twice", at_key=True)
-            link = wiring.links.get(ends) or loopback(wiring.hosts[ends[0]])
+            link = wiring.links.get(ends) or loopback(wiring.hosts[ends[0]].device)
             changed[ends] = _link(section, key, value, link, inside=ends[0] == ends[1])
     return changed
 

@@ -101,11 +101,9 @@ class ClusterSpec:
         """Hosts, switches and links, loopbacks left out."""
         return self.changes.apply(self.topology.wiring(self.host, self.link)).scaled(self.goodput)
 
-    def loopback_of(self, host: Host) -> Link:
-        """The way from a host to itself."""
-        return (
-            replace(self.loopback, bandwidth=host.device.memory_bandwidth) if self.loopback_is_memory else self.loopback
-        )
+    def loopback_of(self, device: Device) -> Link:
+        """The way from a host with this device to itself."""
+        return replace(self.loopback, bandwidth=device.memory_bandwidth) if self.loopback_is_memory else self.loopback
 
     def build(self) -> Cluster:
         """Hosts, links and routes."""

@@ -29,7 +29,8 @@ Done = Callable[[], None]
 
 def handles(hosts: Sequence[Host]) -> bool:
     """Does handling cost anything on one of these hosts?"""
-    return any(host.handling != _NOTHING or host.native != _NOTHING for host in hosts)
+    different = {id(costs): costs for host in hosts for costs in (host.handling, host.native)}
+    return any(costs != _NOTHING for costs in different.values())
 
 
 class Loop:

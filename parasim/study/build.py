@@ -100,7 +100,8 @@ def data_facts(scenario: Scenario) -> dict[str, str | bool] | None:
 
 def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts:
     """Of the devices of the hosts on which somebody is placed."""
-    devices = list(dict.fromkeys(hosts[number].device for number in sorted(set(placement))))
+    objects = {id(device): device for device in (hosts[number].device for number in sorted(set(placement)))}
+    devices = list(dict.fromkeys(objects.values()))
     return {
         "calibrated": all(device.calibrated for device in devices),
         "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in devices if d.source),

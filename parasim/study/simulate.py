@@ -14,6 +14,7 @@ from parasim.program.contents import Contents
 from parasim.simulation.chorus.sing import Stage, sing
 from parasim.simulation.engine import Engine
 from parasim.simulation.fast.run import Dissolved
+from parasim.simulation.garbage import YOUNG, collecting
 from parasim.simulation.tapes.perform import perform
 from parasim.study.build import (
     as_run,
@@ -63,6 +64,11 @@ def simulate(scenario: Scenario, replay: Record | None = None) -> Result:
     ScenarioError
         If the record is of another scenario, or a replay, which takes every message, is asked for coupled fidelity.
     """
+    with collecting(0 if scenario.run.learn else YOUNG):
+        return _simulated(scenario, replay)
+
+
+def _simulated(scenario: Scenario, replay: Record | None) -> Result:
     started = time.perf_counter()
     cast = build_cast(scenario)
     if replay is not None:

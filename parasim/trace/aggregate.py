@@ -117,4 +117,4 @@ class Aggregates:
     @property
     def actors(self) -> list[ActorTotals]:
         """The sums of each actor that has rows, by rank."""
-        return [actor for _, actor in sorted(self._actors.items()) if actor.num_rows]
+        return [actor for actor in map(self._actors.__getitem__, sorted(self._actors)) if actor.num_rows]

@@ -248,7 +248,8 @@ def _torus(op: Collective, ring: _Rings[_Rounds]) -> Iterator[_Rounds]:
 
 
 def _complete(members: NDArray[Any], sizes: NDArray[Any]) -> tuple[tuple[int, int], ...]:
-    return tuple((int(m), int(s)) for m, s in zip(members.ravel(), sizes.ravel(), strict=True) if s > 0)
+    some = sizes > 0
+    return tuple(zip(members[some].tolist(), sizes[some].tolist(), strict=True))
 
 
 _ARRAYS: dict[tuple[str, str], _Whole[Any]] = {

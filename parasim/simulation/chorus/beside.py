@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from parasim.trace.intervals import covered
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def _covered(spans: Sequence[Span]) -> NDArray[Any]:
     if len(spans) == 1:
         length: NDArray[Any] = spans[0].end - spans[0].start
         return length
+    if all(span.start.size == span.end.size == 1 for span in spans):
+        return np.array([covered([(span.start.item(), span.end.item()) for span in spans])])
     edges = np.broadcast_arrays(*[edge for span in spans for edge in (span.start, span.end)])
     starts, ends = np.stack(edges[::2]), np.stack(edges[1::2])
     ends = np.where(ends > starts, ends, -np.inf)

@@ -90,10 +90,13 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung | None:
 
 def _spare(stage: Stage) -> int:
     """Cores that each actor has to itself; 1 if they cost each other and one is used at most."""
-    most = len(stage.placement)
-    for host, actors in Counter(stage.placement).items():
-        alike = all(factor == 1.0 for factor in stage.cluster.hosts[host].contention)
-        most = min(most, stage.cluster.hosts[host].cores // actors if alike else int(actors == 1))
+    hosts, most = stage.cluster.hosts, len(stage.placement)
+    different = {
+        (hosts[host].cores, hosts[host].contention, actors) for host, actors in Counter(stage.placement).items()
+    }
+    for cores, contention, actors in different:
+        alike = all(factor == 1.0 for factor in contention)
+        most = min(most, cores // actors if alike else int(actors == 1))
     return most
 
 

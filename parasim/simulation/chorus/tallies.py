@@ -8,6 +8,7 @@ same in equal periods (`linear`); the others are ends, maxima and what is held.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from parasim.program.ops import Event
 from parasim.simulation.chorus.beside import LaneSums
 from parasim.simulation.chorus.counts import Distinguished
-from parasim.trace.actor import ActorTotals
+from parasim.trace.actor import ActorTotals, Histogram
 from parasim.trace.lanes import COMPUTE, TRANSFER, KnownTimes
 
 if TYPE_CHECKING:
@@ -146,21 +147,27 @@ class Tallies:
         """The sums of actors 0, 1, ... of the role, whose run was longer by what was skipped (seconds)."""
         lanes = self.lanes
         lanes.fold(np.array([np.inf]))
-        columns = {name: _column(self.linear[name], count) for name in _SUMS}
+        columns = zip(*[_column(self.linear[name], count) for name in _SUMS], strict=True)
         ends = _column(self.end + skipped, count)
-        times = [_column(seconds, count) for seconds in (*lanes.main, *lanes.busy)]
-        updates = max([times for what, times in self.linear.items() if what[0] == "updates"], default=0)
-        stale = [(what[1:], times) for what, times in self.linear.items() if what[0] == "staleness"]
+        seconds = (*lanes.main, *lanes.busy)
+        if all(column.size == 1 for column in seconds):  # the same object tells figures that nothing differs
+            times = [KnownTimes(*(column.item() for column in seconds))] * count
+        else:
+            times = list(starmap(KnownTimes, zip(*(_column(column, count) for column in seconds), strict=True)))
+        updates = max([number for what, number in self.linear.items() if what[0] == "updates"], default=0)
+        stale: dict[tuple[int, str], Histogram] = {}  # those of all actors, who change them no more
+        for what, number in self.linear.items():
+            if what[0] == "staleness":
+                stale.setdefault(what[1:3], {})[what[3]] = number
         parts = {part: peak for part, peak in self.peaks.items() if part}
         actors = []
-        for rank in range(count):
-            totals = ActorTotals(rank, role, rank, KnownTimes(*[column[rank] for column in times]))
-            for name, column in columns.items():
-                setattr(totals, name, column[rank])
-            totals.end, totals.updates = ends[rank], updates
+        for rank, (sums, own, end) in enumerate(zip(columns, times, ends, strict=True)):
+            totals = ActorTotals(rank, role, rank, own)
+            totals.bytes_sent, totals.messages_sent, totals.bytes_received, totals.messages_received = sums[:4]
+            totals.flops, totals.steps, totals.num_rows = sums[4:]
+            totals.end, totals.updates = end, updates
             totals.peak_bytes, totals.peak_bytes_of = self.peaks[""], parts
-            for (peer, layer, staleness), times_seen in stale:
-                totals.staleness.setdefault((rank if peer < 0 else peer, layer), {})[staleness] = times_seen
+            totals.staleness = {(rank if peer < 0 else peer, layer): seen for (peer, layer), seen in stale.items()}
             actors.append(totals)
         return actors
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain as chained
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,30 +156,31 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
     size = len(ops)
     traffic = np.zeros((4, size))
     patterns = list(_patterns(ops, traffic))
-    chain = _Chain(ops, setting)
+    few = traffic[1].sum() <= FEW_MESSAGES
+    chain = _Chain(ops, setting, few)
     rounds = [chain.follow(pattern) for pattern in patterns]
     rounds += chain.at_the_end()
     lockstep = sum(stretch.rounds * stretch.period for stretch in rounds)
-    few = traffic[1].sum() <= FEW_MESSAGES
     rehearsal = chain.rehearsed() if few and not chain.in_step else None
     seconds = float(chain.reached.max()) if rehearsal is None else rehearsal.seconds
     shrink = seconds / lockstep if lockstep else 1.0
     every = 1 if few else math.ceil(sum(stretch.rounds for stretch in rounds) / MOST_ROUNDS)
     itemsize = 0 if ops[0].buffer is None else ops[0].buffer.itemsize
-    sent, messages, received, incoming = (tuple(int(value) for value in row) for row in traffic)
+    counted = traffic.astype(np.int64) * np.array([[itemsize], [1], [itemsize], [1]])
+    sent, messages, received, incoming = map(tuple, counted.tolist())
     return Plan(
         stretches=tuple(_gathered(stretch, every, shrink) for stretch in rounds if stretch.rounds),
-        steps=tuple(chain.steps) if few else (),
+        steps=tuple(chain.steps),
         rehearsal=rehearsal,
         hosts=setting.hosts,
-        links=tuple(dict.fromkeys(link for stretch in rounds for leg in stretch.legs for link in leg.links)),
+        links=tuple(dict.fromkeys(chained.from_iterable(leg.links for stretch in rounds for leg in stretch.legs))),
         seconds=seconds,
-        computing=tuple(map(float, chain.computing)),
-        flops=tuple(map(float, chain.flops)),
+        computing=tuple(chain.computing.tolist()),
+        flops=tuple(chain.flops.tolist()),
         moving=_moving(chain, rehearsal, seconds),
-        bytes_sent=tuple(itemsize * value for value in sent),
+        bytes_sent=sent,
         messages_sent=messages,
-        bytes_received=tuple(itemsize * value for value in received),
+        bytes_received=received,
         messages_received=incoming,
         flow_over_latency=chain.flow_over_latency,
         chain=1.0 if rehearsal is not None else shrink,
@@ -188,7 +190,7 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
 def _moving(chain: _Chain, rehearsal: Rehearsal | None, seconds: float) -> tuple[float, ...]:
     """Of each member: the fraction of the time in which messages of its move; in step, whenever it does not reduce."""
     if rehearsal is None or not seconds:
-        return tuple((seconds - computing) / seconds if seconds else 0.0 for computing in chain.computing.tolist())
+        return tuple(((seconds - chain.computing) / seconds).tolist() if seconds else np.zeros(chain.computing.size))
     spans: list[list[tuple[float, float]]] = [[] for _ in chain.computing]
     for (at, number), (began, end, _) in rehearsal.messages.items():
         for member in chain.steps[at].messages[number][:2]:
@@ -224,7 +226,8 @@ def _gathered(stretch: Stretch, every: int, shrink: float) -> Stretch:
 class _Chain:
     """When each member is through, round after round, if nobody else uses the network."""
 
-    def __init__(self, ops: Sequence[Collective], setting: Setting) -> None:
+    def __init__(self, ops: Sequence[Collective], setting: Setting, few: bool) -> None:
+        self._few = few  # so that there are steps
         self._ops = ops
         self._op = ops[0]
         self._setting = setting
@@ -237,8 +240,10 @@ class _Chain:
         self.flow_over_latency = math.inf
         self.in_step = True
         self.steps: list[Step] = []
+        self._last: tuple[tuple[Any, Any], tuple[Any, Any, Any, Any]] | None = None
         hosts = np.asarray(setting.hosts)
-        self._alike = [pace.alike for pace in setting.paces]
+        numbers: dict[Hashable, int] = {}
+        self._kinds = np.array([numbers.setdefault(pace.alike, len(numbers)) for pace in setting.paces])
         self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
         self._host_of = np.unique(hosts, return_inverse=True)[1]
 
@@ -252,7 +257,7 @@ class _Chain:
             self.reached += pattern.count * busy
             if not legs:
                 return Stretch(0, ())
-            self.steps += pattern.count * [Step((), computing.tolist())]
+            self._step(pattern.count, (), computing)
             self.in_step = self.in_step and bool(busy.max() - busy.min() <= _IN_STEP * busy.max())
             return Stretch(pattern.count, legs)
         messages, times = self._messages(group_round, pattern.longest)
@@ -267,10 +272,14 @@ class _Chain:
             if spread <= _UNIFORM * gain.max():
                 self.reached = self.reached + (pattern.count - done) * gain
                 break
-        nbytes = (group_round.elements * self._itemsize).tolist()
-        sent = tuple(zip(group_round.senders.tolist(), group_round.receivers.tolist(), nbytes, strict=True))
-        self.steps += pattern.count * [Step(sent, computing.tolist())]
+        nbytes = group_round.elements * self._itemsize
+        self._step(pattern.count, (group_round.senders, group_round.receivers, nbytes), computing)
         return Stretch(pattern.count, (messages, *legs))
+
+    def _step(self, times: int, sent: Sequence[Any], computing: Any) -> None:
+        if self._few:
+            messages = tuple(zip(*(column.tolist() for column in sent), strict=True))
+            self.steps += times * [Step(messages, computing.tolist())]
 
     def rehearsed(self) -> Rehearsal:
         """The whole, message by message."""
@@ -295,7 +304,7 @@ class _Chain:
         self.computing += computing
         busy = self._shared(computing)
         self.reached = self.reached + busy
-        self.steps.append(Step((), computing.tolist()))
+        self._step(1, (), computing)
         return [Stretch(1, self._reductions(computing))]
 
     @staticmethod
@@ -311,18 +320,12 @@ class _Chain:
     def _messages(self, group_round: GroupRound, longest: int) -> tuple[Leg, Any]:
         """The round's messages as a leg, and the time of each."""
         setting = self._setting
-        paths = [
-            setting.cluster.path(setting.hosts[sender], setting.hosts[receiver])
-            for sender, receiver in zip(group_round.senders.tolist(), group_round.receivers.tolist(), strict=True)
-        ]
-        counts = np.array([len(path.links) for path in paths])
-        ids, used = np.unique(np.concatenate([path.links for path in paths]), return_inverse=True)
-        capacity = np.array([setting.cluster.bandwidths[link] for link in ids])
+        counts, latency, ids, used = self._ways(group_round)
+        capacity = np.array([setting.cluster.bandwidths[link] for link in ids.tolist()])
         rounding = longest / float(group_round.elements.max())
         nbytes = group_round.elements * (self._itemsize * rounding)
         on_link = np.bincount(used, np.repeat(nbytes, counts))
         busiest = np.maximum.reduceat((on_link / capacity)[used], np.concatenate([[0], np.cumsum(counts)[:-1]]))
-        latency = np.array([path.latency for path in paths])
         latency = latency + setting.message_overhead + setting.byte_overhead * nbytes
         largest = float(nbytes.max())
         weights = on_link / largest
@@ -333,6 +336,15 @@ class _Chain:
         times = latency + busiest
         pause = max(0.0, float(times.max()) - largest / bandwidth)
         return Leg(pause, largest, bandwidth, tuple(ids.tolist()), tuple(weights.tolist())), times
+
+    def _ways(self, group_round: GroupRound) -> tuple[Any, Any, Any, Any]:
+        """Of each message the number of links and the latency; ids of all links, and which of them each one uses."""
+        senders, receivers = group_round.senders, group_round.receivers
+        if self._last is None or not all(map(np.array_equal, self._last[0], (senders, receivers))):
+            hosts = np.asarray(self._setting.hosts)
+            links, counts, latency, _ = self._setting.cluster.paths(hosts[senders], hosts[receivers])
+            self._last = (senders, receivers), (counts, latency, *np.unique(links, return_inverse=True))
+        return self._last[1]
 
     def _reductions(self, computing: Any) -> tuple[Leg, ...]:
         """The members' reductions as a leg, if there are any: of the longest, on all cores that compute."""
@@ -352,16 +364,16 @@ class _Chain:
         seconds = np.zeros(len(self._ops))
         if self._receives == "place":
             adds = group_round.reduce
-            added = zip(group_round.receivers[adds].tolist(), group_round.elements[adds].tolist(), strict=True)
-            for kernel_of, pieces in ((reduce_kernel, added), (mean_kernel, group_round.complete)):
-                known: dict[Hashable, tuple[float, float]] = {}  # of equal pieces on devices that are alike
-                for member, elements in pieces:
-                    key = self._alike[member], elements
-                    if key not in known:
-                        kernel = kernel_of(self._op, elements)
-                        known[key] = self._setting.paces[member].steady(kernel), rounds * kernel.flops
-                    seconds[member] += known[key][0]
-                    self.flops[member] += known[key][1]
+            added = group_round.receivers[adds], group_round.elements[adds]
+            finished = np.array(group_round.complete, np.int64).reshape(-1, 2).T
+            for kernel_of, (members, elements) in ((reduce_kernel, added), (mean_kernel, finished)):
+                kinds = self._kinds[members] + len(self._ops) * elements  # equal pieces on devices that are alike
+                _, first, which = np.unique(kinds, return_index=True, return_inverse=True)
+                kernels = [kernel_of(self._op, size) for size in elements[first].tolist()]
+                of_kinds = zip(members[first].tolist(), kernels, strict=True)
+                taken = np.array([self._setting.paces[member].steady(kernel) for member, kernel in of_kinds])
+                np.add.at(seconds, members, taken[which])
+                np.add.at(self.flops, members, np.array([rounds * kernel.flops for kernel in kernels])[which])
         self.computing += rounds * seconds
         return seconds
 

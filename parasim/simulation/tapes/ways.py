@@ -36,7 +36,7 @@ def make_wires(
     pairs = workers * servers
     here = placement[seats.first_worker : seats.first_worker + workers]
     there = placement[seats.first_server : seats.first_server + servers]
-    route, hops, latency, bandwidth = _by_one_switch(cluster, here, there) or _by_paths(cluster, here, there)
+    route, hops, latency, bandwidth = _routes(cluster, here, there)
     present = np.arange(route.shape[2]) < hops[:, :, None]
     bandwidths = np.array(cluster.bandwidths)
     hub_links, hub = _hubs(route, hops, workers, bandwidths)
@@ -72,37 +72,14 @@ _Routes = tuple["NDArray[Any]", "NDArray[Any]", "NDArray[Any]", "NDArray[Any]"]
 """Of each way and each pair: links, number of links, latency, bandwidth."""
 
 
-def _by_paths(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Routes:
-    """Routes between any hosts."""
-    paths = [
-        [cluster.path(*((host, at) if way == 0 else (at, host))) for at in there for host in here] for way in range(2)
-    ]
-    hops = np.array([[len(path.links) for path in of_way] for of_way in paths], np.int32)
+def _routes(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Routes:
+    workers, servers = np.tile(here, len(there)), np.repeat(there, len(here))
+    ways = [cluster.paths(*pairs) for pairs in ((workers, servers), (servers, workers))]
+    links, counts, latency, bandwidth = zip(*ways, strict=True)
+    hops = np.array(counts, np.int32)
     route = np.zeros((*hops.shape, int(hops.max())), np.int32)
-    links = [link for of_way in paths for path in of_way for link in path.links]
-    route[np.arange(route.shape[2]) < hops[:, :, None]] = links
-    latency = np.array([[path.latency for path in of_way] for of_way in paths])
-    return route, hops, latency, np.array([[path.bandwidth for path in of_way] for of_way in paths])
-
-
-def _by_one_switch(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Routes | None:
-    """The same where all hosts have one link to one switch, and one from it, and no pair is on one host."""
-    if set(here) & set(there):
-        return None
-    only = cluster.only_links()
-    switches = {only[host][2] for host in (*here, *there)}
-    if len(switches) > 1 or -1 in switches:
-        return None
-    mine, yours = np.array([only[host] for host in here]), np.array([only[host] for host in there])
-    pairs = len(here) * len(there)
-    route = np.zeros((2, pairs, 2), np.int32)
-    route[0, :, 0], route[0, :, 1] = np.tile(mine[:, 0], len(there)), np.repeat(yours[:, 1], len(here))
-    route[1, :, 0], route[1, :, 1] = np.repeat(yours[:, 0], len(here)), np.tile(mine[:, 1], len(there))
-    latencies = np.zeros(len(cluster.bandwidths))
-    used = np.unique(route)
-    latencies[used] = [cluster.links[link].latency for link in used.tolist()]
-    bandwidths = np.array(cluster.bandwidths)[route]
-    return route, np.full((2, pairs), 2, np.int32), latencies[route].sum(axis=2), bandwidths.min(axis=2)
+    route[np.arange(route.shape[2]) < hops[:, :, None]] = np.concatenate(links)
+    return route, hops, np.array(latency), np.array(bandwidth)
 
 
 def _tree(leaves: int) -> NDArray[Any]:
