@@ -10,17 +10,17 @@ looked at: one of an untouched flow that is not full any more or has a faster fl
 untouched flow is faster on, show who else is concerned; these are added, until all necks hold. Solving is progressive
 filling with a heap of links, step by step as in parasim/simulation/fairness.py.
 
-Compiled by numba when first imported (some seconds), and kept on disk from then on. Import it where it is needed.
+Compiled when first imported (compiling.py). Import it where it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
 from numpy.typing import NDArray
+
+from parasim.simulation.compiling import compiled
 
 __all__ = [
     "LINK_NUMBERS",
@@ -29,9 +29,6 @@ __all__ = [
     "SLOT_REALS",
     "Links",
     "Slots",
-    "compiled",
-    "inlined",
-    "inner",
     "leave",
     "links_of",
     "share",
@@ -48,42 +45,6 @@ _PASSES = 8
 
 Reals = NDArray[np.float64]
 Numbers = NDArray[np.int32]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    """Compile a function that allocates nothing.
-
-    Arrays are not counted as they are taken out of tuples: that would take most of the time.
-    """
-    return _compiled_once(function)
-
-
-def inner(function: _Function) -> _Function:
-    """Compile a function that only compiled ones call: in half of the time."""
-    return _compiled_once(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-
-
-def inlined(function: _Function) -> _Function:
-    """Compile a function into its only caller: many arrays take their time to be passed on."""
-    return _compiled_once(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
-
-
-def _compiled_once(function: _Function, **options: bool) -> _Function:
-    """Compile a function for integers of 64 bits, whatever its callers have.
-
-    Else it would be compiled anew for those of 32 bits and for each constant: up to four times, its callees too.
-    """
-    dispatcher = njit(cache=True, _nrt=False, **options)(function)  # type: ignore[call-overload]  # numba hides _nrt
-    template = getattr(dispatcher, "get_call_template", None)  # None where NUMBA_DISABLE_JIT is set
-    if template is not None:
-        dispatcher.get_call_template = lambda args, kws: template([_wide(kind) for kind in args], kws)
-    return cast("_Function", dispatcher)
-
-
-def _wide(kind: types.Type) -> types.Type:
-    """The type of an argument, that of 64 bits if it is an integer."""
-    return types.int64 if isinstance(kind, types.Integer) else kind
 
 
 class Links(NamedTuple):

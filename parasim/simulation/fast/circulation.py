@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from parasim.simulation.filling import compiled, links_of, slots_of, solve, take_out
+from parasim.simulation.compiling import compiled
+from parasim.simulation.filling import links_of, slots_of, solve, take_out
 
 __all__ = ["Course", "Events", "Members", "Messages", "Pieces", "circulate", "earliest_leaf", "set_leaf"]
 

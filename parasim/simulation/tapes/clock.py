@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parasim.simulation.filling import inner
+from parasim.simulation.compiling import inner
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals, pop, push
 
 __all__ = ["FULL", "Clock", "alarm_at", "due", "fired", "make_clock", "next_event", "schedule"]

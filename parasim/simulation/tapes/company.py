@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from parasim.simulation.filling import inlined
+from parasim.simulation.compiling import inlined
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals
 from parasim.simulation.tapes.records import NONE
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from parasim.simulation.filling import compiled
+from parasim.simulation.compiling import compiled
 
 __all__ = ["Numbers", "Places", "Reals", "pop", "push", "sort"]
 

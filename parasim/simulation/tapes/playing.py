@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parasim.simulation.filling import compiled, inlined, inner
+from parasim.simulation.compiling import compiled, inlined, inner
 from parasim.simulation.tapes.clock import FULL, Clock, alarm_at, due, fired, next_event, schedule
 from parasim.simulation.tapes.company import (
     APPLIED,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parasim.simulation.filling import compiled
+from parasim.simulation.compiling import compiled
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals, pop, push
 
 __all__ = ["Shares", "add", "end_of", "make_shares", "set_rate", "take"]

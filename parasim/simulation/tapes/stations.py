@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parasim.simulation.filling import inner
+from parasim.simulation.compiling import inner
 from parasim.simulation.tapes.clock import Clock, alarm_at, due
 from parasim.simulation.tapes.heaps import Numbers, Places, sort
 from parasim.simulation.tapes.records import NONE

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parasim.simulation.compiling import inlined, inner
 from parasim.simulation.fast.circulation import earliest_leaf, set_leaf
-from parasim.simulation.filling import inlined, inner, links_of, slots_of, solve, take_out
+from parasim.simulation.filling import links_of, slots_of, solve, take_out
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals, pop, push
 from parasim.simulation.tapes.shares import Shares, add, end_of, take
 
