@@ -100,3 +100,71 @@ def test_gradients_of_modules_can_be_in_any_code():
 @pytest.mark.real
 def test_real_gossip_sends_the_same_bytes_and_learns_the_same_bits(pool):
     same_in_both(learning("dpsgd", 3, compression={"kind": "bf16"}, steps=3), pool)
+
+
+# changes of models ---------------------------------------------------------------------------------------------------
+def gossip(compression=None, **settings):
+    """Four workers on a ring, who mix after adapting."""
+    options = {"model": MODEL, "data": EXACT_DATA, "batch": 4, "steps": STEPS, "dtype": "float64", "learn": True}
+    return run("dpsgd", 4, compression=compression, **options | {"order": "adapt_then_combine"} | settings)
+
+
+def mean_of(result):
+    return torch.stack([torch.as_tensor(model) for model in result.returns]).mean(0)
+
+
+def spread_of(result):
+    models = torch.stack([torch.as_tensor(model) for model in result.returns])
+    return float((models - models.mean(0)).norm())
+
+
+def test_changes_of_all_elements_are_models():
+    """Estimates are the models then, and mixing differences is mixing models."""
+    plain, coded = gossip(), gossip({"kind": "topk", "density": 1.0})
+    for one, other in zip(plain.returns, coded.returns, strict=True):
+        assert torch.allclose(torch.as_tensor(one), torch.as_tensor(other), rtol=1e-12, atol=1e-15)
+    assert coded.summary["loss"] == pytest.approx(plain.summary["loss"])
+
+
+@pytest.mark.parametrize(
+    "code", ["topk", "randomk", "onebit", "qsgd", "terngrad", "ef_signsgd", "powersgd", "threshold"]
+)
+def test_coded_changes_leave_the_mean_of_all_models_alone(code):
+    """After one step: all began alike, so the mean moves by the mean gradient, whatever is sent (CHOCO-SGD)."""
+    plain, coded = gossip(steps=1), gossip({"kind": code}, steps=1, consensus=0.3)
+    assert torch.allclose(mean_of(plain), mean_of(coded), rtol=1e-12, atol=1e-14)
+
+
+def test_models_find_together_though_a_tenth_of_their_changes_is_sent():
+    """At a rate that vanishes after eight steps, distances shrink to next to nothing: nothing is lost for good."""
+    rate = {"kind": "sgd", "lr": 0.1, "schedule": {"kind": "step", "at": [8], "factor": 1e-12}}
+    options = {"data": {"kind": "classification"}, "optimizer": rate, "consensus": 0.2}
+    code = {"kind": "topk", "density": 0.1}
+    apart, together = (spread_of(gossip(code, steps=steps, **options)) for steps in (8, 200))
+    assert together < 1e-3 * apart
+
+
+def test_bytes_of_changes_are_the_laws():
+    """A tenth of 160 elements, each with its place, to each of two neighbours."""
+    summary = gossip({"kind": "topk", "density": 0.1}, dtype="float32").summary
+    assert summary["bytes_sent_per_worker_per_step"] == 2 * 16 * 8
+
+
+@pytest.mark.real
+def test_a_real_run_of_coded_gossip_is_the_simulated_one(pool):
+    code = {"kind": "topk", "density": 0.1}
+    same_in_both(learning("dpsgd", 3, 3, compression=code, order="adapt_then_combine", consensus=0.5), pool)
+
+
+@pytest.mark.parametrize(
+    ("options", "compression", "what"),
+    [
+        ({}, {"kind": "topk"}, "or write order: adapt_then_combine"),
+        ({"order": "adapt_then_combine"}, {"kind": "dgc"}, "keeps what it did not send"),
+        ({"order": "adapt_then_combine"}, {"kind": "topk", "error_feedback": True}, "in the next change already"),
+        ({"order": "adapt_then_combine"}, {"kind": "fp16", "both_ways": False}, "sends models: write auto"),
+    ],
+)
+def test_what_changes_can_not_be_sent_in_is_said_in_a_line(options, compression, what):
+    with pytest.raises(ScenarioError, match=what):
+        make("dpsgd", 4, compression=compression, **options)

@@ -2,7 +2,7 @@
 
 from parasim.program.buffers import Buffer, bounds
 from parasim.program.cast import Actor, Cast, Role
-from parasim.program.coded_sums import coded_gather, coded_sum
+from parasim.program.coded_sums import coded_gather, coded_scatter, coded_sum
 from parasim.program.coding import Coded, decoded, encode
 from parasim.program.compressor import Chance, Compression, Compressor, Span
 from parasim.program.context import Context
@@ -116,6 +116,7 @@ __all__ = [
     "backward_weights",
     "bounds",
     "coded_gather",
+    "coded_scatter",
     "coded_sum",
     "counted",
     "cut_by_hand",

@@ -22,11 +22,13 @@ from parasim.program.coding import Coded, encode
 from parasim.program.compressor import Chance, Compressor, Span
 from parasim.program.context import Context
 from parasim.program.groups import Group
+from parasim.program.model import Model
 from parasim.program.ops import Collective, Exchange, Program, Recv, ReduceKind, Send
 from parasim.program.tensors import Tensor, Tensors
 
 __all__ = [
     "coded_gather",
+    "coded_scatter",
     "coded_sum",
     "joining",
     "spreading",
@@ -47,6 +49,7 @@ def coded_sum(
     offset: int = 0,
     algorithm: str = "ring",
     shape: tuple[int, int] | None = None,
+    model: Model | None = None,
 ) -> Program[None]:
     """Sum of a buffer over a group, left in it; each member's is sent in code.
 
@@ -60,17 +63,19 @@ def coded_sum(
         As `Coded` has it.
     offset
         Where the root of the buffer begins in the model's flat vector.
+    model
+        As `Coded` has it.
     algorithm, shape
         Of the all-reduces, where there are any.
     """
     assert me.compression is not None
     start = offset + buffer.start
-    coded = Coded(me, what, start, start + buffer.elements, step, group.size)
+    coded = Coded(me, what, start, start + buffer.elements, step, group.size, model=model)
     mode = me.compression.aggregation
     if mode == "reduce" and coded.code.rounds:
         yield from _reduce(coded, group, buffer, algorithm, shape)
     elif mode == "server":
-        yield from _serve(coded, group, buffer, what, start)
+        yield from _serve(coded, group, buffer, what, start, model)
     else:
         yield from _gather(coded, group, buffer)
 
@@ -134,10 +139,25 @@ def _reduce(coded: Coded, group: Group, buffer: Buffer, algorithm: str, shape: t
     yield from coded.me.math(function, (buffer, *state), sums, varying=coded.chances())
 
 
-def _serve(coded: Coded, group: Group, buffer: Buffer, what: str, start: int) -> Program[None]:
-    me, size, index = coded.me, group.size, group.index(coded.me.rank)
+def coded_scatter(
+    me: Context, group: Group, buffer: Buffer, what: str, step: int, *, offset: int = 0, model: Model | None = None
+) -> Program[Buffer]:
+    """The sum of each member's piece of a buffer, at this member: a reduce-scatter whose messages are in code.
+
+    Replies with the piece; the rest of the buffer is as it was. The arguments are those of :func:`coded_sum`.
+    """
+    start = offset + buffer.start
+    mine, _ = yield from _scatter(me, group, buffer, what, start, step, model, vote=True)
+    return mine
+
+
+def _scatter(
+    me: Context, group: Group, buffer: Buffer, what: str, start: int, step: int, model: Model | None, vote: bool
+) -> Program[tuple[Buffer, list[Coded]]]:
+    """The member's piece, summed (with `vote`, votes are counted), and the codes of all pieces."""
+    size, index = group.size, group.index(me.rank)
     cuts = bounds(buffer.elements, size)
-    shards = [Coded(me, what, start + cuts[j], start + cuts[j + 1], coded.step, size) for j in range(size)]
+    shards = [Coded(me, what, start + cuts[j], start + cuts[j + 1], step, size, model=model) for j in range(size)]
     wires = []
     for j, shard in enumerate(shards):
         wires.append((yield from encode(shard, buffer.part(cuts[j], cuts[j + 1]))))
@@ -146,8 +166,17 @@ def _serve(coded: Coded, group: Group, buffer: Buffer, what: str, start: int) ->
     counts_in = (sizes[index],) * size
     received: Buffer = yield from Collective("all_to_all", group, joined, counts=sizes, counts_in=counts_in)
     own, mine = shards[index], buffer.part(cuts[index], cuts[index + 1])
-    yield from me.math(summing(own.code, own.span, vote=False), (mine,), (received,), varying=own.chances())
-    again = Coded(me, f"{what}, summed", start + cuts[index], start + cuts[index + 1], coded.step, size)
+    yield from me.math(summing(own.code, own.span, vote), (mine,), (received,), varying=own.chances())
+    return mine, shards
+
+
+def _serve(coded: Coded, group: Group, buffer: Buffer, what: str, start: int, model: Model | None) -> Program[None]:
+    me, size, index = coded.me, group.size, group.index(coded.me.rank)
+    cuts = bounds(buffer.elements, size)
+    mine, shards = yield from _scatter(me, group, buffer, what, start, coded.step, model, vote=False)
+    sizes = tuple([shard.code.wire_bytes(shard.span) for shard in shards])
+    first, last = start + cuts[index], start + cuts[index + 1]
+    again = Coded(me, f"{what}, summed", first, last, coded.step, size, model=model)
     wire = yield from encode(again, mine)
     codes = yield from _all_gather(coded, group, wire, sizes)
     yield from me.math(spreading(coded.code, tuple([shard.span for shard in shards])), (buffer,), (codes,))

@@ -16,6 +16,7 @@ from typing import Any
 from parasim.program.buffers import Buffer
 from parasim.program.compressor import Chance, Compressor, Span, span_of
 from parasim.program.context import Context
+from parasim.program.model import Model
 from parasim.program.ops import Decide, Program
 from parasim.program.tensors import Tensor, Tensors
 
@@ -39,17 +40,20 @@ class Coded:
         How many such vectors are summed.
     values
         Are they parameters, of which no error is kept?
+    model
+        Whose elements they are: a shard's, where layers are split; by default the whole model's.
     """
 
     __slots__ = ("code", "feedback", "key", "me", "span", "step")
 
     def __init__(
-        self, me: Context, what: str, start: int, stop: int, step: int, members: int = 1, *, values: bool = False
-    ) -> None:
+        self, me: Context, what: str, start: int, stop: int, step: int, members: int = 1, *, values: bool = False,
+        model: Model | None = None,
+    ) -> None:  # fmt: skip
         assert me.compression is not None
         self.me = me
         self.feedback = me.compression.error_feedback and not values
-        self.span = span_of(me.model, start, stop, members)
+        self.span = span_of(model or me.model, start, stop, members)
         self.code = me.compression.compressor.at(step)
         self.key = f"{what} {start}:{stop}"
         self.step = step

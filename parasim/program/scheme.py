@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from parasim.fields import INTERNAL, option
 from parasim.program.cast import Role
+from parasim.program.compressor import Compressor
 from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.model import Model
@@ -19,7 +20,7 @@ from parasim.program.snapshots import HeldModel
 
 __all__ = ["INTERNAL", "Codes", "Options", "Scheme", "Taxonomy", "option"]
 
-Codes = Literal["", "sums", "models", "messages", "values"]
+Codes = Literal["", "sums", "models", "messages", "pieces", "changes", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,10 @@ class Scheme:
     """What takes the place of sequential SGD's gradient, in a few words; empty if nothing does."""
     Options: ClassVar[type[Options]] = Options
     compresses: ClassVar[Codes] = ""
-    """What of it may be sent in code: gradients that workers sum, models that they average, gradients for servers,
-    models as they are; nothing."""
+    """What of it may be sent in code: gradients that workers sum, models that they average, gradients for servers or
+    for owners of pieces, changes of models for neighbours, models as they are; nothing."""
+    changes_with: ClassVar[str] = ""
+    """Options with which codes for gradients carry changes of its models, as a file has them."""
     most_workers: ClassVar[int | None] = None
     """What a number of workers that the options leave open is cut to."""
     fixed_batch: ClassVar[str] = ""
@@ -118,6 +121,10 @@ class Scheme:
     def codes(self) -> Codes:
         """What may be sent in code with these options."""
         return self.compresses
+
+    def no_codes(self, model: Model, code: Compressor) -> str:
+        """Why what it sends of this model can't be in that code, and what to do; "": it can."""
+        return ""
 
     def counts_vary(self) -> bool:
         """Does timing decide how many messages are sent? Then real and simulated runs differ a little."""

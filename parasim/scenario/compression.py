@@ -7,6 +7,7 @@ from typing import Literal
 
 from parasim.fields import described, option
 from parasim.program.compressor import Aggregation, Compression, Compressor
+from parasim.program.model import Model
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section
 from parasim.scenario.tables import compressor_kinds
@@ -31,7 +32,7 @@ class Composing:
     )
 
 
-def read_compression(section: Section, scheme: Scheme) -> Compression | None:
+def read_compression(section: Section, scheme: Scheme, model: Model) -> Compression | None:
     """How the scenario compresses what its scheme sends; None if the document says nothing.
 
     Raises
@@ -52,7 +53,17 @@ def read_compression(section: Section, scheme: Scheme) -> Compression | None:
     if sends == "values" and not code.for_values:
         carriers = ", ".join(name for name, each in compressor_kinds().items() if each.for_values and name == each.name)
         what = f"scheme {scheme.name} sends models as they are, and {code.name} is for gradients: use {carriers}"
+        if scheme.changes_with:
+            what += f", or write {scheme.changes_with}"
         raise section.error("kind", what)
+    if sends == "pieces" and code.varying:
+        what = f"owners of pieces don't know how long messages of {code.name} are: use another code"
+        raise section.error("kind", what)
+    if sends == "changes" and code.keeps_error:
+        what = f"{code.name} keeps what it did not send, and the next change of a model has it too: use topk"
+        raise section.error("kind", what)
+    if why := scheme.no_codes(model, code):
+        raise section.error("kind", f"in {scheme.name} {why}")
     return Compression(
         code,
         _feedback(section, composing, code, sends),
@@ -63,9 +74,11 @@ def read_compression(section: Section, scheme: Scheme) -> Compression | None:
 
 def _feedback(section: Section, composing: Composing, code: Compressor, sends: str) -> bool:
     if composing.error_feedback == "auto":
-        return code.error_feedback and sends != "values"
+        return code.error_feedback and sends not in ("changes", "values")
     if composing.error_feedback and code.keeps_error:
         raise section.error("error_feedback", f"{code.name} keeps what it did not send itself: write auto")
+    if composing.error_feedback and sends == "changes":
+        raise section.error("error_feedback", "what is lost of a change is in the next change already: write auto")
     if composing.error_feedback and sends == "values":
         raise section.error(
             "error_feedback", "models that are sent as they are leave no error to send later: write auto"
@@ -90,7 +103,7 @@ def _aggregation(section: Section, composing: Composing, code: Compressor, schem
 
 def _both_ways(section: Section, composing: Composing, code: Compressor, scheme: Scheme) -> bool:
     sends = scheme.codes()
-    possible = code.for_values and sends in ("messages", "values")
+    possible = code.for_values and sends in ("messages", "changes", "values")
     if composing.both_ways == "auto":
         return possible
     if composing.both_ways and not possible:
@@ -100,6 +113,6 @@ def _both_ways(section: Section, composing: Composing, code: Compressor, scheme:
             else f"scheme {scheme.name} has no servers that send parameters: write auto"
         )
         raise section.error("both_ways", why)
-    if sends == "values" and not composing.both_ways:
+    if sends in ("changes", "values") and code.for_values and not composing.both_ways:
         raise section.error("both_ways", f"scheme {scheme.name} sends models: write auto, or leave compression out")
     return composing.both_ways

@@ -17,7 +17,7 @@ from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
-from parasim.scenario.progress import check_norms, with_batches, with_schedule
+from parasim.scenario.progress import check_momentum, check_norms, with_batches, with_schedule
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -128,6 +128,9 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     document = with_absolute_paths(without_code(tree.data, workload), Path(tree.places.source).parent)
     chosen = read_optimizer(rule)
     check_norms(rule, chosen.kind, scheme)
+    coding = top.section("compression", optional=True)
+    compression = read_compression(coding, scheme, workload.model)
+    check_momentum(coding, compression, chosen)
     scenario = Scenario(
         name=name,
         source=tree.places.source,
@@ -137,7 +140,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
         scheme=scheme,
         placement=placement,
         optimizer=with_schedule(rule, chosen, workload, scheme, run.steps),
-        compression=read_compression(top.section("compression", optional=True), scheme),
+        compression=compression,
         run=run,
         execute=top.section("execute", optional=True).build(Execute),
         document={**document, "name": name},

@@ -13,9 +13,10 @@ from parasim.scenario.model import Optimizer, Workload
 from parasim.scenario.tables import optimizer_kinds, schedule_kinds, scheme_kinds
 
 if TYPE_CHECKING:
+    from parasim.program.compressor import Compression
     from parasim.workload import DataSpec
 
-__all__ = ["GROWTH", "SCHEDULE", "SEARCH", "check_norms", "with_batches", "with_schedule"]
+__all__ = ["GROWTH", "SCHEDULE", "SEARCH", "check_momentum", "check_norms", "with_batches", "with_schedule"]
 
 GROWTH = "batch_growth"
 SEARCH = "batch_search"
@@ -96,6 +97,23 @@ def check_norms(section: Section, kind: str, scheme: Scheme) -> None:
     """
     if optimizer_kinds()[kind].layerwise and (why := scheme.no_norms()):  # type: ignore[attr-defined]
         raise section.error("kind", f"{kind} needs norms of whole layers, and in {scheme.name} {why}")
+
+
+def check_momentum(section: Section, compression: Compression | None, optimizer: Optimizer) -> None:
+    """Refuse a code that piles up momentum (DGC) beside an optimiser that does; `section` is that of the code.
+
+    Raises
+    ------
+    ScenarioError
+        If momentum would be applied twice.
+    """
+    code = None if compression is None else compression.compressor
+    own = next((name for name in ("momentum", "beta1") if optimizer.options.get(name)), "")
+    piled: float = getattr(code, "momentum", 0.0)
+    if code is not None and piled and own:
+        what = f"{code.name} piles up momentum itself, in the place of the optimizer's, and {optimizer.kind} has {own} "
+        what += f"{optimizer.options[own]:g}: write optimizer: {{{own}: 0}}, or compression: {{momentum: 0}}"
+        raise section.error("kind", what)
 
 
 def _samples(section: Section, by: str, data: DataSpec | None) -> float | None:

@@ -20,9 +20,19 @@ from parasim.program import (
     forward_kernel,
     option,
 )
+from parasim.program.compressor import Compressor
 from parasim.theory.collectives import cost
 
-__all__ = ["Exchanged", "SplitOptions", "crossing_cost", "held", "passes_seconds", "ring_route", "rings"]
+__all__ = [
+    "Exchanged",
+    "SplitOptions",
+    "crossing_cost",
+    "held",
+    "passes_seconds",
+    "ring_route",
+    "rings",
+    "uncoded_copies",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +115,14 @@ def held(setting: Planning, shards: Sequence[Shard]) -> list[Mapping[str, int]]:
     """What the members of a group hold at their peak: their shards, and what all samples leave there."""
     holding = Holding(samples=setting.batch_size).with_state(len(setting.optimizer.slots))
     return [holding.bytes_of(shard.model.whole) for shard in shards]
+
+
+def uncoded_copies(shards: Sequence[Shard], model: Model, code: Compressor) -> str:
+    """Why gradients of these shards can't be sent in code; "" if they can.
+
+    Members that hold copies of a parameter (of a normalisation, a bias that is added after a sum) compute the same
+    gradient of it. So they must get the same of it back, which codes that look at other elements too do not promise.
+    """
+    if code.for_values or sum(shard.model.whole.parameters for shard in shards) == model.whole.parameters:
+        return ""
+    return f"members hold copies of some parameters, and {code.name} makes different ones of them: use fp16 or bf16"

@@ -5,6 +5,14 @@ it waits for its neighbours only. Two orders are in use. Combine-then-adapt, the
 gradient is computed, mixes, and applies the gradient to the mixture; adapt-then-combine applies the gradient first and
 mixes what comes of it. In both, the mean of all models moves by the mean gradient exactly, and distances to it shrink
 by |lambda_2(W)| a step.
+
+Codes that can't carry models carry changes, after adapting (CHOCO-SGD: Koloskova, Stich, Jaggi 2019, algorithm 2).
+Everyone keeps an estimate h_j of each neighbour's model, and the one h_i that neighbours have of his own::
+
+    send q_i = C(x_i - h_i);  h_j += q_j for all neighbours and oneself
+    x_i += consensus sum_j W_ij (h_j - h_i)
+
+What a code leaves out stays in x_i - h_i, and goes with the next change; the mean of all models is as it was.
 """
 
 from __future__ import annotations
@@ -35,6 +43,7 @@ from parasim.program import (
     Wait,
     option,
 )
+from parasim.program.elementwise import add
 from parasim.program.graphs import (
     Matrix,
     check_mixing,
@@ -43,7 +52,8 @@ from parasim.program.graphs import (
     metropolis,
     named_graph,
 )
-from parasim.schemes.pushing import packed_values, unpacked
+from parasim.program.scheme import Codes
+from parasim.schemes.pushing import packed, packed_values, unpacked
 
 __all__ = ["DPsgd"]
 
@@ -59,6 +69,7 @@ class DPsgdOptions(Options):
     matrix: tuple[tuple[float, ...], ...] = option(
         (), "rows of a mixing matrix in place of the graph: symmetric, with sums 1"
     )
+    consensus: float = option(1.0, "step of mixing where changes are sent in code (gamma of CHOCO-SGD)", gt=0, le=1)
     order: Literal["combine_then_adapt", "adapt_then_combine"] = option(
         "combine_then_adapt", "mix old models beside the gradient (the paper), or mix after applying it"
     )
@@ -75,6 +86,11 @@ class DPsgd(Scheme):
     approximates = "models averaged with neighbours"
     Options = DPsgdOptions
     compresses = "values"
+    changes_with = "order: adapt_then_combine"
+
+    def codes(self) -> Codes:
+        """Models; after adapting, codes for gradients carry their changes."""
+        return "changes" if self.options.order == "adapt_then_combine" else "values"
 
     @cached_property
     def weights(self) -> Matrix:
@@ -97,8 +113,11 @@ class DPsgd(Scheme):
             else:
                 yield from me.gradient(replica.parameters, me.batch(step), gradient)
                 yield from me.update(replica, gradient, read=replica.version)
-                received = yield from (yield from self._exchange(me, replica.parameters))
-                replica.parameters = yield from self._mix(me, replica.parameters, received)
+                if me.compression is not None and not me.compression.compressor.for_values:
+                    yield from self._mix_changes(me, replica.parameters)
+                else:
+                    received = yield from (yield from self._exchange(me, replica.parameters))
+                    replica.parameters = yield from self._mix(me, replica.parameters, received)
             yield from me.step_done(step)
         return replica.parameters
 
@@ -121,6 +140,22 @@ class DPsgd(Scheme):
         weights = tuple(row[index] for index in order)
         mixed: Buffer = yield from me.math(mix, (), [models[index] for index in order], weights=weights)
         return mixed
+
+    def _mix_changes(self, me: Context, model: Buffer) -> Program[None]:
+        """Tell the neighbours what changed since they were told last; approach what is known of them."""
+        others, ranks = self._neighbours(me.index), me.ranks("worker")
+        known = {j: me.kept(("estimate", j), lambda: me.initial("estimate")) for j in sorted((me.index, *others))}
+        change = yield from me.math(difference, (), (model, known[me.index]))
+        sent, header = yield from packed(me, change, {}, "change")
+        sends = tuple([Send(ranks[j], sent, "change", header, lent=True) for j in others])
+        received = yield from Exchange(sends, tuple([Recv(ranks[j], "change") for j in others]))
+        for j, message in zip((me.index, *others), (Message(me.rank, "change", header, sent), *received), strict=True):
+            theirs = (yield from unpacked(me, message)).buffer
+            assert theirs is not None
+            yield from me.math(add, (known[j],), (theirs,))
+        row = self.weights[me.index]
+        weights = tuple([row[j] * self.options.consensus for j in others])
+        yield from me.math(approach, (model,), (known[me.index], *(known[j] for j in others)), weights=weights)
 
     def _neighbours(self, index: int) -> tuple[int, ...]:
         return graph_of_matrix(self.weights)[index]
@@ -183,3 +218,15 @@ def mix(xp: Tensors, *models: Tensor, weights: tuple[float, ...]) -> Tensor:
     for model, weight in zip(models[1:], weights[1:], strict=True):
         xp.add_(mixed, model, weight)
     return mixed
+
+
+def difference(xp: Tensors, one: Tensor, other: Tensor) -> Tensor:
+    """One - other."""
+    return xp.add(one, other, -1.0)
+
+
+def approach(xp: Tensors, model: Tensor, own: Tensor, *others: Tensor, weights: tuple[float, ...]) -> None:
+    """Model += sum of weights (others - own)."""
+    xp.add_(model, own, -sum(weights))
+    for other, weight in zip(others, weights, strict=True):
+        xp.add_(model, other, weight)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Group,
     Model,
@@ -28,7 +27,10 @@ from parasim.program import (
     forward_shard,
     option,
 )
-from parasim.schemes.crossings import crossing_cost, held, passes_seconds, ring_route, rings
+from parasim.program.compressor import Compressor
+from parasim.program.scheme import Codes
+from parasim.schemes.crossings import crossing_cost, held, passes_seconds, ring_route, rings, uncoded_copies
+from parasim.schemes.summing import sum_in
 
 __all__ = ["Grid"]
 
@@ -83,10 +85,18 @@ class Grid(Scheme):
             if place == 0:
                 yield from me.log_loss(passed[-1])
             yield from backward_shard(me, shard, passed, None, gradient, group)
-            yield from Collective("all_reduce", copies, gradient, "ring")
+            yield from sum_in(me, copies, gradient, step, "ring", model=layers.model)
             yield from me.update(replica, gradient, read=replica.version, scale=1 / self.options.groups)
             yield from me.step_done(step)
         return replica.parameters
+
+    def codes(self) -> Codes:
+        """Gradients that groups sum; activations are sent as they are."""
+        return "sums" if self.options.groups > 1 else ""
+
+    def no_codes(self, model: Model, code: Compressor) -> str:
+        """Shards may hold copies of a parameter."""
+        return uncoded_copies([self.shard(model, place) for place in range(self.members)], model, code)
 
     def no_norms(self) -> str:
         """Nobody has them."""

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Ground,
     Group,
@@ -33,12 +32,14 @@ from parasim.program import (
     forward_kernel,
     option,
 )
+from parasim.program.scheme import Codes
 from parasim.schedules.one_f_one_b import fill_replicated, one_f_one_b
 from parasim.schedules.pipedream_planner import Level, pipedream_plan
 from parasim.schemes.flushing import balanced, free
 from parasim.schemes.staged import Stage, Staged, StagedOptions, stage_seconds
 from parasim.schemes.stash import Stash, stash_kernel_seconds
 from parasim.schemes.streaming import Stream
+from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import Cost, cost
 
 __all__ = ["PipeDream"]
@@ -94,6 +95,10 @@ class PipeDream(Staged):
         """The replicas of each stage that has several."""
         return tuple(Group(f"stage {k}", tuple(self.ranks(k))) for k in range(self.cuts) if self.replicas[k] > 1)
 
+    def codes(self) -> Codes:
+        """Gradients that the replicas of a stage sum; activations are sent as they are."""
+        return "sums" if self.options.planned or max(self.replicas) > 1 else ""
+
     def pipelines(self) -> int:
         """A step is as many mini-batches as all stages can share out evenly."""
         return math.lcm(*self.replicas)
@@ -118,7 +123,7 @@ class PipeDream(Staged):
                 continue
             yield from stage.backward(j, gradient)
             if count > 1:
-                yield from Collective("all_reduce", me.group(f"stage {k}"), gradient, "ring")
+                yield from sum_in(me, me.group(f"stage {k}"), gradient, j // round_, "ring", offset=part.offset)
             yield from weights.update(j, gradient, 1 / self.replicas[0], part.name)  # the rate is that of r_k / r_0
             if (j + count) // round_ > j // round_:
                 yield from me.step_done(j // round_)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from parasim.program import (
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Group,
     Holding,
@@ -24,11 +23,13 @@ from parasim.program import (
     Taxonomy,
     option,
 )
+from parasim.program.scheme import Codes
 from parasim.schedules.one_f_one_b import fill, one_f_one_b
 from parasim.schemes.crossings import ring_route, rings
 from parasim.schemes.staged import Stage, Staged, StagedOptions, update_seconds
 from parasim.schemes.stash import Stash, stash_kernel_seconds
 from parasim.schemes.streaming import Stream, streamed
+from parasim.schemes.summing import sum_in
 
 __all__ = ["PipeDream2BW"]
 
@@ -65,6 +66,10 @@ class PipeDream2BW(Staged):
         """Who has the same stage, in all copies."""
         return tuple(Group(f"stage {k}", tuple(range(k, self.options.workers, self.cuts))) for k in range(self.cuts))
 
+    def codes(self) -> Codes:
+        """Gradients that copies sum; activations are sent as they are."""
+        return "sums" if self.pipelines() > 1 else ""
+
     def micro_batches(self) -> int:
         """M."""
         return int(self.options.micro_batches)
@@ -90,7 +95,7 @@ class PipeDream2BW(Staged):
             yield from stage.backward(place, gradient, add=micro > 0)
             if micro == micros - 1:
                 if copies > 1:
-                    yield from Collective("all_reduce", me.group(f"stage {number}"), gradient, "ring")
+                    yield from sum_in(me, me.group(f"stage {number}"), gradient, step, "ring", offset=part.offset)
                 del weights[step]
                 stash.give_back(version)
                 yield from stash.update(gradient, read=version, scale=1 / (micros * copies), layer=part.name)

@@ -12,6 +12,7 @@ from parasim.program import (
     Context,
     Group,
     Kernel,
+    Model,
     Options,
     Part,
     Program,
@@ -90,10 +91,11 @@ def sum_in(
     shape: tuple[int, int] | None = None,
     what: str = "gradient",
     offset: int = 0,
+    model: Model | None = None,
 ) -> Collective | Program[None]:
-    """The same over a group; the root of the buffer begins at `offset` of the model."""
+    """The same over a group; the root of the buffer begins at `offset` of the model (default: the whole model)."""
     if me.compression is not None:
-        return coded_sum(me, group, buffer, what, step, offset=offset, algorithm=algorithm, shape=shape)
+        return coded_sum(me, group, buffer, what, step, offset=offset, algorithm=algorithm, shape=shape, model=model)
     return Collective("all_reduce", group, buffer, algorithm, shape=shape)
 
 

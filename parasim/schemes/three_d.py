@@ -17,7 +17,6 @@ from parasim.program import (
     Batch,
     Buffer,
     ClosedForm,
-    Collective,
     Context,
     Group,
     Holding,
@@ -36,9 +35,12 @@ from parasim.program import (
     forward_shard,
     option,
 )
+from parasim.program.compressor import Compressor
+from parasim.program.scheme import Codes
 from parasim.schedules.one_f_one_b import fill, one_f_one_b
-from parasim.schemes.crossings import Exchanged, SplitOptions, ring_route, rings
+from parasim.schemes.crossings import Exchanged, SplitOptions, ring_route, rings, uncoded_copies
 from parasim.schemes.staged import Stage, Staged, StagedOptions
+from parasim.schemes.summing import sum_in
 
 __all__ = ["ThreeD"]
 
@@ -105,6 +107,14 @@ class ThreeD(Staged):
         """One per copy."""
         return self.copies
 
+    def codes(self) -> Codes:
+        """Gradients that copies sum; activations are sent as they are."""
+        return "sums" if self.copies > 1 else ""
+
+    def no_codes(self, model: Model, code: Compressor) -> str:
+        """Shards may hold copies of a parameter."""
+        return uncoded_copies([self.shard(model, place) for place in range(self.options.tensor)], model, code)
+
     def micro_batches(self) -> int:
         """M of each pipeline."""
         return int(self.options.micro_batches)
@@ -145,7 +155,8 @@ class ThreeD(Staged):
                 else:
                     yield from stage.pass_back(micro, gradient, add=begun)
                     begun = True
-            yield from Collective("all_reduce", me.group(f"data {me.index % (shards * stages)}"), gradient, "ring")
+            copies, first = me.group(f"data {me.index % (shards * stages)}"), stage.part.offset
+            yield from sum_in(me, copies, gradient, step, "ring", offset=first, model=stage.part.model)
             scale = 1 / (micros * self.copies)
             yield from me.update(replica, gradient, read=replica.version, scale=scale, layer=stage.part.name)
             yield from me.step_done(step)

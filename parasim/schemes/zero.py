@@ -39,11 +39,14 @@ from parasim.program import (
     Wait,
     backward_kernel,
     bounds,
+    coded_scatter,
     forward_kernel,
     option,
 )
 from parasim.program.elementwise import overwrite
+from parasim.program.scheme import Codes
 from parasim.schemes.crossings import ring_route, rings
+from parasim.schemes.summing import sum_in
 
 __all__ = ["Zero"]
 
@@ -88,6 +91,10 @@ class Zero(Scheme):
         """Workers among which a unit is sharded."""
         return int(self.options.workers // self.options.replicas)
 
+    def codes(self) -> Codes:
+        """Gradients, to who owns a piece; weights are gathered as they are."""
+        return "pieces" if self.options.workers > 1 else ""
+
     def groups(self) -> tuple[Group, ...]:
         """Who shards together, and who owns the same pieces."""
         members, workers = self.members, self.options.workers
@@ -120,7 +127,7 @@ class Zero(Scheme):
                     me.renew("unit gradient", unit.whole)
                 upstream = yield from me.backward(passed.pop(), upstream, unit.whole)
                 self._free(me, unit)
-                unit.reducing = yield from Post(self._reduce(me, unit), "shard")
+                unit.reducing = yield from Post(self._reduce(me, unit, step), "shard")
             yield from Wait([unit.reducing for unit in units if unit.reducing])
             for unit in units:
                 replica, name, scale = unit.replica, unit.part.name, 1 / self.options.workers
@@ -193,15 +200,21 @@ class Zero(Scheme):
             me.give_up("gathered", unit.weights)
             unit.gathering = None
 
-    def _reduce(self, me: Context, unit: _Unit) -> Program[None]:
-        """The sum of all workers' gradients of one's own piece."""
-        group = me.group(f"shard {me.index // self.members}")
-        mine = yield from Collective("reduce_scatter", group, unit.whole)
+    def _reduce(self, me: Context, unit: _Unit, step: int) -> Program[None]:
+        """The sum of all workers' gradients of one's own piece; in code, all send all their pieces (ZeRO++)."""
+        group, offset = me.group(f"shard {me.index // self.members}"), unit.part.offset
+        if me.compression is None:
+            mine = yield from Collective("reduce_scatter", group, unit.whole)
+        else:
+            inside = offset - unit.whole.start
+            mine = yield from coded_scatter(me, group, unit.whole, "gradient", step, offset=inside)
         if self.options.stage > 1:
             yield from me.math(overwrite, (unit.gradient,), (mine,))
             me.give_up("unit gradient", unit.whole)
         if self.options.replicas > 1:
-            yield from Collective("all_reduce", me.group(f"peers {me.index % self.members}"), unit.gradient, "ring")
+            first = offset + self.piece(unit.part, me.index)[0] - unit.gradient.start
+            peers = me.group(f"peers {me.index % self.members}")
+            yield from sum_in(me, peers, unit.gradient, step, "ring", what="gradient of peers", offset=first)
 
     def no_norms(self) -> str:
         """A worker updates pieces of layers, unless it shards with nobody."""
