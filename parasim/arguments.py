@@ -26,7 +26,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argparse.Namespace]:
-    """The verb, and its arguments, in any order; among them all `words`, and the warnings that will be `said`.
+    """The verb, and its arguments, in any order.
+
+    Among these are `command`, all words as they were given, and `said`, a list for warnings.
 
     Raises
     ------
@@ -50,7 +52,9 @@ def parse(words: Sequence[str], verbs: Mapping[str, Verb]) -> tuple[Verb, argpar
         raise ScenarioError(f"parasim: unknown verb '{name}' ({hint})")
     rest = ["--timeline=" if word == "--timeline" else word for word in words[1:]]  # its value only comes after "="
     arguments = _parser_of(name, verbs[name]).parse_intermixed_args(rest)
-    arguments.words, arguments.said = list(words), []
+    if getattr(arguments, "out", None) == "":
+        raise ScenarioError(f"parasim {name}: --out: '' is no name: write --out DIR, or leave it out")
+    arguments.command, arguments.said = list(words), []
     return verbs[name], arguments
 
 

@@ -228,7 +228,7 @@ def _origin(arguments: argparse.Namespace) -> Origin | None:
     if not arguments.out:
         return None
     claim_results(arguments.out)
-    return origin_of(arguments.words, arguments.file, simulator(), arguments.said)
+    return origin_of(arguments.command, arguments.file, simulator(), arguments.said)
 
 
 def _each(

@@ -71,7 +71,7 @@ def _main(arguments: argparse.Namespace) -> int:
         claim_folder(arguments.out, "--out")
     elif arguments.out:
         claim_results(arguments.out)
-        origin = origin_of(arguments.words, arguments.file, simulator(), arguments.said)
+        origin = origin_of(arguments.command, arguments.file, simulator(), arguments.said)
     if profile is None:
         return _measure(arguments, cases)
     if arguments.explain is not None:
