@@ -78,6 +78,7 @@ def same_in_both(case: Any, pool: Any) -> Any:
     same_payload(real, simulated)
     same_weights(real, simulated)
     assert real.summary["loss"] == simulated.summary["loss"]
+    assert real.summary.get("groups") == simulated.summary.get("groups")
     return real
 
 

@@ -18,7 +18,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.cast import Cast
-from parasim.study.build import as_run, build_cast, build_learner, data_facts, device_facts, identity
+from parasim.study.build import as_run, build_cast, build_learner, data_facts, device_facts, group_figures, identity
 from parasim.study.evaluation import Evaluations
 from parasim.study.modelled import modelled
 from parasim.trace.merge import merge
@@ -180,6 +180,7 @@ def execute(
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()
     figures = {**summary(outcome.trace, info), **_evaluated(scenario, answers, outcome.trace)}
+    figures |= group_figures(scenario, scenario.cluster.build(), trace, figures["steps"])
     if run.steps_model is not None:
         figures["modelled"] = modelled(run.steps_model, figures)
     return Result(figures, trace, outcome.returns, outcome.record)

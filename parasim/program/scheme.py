@@ -83,6 +83,9 @@ class Scheme:
 
     prices_codes: ClassVar[bool] = False
     """Does its closed form know what compression costs?"""
+    messages: ClassVar[str] = "messages"
+    """What messages outside collectives are called where traffic is told by groups."""
+
     tries_batches: ClassVar[bool] = False
     """May steps be tried with other batches and taken back? So it is if every worker has all that they change: a whole
     model, made by `Context.replica`, and what codes keep."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from parasim.report.groups import groups_table
 from parasim.report.text import Column, shortened, table
 from parasim.units import format_quantity
 
@@ -43,7 +44,10 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
         A line above the table, if not empty.
     """
     lines = [shortened(title, WIDTH), ""] if title else []
-    return "\n".join([*lines, *table(results_columns(summaries, labels), WIDTH), "", *results_footer(summaries)])
+    groups = groups_table(summaries, labels, WIDTH)
+    return "\n".join(
+        [*lines, *table(results_columns(summaries, labels), WIDTH), "", *results_footer(summaries), *groups]
+    )
 
 
 def results_columns(summaries: Sequence[Summary], labels: Sequence[str]) -> list[Column]:

@@ -58,6 +58,7 @@ class Staged(Scheme):
     """
 
     Options: ClassVar[type[Options]] = StagedOptions
+    messages = "pipeline"
 
     def __init__(self, options: StagedOptions) -> None:
         super().__init__(options)

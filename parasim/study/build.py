@@ -8,16 +8,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from parasim.metrics.groups import group_traffic
 from parasim.program.batches import Batches
 from parasim.program.cast import Cast
 from parasim.program.context import Context
 from parasim.program.searching import SearchingContext
+from parasim.trace.table import Trace
 
 if TYPE_CHECKING:
+    from parasim.cluster.cluster import Cluster
     from parasim.cluster.hosts import Host
     from parasim.program.learner import Learner
     from parasim.scenario.model import ClusterSpec, Scenario
     from parasim.simulation.stragglers import Straggler
+    from parasim.trace.aggregate import Aggregates
     from parasim.trace.sinks import Foldable
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "build_learner",
     "data_facts",
     "device_facts",
+    "group_figures",
     "identity",
     "profile_facts",
     "speeds_of_ranks",
@@ -114,6 +119,28 @@ def profile_facts(cluster: ClusterSpec) -> dict[str, list[str]] | None:
     if not cluster.profiles:
         return None
     return {"names": [profile.name for profile in cluster.profiles], "replaced": list(cluster.replaced)}
+
+
+def group_figures(scenario: Scenario, built: Cluster, trace: Trace | Aggregates, steps: int) -> dict[str, Any]:
+    """Where the traffic of the scheme's groups runs, as a part of the summary; of none, or from sums alone, nothing.
+
+    A node is a machine of a hierarchical topology, elsewhere a host.
+    """
+    groups = {group.name: group.ranks for group in scenario.scheme.groups()}
+    if not groups or not steps or not isinstance(trace, Trace):
+        return {}
+    hosts = scenario.placement
+    per_node = getattr(scenario.cluster.topology, "per_node", 1)
+
+    def links(source: int, destination: int) -> list[str]:
+        first, second = hosts[source], hosts[destination]
+        return [] if first == second else [built.links[number].name for number in built.route(first, second)]
+
+    def members(name: str) -> Sequence[int]:
+        return groups.get(name) or range(len(hosts))
+
+    nodes = [host // per_node for host in hosts]
+    return {"groups": group_traffic(trace, steps, scenario.scheme.messages, nodes, links, members)}
 
 
 def stragglers_of_ranks(scenario: Scenario, cast: Cast) -> dict[int, tuple[Straggler, ...]]:

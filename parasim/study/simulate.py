@@ -23,6 +23,7 @@ from parasim.study.build import (
     build_learner,
     data_facts,
     device_facts,
+    group_figures,
     identity,
     profile_facts,
     speeds_of_ranks,
@@ -111,6 +112,7 @@ def _simulated(scenario: Scenario, replay: Record | None) -> Result:
         facts=scenario.scheme.facts(),
     )
     figures = summary(trace, info)
+    figures |= group_figures(scenario, built, trace, figures["steps"])
     if ran.evaluations is not None:
         figures |= ran.evaluations.figures(trace, scenario.samples, stopped=ran.stopped is not None)
     if scenario.run.steps_model is not None:
