@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from typing import Any
 
@@ -40,6 +41,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ScenarioError(f"parasim analyze: --{asked[0]} and --{asked[1]} are different tables: give one of them")
     if arguments.published and (arguments.overrides or arguments.variant or arguments.schemes):
         raise ScenarioError("parasim analyze: --published takes the folder's scenarios as they are: leave the rest out")
+    if not 0 < arguments.compression < math.inf:
+        raise ScenarioError(f"--compression: {arguments.compression:g} is no factor: write a positive number, as in 32")
     if arguments.concurrency and arguments.schemes:
         raise ScenarioError("parasim analyze: --concurrency is of the network alone: leave --schemes out")
 

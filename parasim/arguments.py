@@ -92,7 +92,7 @@ def _topologies(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in dimensions=[4,4], of a kind")
     parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
     parser.add_argument("--all", action="store_true", help="list every cable, however many there are")
-    parser.add_argument("--out", metavar="DIR", help="draw the cluster there, as PNG and SVG")
+    parser.add_argument("--out", metavar="DIR", help="write what is printed there, and draw the cluster as PNG and SVG")
 
 
 def _execute(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +119,7 @@ def _analyze(parser: argparse.ArgumentParser) -> None:
 
 
 def _schemes(parser: argparse.ArgumentParser) -> None:
+    _lists(parser)
     parser.add_argument("--tree", action="store_true", help="draw them as a tree: concurrency, consistency, parameters")
     parser.add_argument("--like", metavar="SCHEME", help="its neighbours, nearest first, and what differs")
 
@@ -162,7 +163,12 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
 
 
 def _schema(parser: argparse.ArgumentParser) -> None:
+    _lists(parser)
     parser.add_argument("--profile", action="store_true", help="of profiles, as calibrate writes them")
+
+
+def _lists(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", help="write what is printed there, as text and as JSON")
 
 
 def _timeline(parser: argparse.ArgumentParser) -> None:
@@ -174,6 +180,7 @@ def _timeline(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
+    _lists(parser)
     parser.add_argument("file", nargs="?", help="a kind of model, or a scenario file (default: list the kinds)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in batch_size=32 dtype=float16 size=64")
     parser.add_argument("--variant", metavar="NAME", help="only this one of the file's variants")
@@ -187,6 +194,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "calibrate": _calibrate,
     "schema": _schema,
     "schemes": _schemes,
+    "compressors": _lists,
     "compare": _compare,
     "analyze": _analyze,
     "sweep": _sweep,

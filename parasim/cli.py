@@ -163,29 +163,30 @@ def sweep(arguments: argparse.Namespace) -> None:
 def models(arguments: argparse.Namespace) -> None:
     """List the models with their papers, or show the layers of one (of a kind, or of a scenario)."""
     from parasim.report.models import layers_entry, layers_text, models_entries, models_text
-    from parasim.report.output import json_text
+    from parasim.report.output import show
 
     if arguments.file is None:
-        print(json_text(models_entries()) if arguments.json else models_text())
+        show(arguments, "models", models_text(), models_entries())
         return
     entries: list[dict[str, Any]] = []
     for workload in _workloads(arguments):
         if (entry := layers_entry(workload)) not in entries:
             entries.append(entry)
     text = "\n\n".join(map(layers_text, entries))
-    print(json_text(entries[0] if len(entries) == 1 else entries) if arguments.json else text)
+    show(arguments, "models", text, entries[0] if len(entries) == 1 else entries)
 
 
 def validate(arguments: argparse.Namespace) -> None:
     """Check a scenario file and run nothing."""
-    from parasim.report.output import json_text
+    from parasim.report.output import show
 
     scenarios = _load(arguments)
-    if arguments.json:
-        print(json_text([{"scenario": s.name, "scheme": s.scheme.name, "actors": len(s.placement)} for s in scenarios]))
-    for scenario in () if arguments.json else scenarios:
+    entries = [{"scenario": s.name, "scheme": s.scheme.name, "actors": len(s.placement)} for s in scenarios]
+    lines = []
+    for scenario in scenarios:
         hosts = f"{len(scenario.placement)} actors on {scenario.cluster.hosts} hosts"
-        print(f"{arguments.file}: valid: {scenario.name} ({scenario.scheme.name}, {hosts})")
+        lines.append(f"{arguments.file}: valid: {scenario.name} ({scenario.scheme.name}, {hosts})")
+    show(arguments, "validate", "\n".join(lines), entries)
 
 
 def _load(arguments: argparse.Namespace) -> list[Scenario]:

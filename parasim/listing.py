@@ -12,7 +12,7 @@ __all__ = ["compressors", "schema", "schemes", "topologies"]
 def schemes(arguments: argparse.Namespace) -> None:
     """List the schemes: family, paper, staleness, options; or draw their tree, or find the neighbours of one."""
     from parasim.report import taxonomy
-    from parasim.report.output import json_text
+    from parasim.report.output import show
     from parasim.report.schemes import scheme_entry, schemes_list
     from parasim.schemes import SCHEMES, find
 
@@ -25,17 +25,17 @@ def schemes(arguments: argparse.Namespace) -> None:
         entry, text = taxonomy.tree_entry(chosen), taxonomy.tree_text(chosen)
     else:
         entry, text = [scheme_entry(scheme) for scheme in chosen], schemes_list(chosen)
-    print(json_text(entry) if arguments.json else text)
+    show(arguments, "schemes", text, entry)
 
 
 def compressors(arguments: argparse.Namespace) -> None:
     """List the compressors: paper, bytes, bias, error feedback, options."""
     from parasim.compression import COMPRESSORS
     from parasim.report.compressors import compressor_entry, compressors_list
-    from parasim.report.output import json_text
+    from parasim.report.output import show
 
     codes = list(COMPRESSORS.values())
-    print(json_text([compressor_entry(code) for code in codes]) if arguments.json else compressors_list(codes))
+    show(arguments, "compressors", compressors_list(codes), [compressor_entry(code) for code in codes])
 
 
 def topologies(arguments: argparse.Namespace) -> None:
@@ -44,18 +44,14 @@ def topologies(arguments: argparse.Namespace) -> None:
     from parasim.report.topologies import cluster_entry, cluster_text, kind_entries, kinds_text
 
     if arguments.file is None:
-        print(output.json_text(kind_entries()) if arguments.json else kinds_text())
+        output.show(arguments, "topologies", kinds_text(), kind_entries())
         return
     from parasim.scenario.sketch import named_clusters
 
     clusters = named_clusters(arguments.file, arguments.overrides, arguments.variant)
-    if arguments.out:
-        output.claim_folder(arguments.out, "--out")
-    if arguments.json:
-        entries = [cluster_entry(name, cluster) for name, cluster in clusters]
-        print(output.json_text(entries[0] if len(entries) == 1 else entries))
-    else:
-        print("\n\n".join(cluster_text(name, cluster, every=arguments.all) for name, cluster in clusters))
+    entries = [cluster_entry(name, cluster) for name, cluster in clusters]
+    text = "\n\n".join(cluster_text(name, cluster, every=arguments.all) for name, cluster in clusters)
+    output.show(arguments, "topologies", text, entries[0] if len(entries) == 1 else entries)
     if arguments.out:
         from parasim.report.topology_drawing import draw_clusters
 
@@ -69,4 +65,8 @@ def schema(arguments: argparse.Namespace) -> None:
         from parasim.cluster.profile_schema import profile_schema_text as text
     else:
         from parasim.scenario.schema import schema_text as text
-    print(text(), end="")
+    import json
+
+    from parasim.report.output import show
+
+    show(arguments, "schema", text().rstrip("\n"), json.loads(text()))

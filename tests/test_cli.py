@@ -124,6 +124,24 @@ def test_execute_may_show_the_simulated_run_beside(example: str, monkeypatch: py
     assert asked == {"record": "r.json"}
 
 
+@pytest.mark.parametrize(
+    "words", [["compressors"], ["models", "lenet5"], ["schema"], ["schemes"], ["validate", "FILE"]]
+)
+def test_verbs_that_list_write_what_they_print(
+    words: list[str], example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [example if word == "FILE" else word for word in words]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == (tmp_path / "out" / f"{words[0]}.txt").read_text()
+    assert main([*words, "--json"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "out" / f"{words[0]}.json").read_text()
+
+
+def test_an_empty_name_of_a_folder_is_refused(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", example, "--out", ""]) == 2
+    assert capsys.readouterr().err == "parasim run: --out: '' is no name: write --out DIR, or leave it out\n"
+
+
 def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", example]) == 0
     assert capsys.readouterr().out == f"{example}: valid: small (allreduce, 2 actors on 2 hosts)\n"

@@ -152,7 +152,8 @@ def test_wrong_words_are_answered_in_a_line(words: list[str], message: str, caps
 def test_pictures_are_written_and_the_same_each_time(case: str, tmp_path: Path) -> None:
     assert main(["topologies", case, "--out", str(tmp_path / "out")]) == 0
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["topology-2.png", "topology-2.svg", "topology.png", "topology.svg"]
+    pictures = ["topology-2.png", "topology-2.svg", "topology.png", "topology.svg"]
+    assert files == ["topologies.json", "topologies.txt", *pictures]
     cluster = named_clusters(case, [])[0][1]
     once, again = (draw_cluster("ring", cluster, tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]

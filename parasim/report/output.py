@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -31,6 +32,7 @@ __all__ = [
     "progress",
     "results_json",
     "results_text",
+    "show",
     "suffixes",
     "title_of",
     "write_results",
@@ -79,6 +81,17 @@ def claim_folder(folder: str | Path, option: str) -> None:
         raise ScenarioError(f"{option}: folder {folder} can't be made: {error.strerror or error}") from None
     if not os.access(folder, os.W_OK):
         raise ScenarioError(f"{option}: folder {folder} can't be written to: choose another")
+
+
+def show(arguments: argparse.Namespace, name: str, text: str, value: Any) -> None:
+    """Print a text, or with --json the value; with --out write both, as NAME.txt and NAME.json."""
+    if arguments.out:
+        claim_folder(arguments.out, "--out")
+    found = json_text(value)
+    print(found if arguments.json else text)
+    if arguments.out:
+        for kind, content in (("txt", text), ("json", found)):
+            write_atomic(Path(arguments.out, f"{name}.{kind}"), f"{content}\n".encode("utf-8", "surrogatepass"))
 
 
 def claim_results(folder: str | Path) -> None:
