@@ -354,10 +354,10 @@ def test_kills_at_random_moments_leave_neither_half_a_profile_nor_a_process(tmp_
         if out.exists():
             load_profile(out)
     process = started(out, "real", mark)
-    assert process.wait(timeout=100) == 0
+    assert process.wait() == 0
     assert load_profile(out).provenance["rounds"] == [1, 2, 3]
     assert [file.name for file in tmp_path.iterdir()] == ["m.json"]
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while marked(mark) and time.monotonic() < end:
         time.sleep(0.1)
     assert marked(mark) == []

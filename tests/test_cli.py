@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -322,13 +321,10 @@ def test_loading_a_scenario_imports_no_torch(example: str) -> None:
 
 
 def test_help_is_quick() -> None:
-    command = [sys.executable, "-c", "from parasim.cli import main; raise SystemExit(main(['--help']))"]
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=_root())
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.5
+    """What it takes is loading modules: some 150, as many as Python starts with."""
+    code = "import sys\nfrom parasim.cli import main\nmain(['--help'])\nprint(len(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
+    assert int(done.stderr) < 300
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -28,9 +28,8 @@ ROOT = Path(__file__).parents[1]
 SLOW = {"flops": "2 MFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"}
 """Steps of some 200 ms: the messages of any machine are short beside them."""
 
-FLOORS = 4
-LEAST = 0.1
-"""The floor is itself measured, by a few runs: errors up to this much are not told from it."""
+ROOM = 0.1
+"""How much longer than they are predicted is no fault: of profiles that are a guess, and of single runs."""
 
 
 def paced(kind, **more):
@@ -38,7 +37,10 @@ def paced(kind, **more):
 
 
 def test_small_crosscheck(pool, tmp_path, monkeypatch):
-    """The profile is a guess; sleeping is what these cases do, so predictions can't be far from what one run says."""
+    """What these cases do is sleep, so nobody can be faster than predicted; how much slower, the machine decides.
+
+    With that much allowed the prediction is accepted, and one of a device a hundredth as fast is not.
+    """
     monkeypatch.setattr(measuring, "AGAIN", 0)
     cases = [
         case("ring", paced("allreduce")),
@@ -46,29 +48,38 @@ def test_small_crosscheck(pool, tmp_path, monkeypatch):
         case("pipeline", paced("gpipe", micro_batches=2)),
     ]
     free = replace(BOUNDS, groups={LOOPBACK: Bounds(), OVERSUBSCRIBED: Bounds()}, coverage_runs=10**9)
-    ask = {"runs": 3, "replicas": 8, "out": tmp_path, "execute": lambda one: execute(one, pool=pool)}
-    floor = crosscheck(cases, profile(), demands=free, **ask)["total"]["floor"]
-    bound = Bounds(each=max(LEAST, FLOORS * floor["worst_error"]))
+    ask = {"runs": 2, "replicas": 4, "out": tmp_path, "execute": lambda one: execute(one, pool=pool)}
+    right = errors_of(crosscheck(cases, profile(), demands=free, **ask))
+    assert all(-1 < error < ROOM for error in right.values())
+    bound = Bounds(each=1.1 * max(ROOM, *map(abs, right.values())))
     demands = replace(free, groups={LOOPBACK: bound, OVERSUBSCRIBED: bound})
     found = crosscheck(cases, profile(), demands=demands, **ask)  # what was measured is there already
+    assert errors_of(found) == right
     for entry in found["cases"]:
-        assert entry["failure"] is None
-        assert entry["traffic_equal"], entry["traffic_differences"]
-        checks = {check["what"]: check for check in entry["checks"]}
-        assert checks["error"]["passed"], checks["error"]
-    assert found["total"]["runs"] == 9
+        assert {check["what"]: check["passed"] for check in entry["checks"]}["error"]
+    assert found["total"]["runs"] == 6
     wrong = [case(one.name, replace_device(one.scenario)) for one in cases]
     recorded = read_measurements(tmp_path)
     recorded.identities.update({one.name: one.identity for one in wrong})
-    rejected = crosscheck(wrong, profile(), demands=demands, measured=recorded, replicas=8)
+    rejected = crosscheck(wrong, profile(), demands=demands, measured=recorded, replicas=4)
     assert not any(entry["accepted"] for entry in rejected["cases"])
+    for name, error in errors_of(rejected).items():
+        assert 1 + error == pytest.approx(100 * (1 + right[name]), rel=0.2)
+
+
+def errors_of(found):
+    """By case: how much longer its steps are predicted than they were; all ran, with the bytes that were predicted."""
+    for entry in found["cases"]:
+        assert entry["failure"] is None
+        assert entry["traffic_equal"], entry["traffic_differences"]
+    return {entry["case"]: entry["error"] for entry in found["cases"]}
 
 
 def replace_device(made):
-    """The same on a device an eighth as fast."""
+    """The same on a device a hundredth as fast."""
     from parasim.scenario import from_document
 
-    cluster = {**made.document["cluster"], "device": {**SLOW, "flops": "0.25 MFLOP/s"}}
+    cluster = {**made.document["cluster"], "device": {**SLOW, "flops": "0.02 MFLOP/s"}}
     return from_document({**made.document, "cluster": cluster})
 
 
@@ -111,7 +122,7 @@ def marked(value):
 
 
 def wait_for(happened):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not happened():
         if time.monotonic() > deadline:
             return False
@@ -163,7 +174,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_goes_on(tmp_path, network):
         held = recorded(out)
     most = max(map(len, read_measurements(out).runs.values())) + 1
     words[words.index("--runs") + 1] = str(most)
-    subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=100)
+    subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     assert wait_for(lambda: not marked(value))
     assert {len(found) for found in read_measurements(out).runs.values()} == {most}
     assert all(len(load_trace(trace_path(out, f"killed/{name}", "real"))) > 0 for name in ("ring", "gossip"))

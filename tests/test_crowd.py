@@ -13,13 +13,13 @@ from parasim.metrics.result import Result
 from parasim.scenario import from_document
 from parasim.simulation import crowd, network
 from parasim.simulation.alarm import due
-from parasim.simulation.crowd import Crowd, compiled
+from parasim.simulation.crowd import Crowd
 from parasim.simulation.fairness import max_min
 from parasim.simulation.flows import Flow
 from parasim.simulation.network import Network
 from tests.test_network import Message, Run, mesh, reference, switched, traffic
 
-functions = compiled()
+functions = crowd.compiled()
 pytestmark = [
     pytest.mark.skipif(functions is None, reason="numba is not installed"),
     pytest.mark.xdist_group("compiled"),  # what several tests need is compiled by one worker
@@ -190,11 +190,13 @@ def test_without_numba_flows_stay_components(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_function_is_compiled_once_for_all_integers():
-    @functions.inner
+    from parasim.simulation.compiling import compiled, inner
+
+    @inner
     def more(numbers, at):
         return numbers[at] + 1
 
-    @functions.compiled
+    @compiled
     def sums(numbers, at):
         return more(numbers, 0) + more(numbers, at) + more(numbers, numbers[0])
 

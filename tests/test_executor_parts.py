@@ -154,7 +154,7 @@ def test_dropped_timers_neither_delay_nor_count() -> None:
     assert taken == ["later"]
     dropped.append(True)
     assert inbox.take(lambda: 0.0) is None
-    assert time.monotonic() < now + 10.0
+    assert time.monotonic() < now + 60.0
 
 
 def test_errors_of_jobs_are_raised_in_the_loop() -> None:

@@ -17,6 +17,7 @@ from parasim.errors import ScenarioError
 from parasim.scenario import load
 from parasim.study.simulate import simulate
 from parasim.trace.record import Record
+from tests.effort import attempted
 
 pytestmark = pytest.mark.real
 HERE = Path(__file__).parent
@@ -57,12 +58,13 @@ def test_slow_workers_stay_slow_in_paced_runs(pool: Pool) -> None:
     overrides += ["cluster.noise={kind: none}"]
     scenario = load(SCENARIO, [*overrides, "scheme={kind: allreduce, workers: 2}", "cluster.device.flops=100 MFLOP/s"])
     modelled = min(row.t_end - row.t_start for row in simulate(scenario).trace if row.label == "backward")
-    trace = calibration.execute(scenario, pool=pool).trace
-    taken = [
-        [row.t_end - row.t_start for row in trace.rows if row.rank == rank and row.label == "backward"]
-        for rank in (0, 1)
-    ]
+
+    def measured() -> list[list[float]]:
+        rows = [row for row in calibration.execute(scenario, pool=pool).trace.rows if row.label == "backward"]
+        return [[row.t_end - row.t_start for row in rows if row.rank == rank] for rank in (0, 1)]
+
     # Sleeps are never too short, and on a busy machine now and then too long.
+    taken = attempted(measured, lambda found: min(found[0]) < 1.5 * modelled)
     assert min(taken[1]) >= (2 - 1e-6) * modelled
     assert (1 - 1e-6) * modelled <= min(taken[0]) < 1.5 * modelled
 

@@ -12,6 +12,7 @@ from parasim.scenario import from_document, load, load_all
 from parasim.schemes.allreduce import AllReduce
 from parasim.simulation.noise import LogNormal
 from parasim.workload import MODELS
+from tests.effort import SECOND, calls_of
 
 MODEL_KINDS = ", ".join(sorted(MODELS))
 EXAMPLE = """\
@@ -273,7 +274,7 @@ def test_one_line_with_the_right_place(tmp_path: Path, line: int, written: str, 
     path.write_text("\n".join(lines))
     started = time.process_time()
     assert message(path) == f"FILE:{expected}"
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 1  # some 20 ms; of the processor, so others on the cores don't count
 
 
 @pytest.mark.parametrize(
@@ -401,11 +402,13 @@ def test_shared_memory_is_of_one_machine(example: Path, monkeypatch: pytest.Monk
 def test_variants_have_limits(tmp_path: Path, variants: str, expected: str) -> None:
     path = tmp_path / "v.yaml"
     path.write_text(EXAMPLE + "variants:\n" + variants)
-    started = time.process_time()
-    with pytest.raises(ScenarioError) as error:
-        load_all(path)
-    assert str(error.value).endswith(expected)
-    assert time.process_time() - started < 2
+
+    def refused() -> None:
+        with pytest.raises(ScenarioError) as error:
+            load_all(path)
+        assert str(error.value).endswith(expected)
+
+    assert calls_of(refused) < SECOND
 
 
 @pytest.mark.parametrize(
@@ -424,9 +427,7 @@ def test_the_largest_files_are_read_in_a_second(tmp_path: Path, change: Callable
     lines[4], lines[10], lines[11] = "", "  speeds: {}\n", "scheme: {kind: allreduce, workers: 1900}\n"
     load_all(_written(path, "".join(lines)))
     _written(path, change("".join(lines)))
-    started = time.process_time()
-    load_all(path)
-    assert time.process_time() - started < 2  # half a second on a quiet machine
+    assert calls_of(lambda: load_all(path)) < SECOND
 
 
 def _written(path: Path, text: str) -> Path:

@@ -307,5 +307,6 @@ def test_paced_ranks_straggle_as_simulated_ones_do(pool: Pool) -> None:
     assert len(taken) == 10
     for (rank, step), factor in taken.items():
         assert factor >= (3 if rank == 1 and step >= 2 else 1) * (1 - 1e-6)
-    medians = [statistics.median([taken[rank, step] for step in range(5)]) for rank in (0, 1)]
-    assert medians[0] < 2 < 3 <= medians[1] * (1 + 1e-6)
+    # Those that are not slowed: in one step or the other they are not disturbed either.
+    assert min(taken[0, step] for step in range(5)) < 2
+    assert min(taken[1, step] for step in range(2)) < 2

@@ -64,7 +64,7 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait for something, not for ever."""
     end = time.monotonic() + seconds
     while not what():
@@ -376,7 +376,7 @@ def test_a_sweep_that_was_ended_is_continued(example: Path, tmp_path: Path, end:
         until(lambda: path.exists() and path.read_bytes().count(b"\n") >= 3)
         workers = children(process.pid)
         os.killpg(process.pid, end)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == (130 if end == signal.SIGINT else -end)
