@@ -24,7 +24,7 @@ def found(slopes, tables, target, generator):
     """The numbers, and what they may be as well."""
     step = np.linalg.pinv(slopes)
     numbers = step @ target
-    return numbers, numbers + moves(tables, target - slopes @ numbers, NUMBERS, DRAWS, generator) @ step.T
+    return numbers, numbers + moves(tables, [0] * CASES, target - slopes @ numbers, NUMBERS, DRAWS, generator) @ step.T
 
 
 @pytest.mark.parametrize("rounds", [2, 4])
@@ -57,9 +57,21 @@ def test_two_halves_of_the_rounds_agree_nine_times_of_ten_where_the_model_is_rig
     assert abs(apart / (SETS * NUMBERS) - 0.1) < 4 * math.sqrt(0.9 * 0.1 / SETS)
 
 
+def test_what_cases_of_a_kind_have_in_common_is_drawn_together():
+    """Half of the cases are slow in two of four rounds: that moves their numbers, not those of the others."""
+    tables = [dict(enumerate([0.0, 0.2, 0.0, 0.2] if case % 2 else [0.0] * 4)) for case in range(8)]
+    moved = moves(tables, [case % 2 for case in range(8)], np.zeros(8), 2, 4000, np.random.default_rng(1))
+    assert moved[:, 1] == pytest.approx(moved[:, 3])
+    assert moved[:, 0] == pytest.approx(moved[:, 2])
+    # half of it is common to all, as the median over all cases is half-way; Student's t of three degrees is 2.353
+    error = np.std([0.0, 0.1, 0.0, 0.1], ddof=1) / 2 * 2.353 / 1.645
+    assert moved[:, 1].std() == pytest.approx(error * math.sqrt(2), rel=0.05)
+    assert abs(np.corrcoef(moved[:, 0], moved[:, 1])[0, 1] - 0.5) < 0.06
+
+
 def test_one_round_tells_no_more_than_the_residuals():
     residuals = np.array([0.1, -0.1])
-    moved = moves([{0: 1.0}, {0: 2.0}], residuals, 1, 100, np.random.default_rng(0))
+    moved = moves([{0: 1.0}, {0: 2.0}], [0, 1], residuals, 1, 100, np.random.default_rng(0))
     assert {*np.round(abs(moved), 12).ravel()} == {round(0.1 * math.sqrt(2), 12)}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -292,7 +292,9 @@ def fit_messages(
     residuals = found.fun
     jacobian = slopes.exact(found.x, residuals)
     draws = np.clip(
-        found.x + _shifts(jacobian, residuals, tables, np.random.default_rng(seed)), found.x - _FAR, found.x + _FAR
+        found.x + _shifts(jacobian, residuals, cases, tables, np.random.default_rng(seed)),
+        found.x - _FAR,
+        found.x + _FAR,
     )
     values = [{name: float(value) for name, value in costs.fields(np.exp(point)).items()} for point in draws]
     best = costs.fields(np.exp(found.x))
@@ -328,7 +330,9 @@ def _table(costs: Costs, observations: Sequence[Observation]) -> dict[Case, dict
     return dict(table)
 
 
-def _shifts(jacobian: Any, residuals: Any, tables: Sequence[Mapping[int, float]], rng: Any) -> Any:
+def _shifts(
+    jacobian: Any, residuals: Any, cases: Iterable[Case], tables: Sequence[Mapping[int, float]], rng: Any
+) -> Any:
     """Where the minimum goes when times are drawn anew (draws x costs), in logarithms.
 
     Costs that the times say nothing of are anywhere within a factor of `_FAR`, not where the fit has left them.
@@ -337,7 +341,8 @@ def _shifts(jacobian: Any, residuals: Any, tables: Sequence[Mapping[int, float]]
 
     weights = counted(residuals, _SOFT)
     slopes = jacobian * weights[:, None]
-    moved = moves(tables, residuals * weights**2, slopes.shape[1], _RESAMPLES, rng) * weights
+    kinds = [case.pattern in PAUSES or case.pattern in WORKED for case in cases]
+    moved = moves(tables, kinds, residuals * weights**2, slopes.shape[1], _RESAMPLES, rng) * weights
     error = max(float(np.sqrt(np.mean((residuals * weights) ** 2))), _LEAST_ERROR)
     prior = error * NORMAL_90 / _FAR
     inverse = np.linalg.inv(slopes.T @ slopes + prior**2 * np.eye(slopes.shape[1]))

@@ -1,9 +1,10 @@
 """Where what was timed may as well have come out: for intervals of numbers that many cases determine together.
 
-A case is off by two things. What a round had in common, as the machine was slow then: the numbers follow it, so that
-residuals do not show it, and there are as many values of it as rounds. And what is the case's own, by chance or as the
-model does not explain it: residuals are of that. Drawing whole rounds again would say too little: of two rounds there
-are three draws, and another set of cases would have been off otherwise.
+A case is off by three things. What a round had in common, as the machine was slow then; and what cases of one kind had
+in common besides (messages after pauses, when cores were slow to wake): the numbers follow both, so that residuals do
+not show them, and there are as many values of each as rounds. And what is the case's own, by chance or as the model
+does not explain it: residuals are of that. Drawing whole rounds again would say too little: of two rounds there are
+three draws, and another set of cases would have been off otherwise.
 
 References
 ----------
@@ -14,7 +15,7 @@ Davison and Hinkley (1997), Bootstrap methods and their application, sections 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["counted", "moves"]
@@ -30,13 +31,17 @@ def counted(residuals: Any, scale: float) -> Any:
     return (1 + (residuals / scale) ** 2) ** -0.25
 
 
-def moves(tables: Sequence[Mapping[int, float]], residuals: Any, numbers: int, draws: int, rng: Any) -> Any:
+def moves(
+    tables: Sequence[Mapping[int, float]], kinds: Sequence[Hashable], residuals: Any, numbers: int, draws: int, rng: Any
+) -> Any:
     """By how much the cases may be off, together.
 
     Parameters
     ----------
     tables
         Of each case: logarithms of its seconds, by round.
+    kinds
+        Of each case: those of one kind may be off together.
     residuals
         Of each case, as far as they count: logarithm of measured over modelled seconds.
     numbers
@@ -52,17 +57,28 @@ def moves(tables: Sequence[Mapping[int, float]], residuals: Any, numbers: int, d
         Draws x cases, in logarithms. Of what rounds had in common the ends of the 90 % interval are Student's.
     """
     import numpy as np
-    from scipy.stats import norm, t
 
     rounds = sorted({number for table in tables for number in table})
-    common = np.zeros((draws, 1))
-    if len(rounds) > 1:
-        means = [math.fsum(table.values()) / len(table) for table in tables]
-        found = [
-            np.median([table[number] - mean for table, mean in zip(tables, means, strict=True) if number in table])
-            for number in rounds
-        ]
-        wider = float(t.ppf(1 - _TAIL, len(rounds) - 1) / norm.ppf(1 - _TAIL))
-        common = float(np.std(found, ddof=1)) / math.sqrt(len(rounds)) * wider * rng.standard_normal((draws, 1))
+    off = np.array([[table.get(number, np.nan) for number in rounds] for table in tables])
+    off -= np.nanmean(off, axis=1, keepdims=True)
     spread = math.sqrt(len(tables) / max(len(tables) - numbers, 1))
-    return common + rng.choice(np.asarray(residuals) * spread, (draws, len(tables)))
+    moved = rng.choice(np.asarray(residuals) * spread, (draws, len(tables)))
+    common = np.nanmedian(off, axis=0)
+    moved += _error(common) * rng.standard_normal((draws, 1))
+    alike = list(dict.fromkeys(kinds))
+    for kind in alike if len(alike) > 1 else ():
+        own = np.array([one == kind for one in kinds])
+        besides = off[own] - common
+        told = np.isfinite(besides).any(axis=0)
+        moved[:, own] += _error(np.nanmedian(besides[:, told], axis=0)) * rng.standard_normal((draws, 1))
+    return moved
+
+
+def _error(rounds: Any) -> float:
+    """Standard error of the mean of rounds, wider as Student's distribution is; 0 of one round, which tells none."""
+    from scipy.stats import norm, t
+
+    if len(rounds) < 2:
+        return 0.0
+    wider = float(t.ppf(1 - _TAIL, len(rounds) - 1) / norm.ppf(1 - _TAIL))
+    return float(rounds.std(ddof=1)) / math.sqrt(len(rounds)) * wider

@@ -103,8 +103,9 @@ def fit_shaped(
     )  # fmt: skip
     weights = counted(found.fun, _SOFT)
     rng = np.random.default_rng(seed)
-    moved = moves(list(table.values()), found.fun * weights**2, len(found.x), _RESAMPLES, rng) * weights
-    points = np.clip(found.x - moved @ np.linalg.pinv(found.jac).T, *_BOUNDS)
+    kinds = [case.bandwidth for case in cases]
+    drawn = moves(list(table.values()), kinds, found.fun * weights**2, len(found.x), _RESAMPLES, rng)
+    points = np.clip(found.x - (drawn * weights) @ np.linalg.pinv(found.jac).T, *_BOUNDS)
     lows, highs = np.quantile(points, [_TAIL, 1 - _TAIL], axis=0)
     count = sum(map(len, logs))
     goodput, latency = (
