@@ -1,9 +1,10 @@
 """How cost grows, drawn: ``python -m benchmarks.growth`` writes benchmarks/growth.svg and .png, and prints exponents.
 
-Three log-log curves, CPU seconds of `parasim.simulate`, each the least of several runs. *asynchronous*: Downpour on one
-server, over its operations. *coupled, one more collective*: a ring and a hierarchy of equal workers at coupled
-fidelity, pieces of equal length, the seconds that 1000 more steps take over 1000, by workers; a rule of stragglers that
-never holds keeps steps from being skipped. *synchronous steps*: equal steps of a ring, message by message.
+Log-log curves, CPU seconds of `parasim.simulate`, each the least of several runs. *asynchronous*: Downpour on one
+server, over its operations; actors one by one where they are few, from tapes where there are more. *coupled, one more
+collective*: a ring and a hierarchy of equal workers at coupled fidelity, pieces of equal length, the seconds that 1000
+more steps take over 1000, by workers; a rule of stragglers that never holds keeps steps from being skipped.
+*synchronous steps*: equal steps of a ring, message by message.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ def _run(text: dict[str, Any], repeat: int) -> tuple[float, dict[str, Any]]:
     return min(taken), summary
 
 
-def asynchronous(sizes: Sequence[int], repeat: int) -> Curve:
-    """Downpour, by operations."""
+def asynchronous(way: str, sizes: Sequence[int], repeat: int) -> Curve:
+    """Downpour, by operations; sizes that all go one `way`."""
     found = [_run(FAMILIES["asynchronous"].make(size), repeat) for size in sizes]
     done = tuple(float(operations(summary)) for _, summary in found)
-    return Curve("asynchronous", "operations", done, tuple(seconds for seconds, _ in found))
+    return Curve(f"asynchronous, {way}", "operations", done, tuple(seconds for seconds, _ in found))
 
 
 def collectives(name: str, sizes: Sequence[int], repeat: int, more: int) -> Curve:
@@ -113,11 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     more = 10 if given.small else 1000
     workers = (8, 16) if given.small else (64, 256, 1024, 4096, 16384)
     curves = [
-        asynchronous((4, 8) if given.small else (32, 64, 128, 256, 512), given.repeat),
+        asynchronous("one by one", (4, 8) if given.small else (16, 32, 64, 128, 256), given.repeat),
         collectives("ring", workers, given.repeat, more),
         collectives("hierarchy", (16, 32) if given.small else workers, given.repeat, more),
         steps((10, 100) if given.small else (10, 100, 1000, 10_000, 100_000, 1_000_000), given.repeat),
     ]
+    if not given.small:  # fewer go one by one
+        curves.insert(1, asynchronous("from tapes", (512, 1024, 2048, 4096, 8192), given.repeat))
     for curve in curves:
         print(f"{curve.name}: seconds grow as {curve.grows_with} to the power of {exponent(curve):.2f}")
         for size, seconds in zip(curve.sizes, curve.seconds, strict=True):

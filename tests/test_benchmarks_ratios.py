@@ -52,7 +52,7 @@ def test_equal_steps_cost_no_events():
 def test_growth_is_drawn(tmp_path, capsys):
     assert growth.main(["--small", "--repeat", "1", "--out", str(tmp_path / "growth")]) == 0
     said = capsys.readouterr().out
-    assert "asynchronous: seconds grow as operations to the power of" in said
+    assert "asynchronous, one by one: seconds grow as operations to the power of" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["growth.png", "growth.svg"]
     assert growth.exponent(growth.Curve("c", "n", (1.0, 10.0, 100.0), (3.0, 300.0, 30000.0))) == pytest.approx(2)
 
