@@ -111,3 +111,18 @@ def test_the_printed_table_has_a_row_per_group(capsys):
     first = next(place for place, line in enumerate(lines) if "busiest link" in line and "messages" in line)
     assert max(map(len, lines)) <= 120
     assert sum(" tensor " in line and "->" in line for line in lines[first:]) == 3
+
+
+@pytest.mark.parametrize("tensor", [2, 4])
+def test_pieces_cross_the_border_once_and_are_gathered_inside(tensor):
+    """Narayanan et al. 2021, section 4.1: b s h / t of a worker; the gather's (t - 1)/t b s h stay inside nodes."""
+    hosts = [*range(tensor), *range(4, 4 + tensor)]
+    plan = [f"scheme.tensor={tensor}", f"scheme.workers={2 * tensor}", f"scheme.placement={{worker: {hosts}}}"]
+    plain, pieces = (
+        groups_of("tensor in nodes, stages between", *plan, f"scheme.scatter_gather={scattered}")
+        for scattered in ("false", "true")
+    )
+    whole = MICROS * 4 * TOKENS * WIDTH * 4
+    assert sent(plain, "pipeline") == (0, 2 * tensor * whole, 0, 2 * tensor * MICROS)
+    assert sent(pieces, "pipeline") == (0, 2 * whole, 0, 2 * tensor * MICROS)
+    assert sent(pieces, "tensor")[0] - sent(plain, "tensor")[0] == 2 * (tensor - 1) * whole

@@ -93,6 +93,11 @@ PLANS = {
     "grid": ("grid", 4, {"groups": 2}),
     "3-D": ("three_d", 8, {"pipeline": 2, "tensor": 2, "micro_batches": 4}),
     "3-D, few micro-batches": ("three_d", 4, {"pipeline": 4, "tensor": 1, "micro_batches": 2}),
+    "3-D, pieces": (
+        "three_d",
+        4,
+        {"pipeline": 2, "tensor": 2, "micro_batches": 2, "scatter_gather": True, **TEXTS},
+    ),
     "one weird trick": ("one_weird_trick", 4, CONVOLUTIONS),
     "in turn": ("one_weird_trick", 4, {"exchange": "in_turn", **CONVOLUTIONS}),
     "in pieces": ("one_weird_trick", 4, {"exchange": "pieces", **CONVOLUTIONS}),

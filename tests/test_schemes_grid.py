@@ -101,10 +101,10 @@ def test_three_dimensions_equal_sequential_in_every_bit(data, pipeline, tensor, 
     assert all(torch.equal(copy, sequential(model, steps)) for copy in copies)
 
 
-@pytest.mark.parametrize(("data", "pipeline", "tensor"), [(1, 2, 2), (2, 2, 2), (1, 4, 1)])
-def test_three_dimensions_of_a_transformer_equal_sequential_to_rounding(data, pipeline, tensor):
+@pytest.mark.parametrize(("data", "pipeline", "tensor", "pieces"), [(1, 2, 2, False), (2, 2, 2, True), (1, 4, 1, True)])
+def test_three_dimensions_of_a_transformer_equal_sequential_to_rounding(data, pipeline, tensor, pieces):
     settings = {"model": TRANSFORMER, "data": TEXT, "dtype": "float64", "learn": True, "steps": 3}
-    plan = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 2}
+    plan = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 2, "scatter_gather": pieces}
     case = make("three_d", data * pipeline * tensor, batch=8 // data, **plan, **settings)
     whole = weights(run("sequential", 1, batch=8, **settings), range(1))
     for copy in copies_of(case, simulate(case)):
@@ -131,9 +131,10 @@ def test_each_axis_alone_is_a_known_scheme():
 
 
 @SPLITS
+@pytest.mark.parametrize("pieces", [False, True])
 @pytest.mark.parametrize(("data", "pipeline", "tensor"), AXES)
-def test_bytes_messages_and_time_of_three_dimensions(data, pipeline, tensor, split):
-    settings = {"pipeline": pipeline, "tensor": tensor, "split": split, "micro_batches": 2}
+def test_bytes_messages_and_time_of_three_dimensions(data, pipeline, tensor, pieces, split):
+    settings = {"pipeline": pipeline, "tensor": tensor, "split": split, "micro_batches": 2, "scatter_gather": pieces}
     form = closed_form(make("three_d", data * pipeline * tensor, **settings))
     seconds, nbytes, messages = steady("three_d", data * pipeline * tensor, **settings)
     assert nbytes == pytest.approx(form.bytes_sent_per_worker_per_step, rel=1e-12)
@@ -178,6 +179,17 @@ def test_traffic_runs_where_the_plan_says():
     assert set(across) == {("tensor", "inside"), ("pipeline", "between")}
 
 
+@SPLITS
+def test_stages_that_send_pieces_change_no_bit(split):
+    """A border in the middle of a pair has columns on both sides, which are pieces already."""
+    settings = {"model": {"kind": "mlp", "width": 8, "depth": 3}, "data": EXACT_DATA, "learn": True, "steps": 2}
+    plan = {"pipeline": 3, "tensor": 2, "split": split, "micro_batches": 2}
+    one, other = (run("three_d", 6, scatter_gather=pieces, **plan, **settings) for pieces in (False, True))
+    assert all((mine == yours).all() for mine, yours in zip(one.returns, other.returns, strict=True))
+    sent = [found.summary["bytes_sent_per_worker_per_step"] for found in (one, other)]
+    assert sent[1] == sent[0]  # what stages send less, tensor groups gather
+
+
 def test_workers_must_fill_the_grid():
     with pytest.raises(ValueError, match="6 workers are no multiple of pipeline 2 x tensor 2 = 4: change one of them"):
         make("three_d", 6, pipeline=2, tensor=2)
@@ -200,4 +212,5 @@ def test_a_real_grid_gives_the_same_bits_bytes_and_messages(pool):
 @pytest.mark.real
 @pytest.mark.parametrize(("pipeline", "tensor"), [(2, 2), (2, 1), (1, 2)])
 def test_real_runs_of_three_dimensions_give_the_same_bits_bytes_and_messages(pipeline, tensor, pool):
-    same_in_both(learning("three_d", workers=4, pipeline=pipeline, tensor=tensor, micro_batches=2), pool)
+    settings = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 2, "scatter_gather": tensor == pipeline}
+    same_in_both(learning("three_d", workers=4, **settings), pool)

@@ -4,6 +4,9 @@ Worker (d, p, t) holds of stage p the shard t, in copy d of the pipeline. Inside
 activations (t: consecutive workers, so that a node holds a group); stages pass each micro-batch on, shard t to shard t,
 in the order of 1F1B with a flush; after the last one, the workers that hold the same shard of the same stage sum their
 gradients, and update. Traffic of the three kinds of groups shares whatever links it meets.
+
+What all members of a tensor group have alike, each sends whole; with `scatter_gather` (section 4.1 there) it sends a
+t-th, and the next stage's group gathers the pieces: between nodes, 1/t of the bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from parasim.program import (
     Batch,
     Buffer,
     ClosedForm,
+    Collective,
     Context,
     Group,
     Holding,
@@ -36,6 +40,7 @@ from parasim.program import (
     option,
 )
 from parasim.program.compressor import Compressor
+from parasim.program.elementwise import overwrite
 from parasim.program.scheme import Codes
 from parasim.schedules.one_f_one_b import fill, one_f_one_b
 from parasim.schemes.crossings import Exchanged, SplitOptions, ring_route, rings, uncoded_copies
@@ -53,34 +58,66 @@ class ThreeDOptions(SplitOptions, StagedOptions):
     tensor: int = option(1, "workers that share each stage's layers (t)", ge=1)
     split: Literal["outputs", "pairs"] = option("pairs", "each layer by outputs, or pairs by outputs, then inputs")
     micro_batches: int = option(4, "micro-batches of a pipeline's mini-batch", ge=1)
+    scatter_gather: bool = option(False, "stages send each piece once, and gather pieces in the tensor group")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scattered:
+    """What goes in pieces over the border between two stages."""
+
+    up: bool = False
+    down: bool = False
 
 
 class _ShardStage(Stage):
     """A stage of which a group of workers hold a shard each."""
 
     def __init__(
-        self, me: Context, shard: Shard, part: Part, group: Group, below: Sequence[int], above: Sequence[int]
+        self, me: Context, shard: Shard, part: Part, group: Group, peers: tuple[int, int], borders: Sequence[_Scattered]
     ) -> None:
-        super().__init__(me, shard.of(part), below, above)
+        super().__init__(me, shard.of(part), peers[:1], peers[1:])
         self._shard, self._group = shard, group
+        self._below, self._above = borders
         self._passed: dict[int, list[Activation]] = {}
 
     def pass_on(self, micro: int, parameters: Buffer, batch: Batch) -> Program[None]:
         """Forward pass of a micro-batch."""
-        inputs = yield from self.arrived("forward", micro)
+        came = yield from self.arrived("forward", micro)
+        inputs = yield from self._gather(came, batch.size * self.part.input_elements, self._below.up)
         passed = yield from forward_shard(self._me, self._shard, self.part, parameters, batch, self._group, inputs)
-        yield from self.send("forward", micro, passed[-1].outputs)
+        self._release(inputs, self._below.up)
+        yield from self.send("forward", micro, self._piece(passed[-1].outputs, self._above.up))
         if self._shard.split.index == 0:
             yield from self._me.log_loss(passed[-1])
         self._passed[micro] = passed
 
     def pass_back(self, micro: int, into: Buffer, add: bool) -> Program[None]:
         """Backward pass of a micro-batch; its gradient is written (or added) to `into`."""
-        upstream = yield from self.arrived("backward", micro)
-        downstream = yield from backward_shard(
-            self._me, self._shard, self._passed.pop(micro), upstream, into, self._group, add
-        )
-        yield from self.send("backward", micro, downstream)
+        passed = self._passed.pop(micro)
+        came = yield from self.arrived("backward", micro)
+        elements = passed[0].batch.size * self.part.output_elements
+        upstream = yield from self._gather(came, elements, self._above.down)
+        downstream = yield from backward_shard(self._me, self._shard, passed, upstream, into, self._group, add)
+        self._release(upstream, self._above.down)
+        yield from self.send("backward", micro, self._piece(downstream, self._below.down))
+
+    def _piece(self, buffer: Buffer | None, scattered: bool) -> Buffer | None:
+        """What this member sends of what all have."""
+        return buffer.split(self._group.size)[self._shard.split.index] if scattered and buffer is not None else buffer
+
+    def _gather(self, piece: Buffer | None, elements: int, scattered: bool) -> Program[Buffer | None]:
+        """The whole of which this member got a piece."""
+        if not scattered or piece is None:
+            return piece
+        whole = self._me.buffer("gathered", elements)
+        yield from self._me.math(overwrite, (whole.split(self._group.size)[self._shard.split.index],), (piece,))
+        yield from Collective("all_gather", self._group, whole)
+        return whole
+
+    def _release(self, gathered: Buffer | None, scattered: bool) -> None:
+        """A pass has read it."""
+        if scattered and gathered is not None:
+            self._me.release("gathered", gathered.nbytes, gathered)
 
 
 class ThreeD(Staged):
@@ -142,7 +179,8 @@ class ThreeD(Staged):
         above, place = divmod(me.index, shards)
         copy, number = divmod(above, stages)
         shard, part = self.shard(me.model, place), self.parts(me.model)[number]
-        stage = _ShardStage(me, shard, part, me.group(f"tensor {above}"), [me.rank - shards], [me.rank + shards])
+        peers, borders = (me.rank - shards, me.rank + shards), self._borders(me.model, shard)
+        stage = _ShardStage(me, shard, part, me.group(f"tensor {above}"), peers, borders[number : number + 2])
         replica, gradient = me.replica(stage.part), me.buffer("gradient", stage.part.parameters)
         order = list(self.order(number))
         for step in me.steps():
@@ -161,6 +199,18 @@ class ThreeD(Staged):
             yield from me.update(replica, gradient, read=replica.version, scale=scale, layer=stage.part.name)
             yield from me.step_done(step)
         return replica.parameters
+
+    def _borders(self, model: Model, shard: Shard) -> list[_Scattered]:
+        """Before each stage, and after the last one.
+
+        Activations in columns, one's own for each member, are pieces already, and so are such gradients.
+        """
+        found = [_Scattered()]
+        for part in self.parts(model)[1:]:
+            alike = self.options.scatter_gather and shard.of(part).input_elements == part.input_elements
+            alike = alike and self.options.tensor > 1
+            found.append(_Scattered(alike, alike and not shard.crossings[shard.of(part).start].columns))
+        return [*found, _Scattered()]
 
     def order(self, number: int) -> Iterator[tuple[Literal["forward", "backward"], int]]:
         """1F1B with a flush."""
@@ -200,7 +250,14 @@ class ThreeD(Staged):
         """P/(p t) of weights, gradient and state; p - k micro-batches of a shard's activations at stage k."""
         shards = [self.shard(setting.model, place) for place in range(self.options.tensor)]
         stages = zip(self._holdings(setting), self.parts(setting.model), strict=True)
-        return [holding.bytes_of(shard.of(part)) for holding, part in stages for shard in shards] * self.copies
+        samples, found = setting.batch_size // self.options.micro_batches, []
+        for number, (holding, part) in enumerate(stages):
+            for shard in shards:
+                own, borders = shard.of(part), self._borders(setting.model, shard)
+                pieces = borders[number].up * own.input_elements, borders[number + 1].down * own.output_elements
+                gathered = max(pieces) * samples * own.model.itemsize
+                found.append({**holding.bytes_of(own), **({"buffers": gathered} if gathered else {})})
+        return found * self.copies
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``(M + p - 1)(t_f + t_b) + C(d, P/(p t))`` + update when balanced; t_f, t_b with the tensor group's traffic.
@@ -217,12 +274,17 @@ class ThreeD(Staged):
             setting.worst(ring_route(setting, [group.ranks]) for group in some)
             for some in (groups[: self.copies * o.pipeline], groups[self.copies * o.pipeline :])
         )
-        between = self._between(setting)
+        between, borders = self._between(setting), self._borders(setting.model, shards[0])
         exchanged, summed = Exchanged(0.0, 0.0, 0.0, True), Exchanged(0.0, 0.0, 0.0, True)
         both, ends, links, sizes = [], [], [], []
         for number, part in enumerate(parts):
             own = shards[0].of(part)
-            crossed = rings(setting, inside, o.tensor, shards[0].exchanged(own, samples))
+            gathers = []
+            if borders[number].up:
+                gathers.append(("all_gather", samples * own.input_elements * own.model.itemsize))
+            if borders[number + 1].down:
+                gathers.append(("all_gather", samples * own.output_elements * own.model.itemsize))
+            crossed = rings(setting, inside, o.tensor, [*shards[0].exchanged(own, samples), *gathers])
             segments = [own.model.part(j, j + 1) for j in range(own.start, own.stop)]
             kernels = [kernel(at, samples) for at in segments for kernel in (forward_kernel, backward_kernel)]
             both.append(sum(map(place.seconds, kernels)) + crossed.seconds)
@@ -232,9 +294,10 @@ class ThreeD(Staged):
             ends.append(copies.seconds + place.seconds(setting.update_kernel(share, scale=1 / (micros * self.copies))))
             summed += Exchanged(0.0, copies.bytes_sent, copies.messages_sent, copies.exact)
             if number:
-                sizes += list(self._boundary(shards, part, samples))
+                sizes += list(self._boundary(shards, part, samples, borders[number]))
                 links.append(sum(between.alpha + size * between.beta for size in sizes[-2:]))
         simple = max(both) <= min(both) * (1 + 1e-12) and max(ends) <= min(ends) * (1 + 1e-12)
+        simple = simple and not any(border.up for border in borders)  # pieces are put into their places
         simple = simple and sum(links) <= 1e-10 * sum(both) and exchanged.exact and summed.exact
         before = [sum(both[:k]) + sum(links[:k]) for k in range(o.pipeline)]
         if simple:
@@ -262,9 +325,10 @@ class ThreeD(Staged):
         return setting.worst_between((rank, rank + shards) for rank in ranks)
 
     @staticmethod
-    def _boundary(shards: Sequence[Shard], part: Part, samples: int) -> tuple[float, float]:
+    def _boundary(shards: Sequence[Shard], part: Part, samples: int, border: _Scattered) -> tuple[float, float]:
         """Bytes that a worker sends up and down between a stage and the one before it: the mean over the shards."""
         number = shards[0].of(part).start
         entering = sum(shard.model.layers[number].input_elements for shard in shards) / len(shards)
         up = samples * entering * part.model.itemsize
-        return up, up / len(shards) if shards[0].crossings[number].columns else up
+        pieces = border.down or bool(shards[0].crossings[number].columns)
+        return up / len(shards) if border.up else up, up / len(shards) if pieces else up
