@@ -40,6 +40,15 @@ def pytest_xdist_make_scheduler(config, log):
     return InPieces(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Points of sweeps, replicas and predictions run in this process (tests/effort.py)."""
+    from tests.effort import run_here
+
+    for module in ("parasim.study.sweep", "parasim.study.replicas", "calibration.checking.predicting"):
+        monkeypatch.setattr(f"{module}.run_cases", run_here)
+
+
 @pytest.fixture(scope="session")
 def pool():
     """The warm pool of real ranks: torch is imported once for all tests."""

@@ -20,6 +20,7 @@ from parasim.study.simulate import simulate
 from tests.crosscheck_setup import CORES, profile
 from tests.golden import ROOT
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 FILE = """
 name: two ways
 workload: {model: {kind: mlp, width: 32, depth: 4}, batch_size: 16, data: {kind: digits}}

@@ -48,7 +48,7 @@ def test_small_crosscheck(pool, tmp_path, monkeypatch):
         case("pipeline", paced("gpipe", micro_batches=2)),
     ]
     free = replace(BOUNDS, groups={LOOPBACK: Bounds(), OVERSUBSCRIBED: Bounds()}, coverage_runs=10**9)
-    ask = {"runs": 2, "replicas": 4, "out": tmp_path, "execute": lambda one: execute(one, pool=pool)}
+    ask = {"runs": 2, "replicas": 4, "jobs": 1, "out": tmp_path, "execute": lambda one: execute(one, pool=pool)}
     right = errors_of(crosscheck(cases, profile(), demands=free, **ask))
     assert all(-1 < error < ROOM for error in right.values())
     bound = Bounds(each=1.1 * max(ROOM, *map(abs, right.values())))
@@ -61,7 +61,7 @@ def test_small_crosscheck(pool, tmp_path, monkeypatch):
     wrong = [case(one.name, replace_device(one.scenario)) for one in cases]
     recorded = read_measurements(tmp_path)
     recorded.identities.update({one.name: one.identity for one in wrong})
-    rejected = crosscheck(wrong, profile(), demands=demands, measured=recorded, replicas=4)
+    rejected = crosscheck(wrong, profile(), demands=demands, measured=recorded, replicas=4, jobs=1)
     assert not any(entry["accepted"] for entry in rejected["cases"])
     for name, error in errors_of(rejected).items():
         assert 1 + error == pytest.approx(100 * (1 + right[name]), rel=0.2)

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import pytest
 
+from calibration.checking import predicting
 from calibration.checking.bounds import BOUNDS, LOOPBACK, OVERSUBSCRIBED, SHAPED, Bounds
 from calibration.checking.floor import floor_of, floor_of_case
 from calibration.checking.predicting import predict
 from calibration.checking.scoring import score
 from tests.crosscheck_setup import case, figures, pretended, profile, scenario
+from tests.effort import run_here
 
 pytestmark = pytest.mark.xdist_group("scoring")  # what they share is made once
 
-RUNS, REPLICAS, JOBS = 12, 20, 1
+RUNS, REPLICAS = 12, 20
 SERVER = {"kind": "downpour", "workers": 3, "servers": 1}
 NOISE = {"kind": "lognormal", "sigma": 0.5}
 
@@ -53,7 +55,9 @@ def right():
 
 
 def predicted(guess, cases=CASES):
-    found = predict(cases, guess, REPLICAS, JOBS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predicting, "run_cases", run_here)
+        found = predict(cases, guess, REPLICAS, 1)
     assert not found.failures
     return found.runs
 
@@ -201,7 +205,7 @@ def test_the_floor_is_what_single_runs_predict():
 def test_drift_of_the_machine_is_in_the_intervals():
     """Replicas of a profile with drift spread as it says."""
     calm, drifting = (profile(doubt=0.0, jitter=0.0, drift=drift) for drift in (0.0, 0.1))
-    runs = [predict(CASES[:1], guess, 40, JOBS).runs["handling"] for guess in (calm, drifting)]
+    runs = [predict(CASES[:1], guess, 40, 1).runs["handling"] for guess in (calm, drifting)]
     still, moving = ([run.seconds_per_step for run in found] for found in runs)
     assert max(still) == pytest.approx(min(still))
     assert 1.2 < max(moving) / min(moving) < 2.0

@@ -91,6 +91,7 @@ def test_the_first_replica_has_the_numbers_of_the_profile_as_they_are():
     assert not first.drift
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_intervals_follow_the_noise():
     made = [scenario({"kind": "allreduce", "workers": 2}, steps=10, noise={"kind": "lognormal", "sigma": sigma})
             for sigma in (0.05, 0.4)]  # fmt: skip
@@ -104,6 +105,7 @@ def test_intervals_follow_the_noise():
     assert sum(shares[name]["median"] for name in shares) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_verb_prints_them_and_their_json(tmp_path, capsys):
     path = tmp_path / "predicted.yaml"
     save_profile(profile(), tmp_path / "bench.json")
@@ -143,6 +145,7 @@ def test_wrong_words(tmp_path, capsys, words, what):
     assert message.count("\n") == 1
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_drawn_intervals_hold_what_they_say():
     """The numbers of a profile, drawn often, lie in their intervals as often as these say."""
     bench = profile(doubt=0.1, drift=0.0)

@@ -186,6 +186,7 @@ def test_the_number_of_processes_changes_nothing(example: Path, tmp_path: Path, 
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_rows_of_csv_parquet_and_json_agree(example: Path, tmp_path: Path, capsys: Any) -> None:
     import pandas as pd
 
@@ -206,6 +207,7 @@ def test_rows_of_csv_parquet_and_json_agree(example: Path, tmp_path: Path, capsy
         assert str(frame["cluster.topology.hosts"][number]) == row["cluster.topology.hosts"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_rows_of_files_say_what_is_synthetic_and_from_a_data_sheet(example: Path, tmp_path: Path) -> None:
     import pandas as pd
 
@@ -223,6 +225,7 @@ def test_rows_of_files_say_what_is_synthetic_and_from_a_data_sheet(example: Path
     assert list(frame["data_sheets"]) == [row["data_sheets"] for row in rows]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_sweep_is_continued_whatever_the_grid_is_then(example: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     first = sweep(example, ["run.seed=1,2,3"], out, 1)
@@ -239,6 +242,7 @@ def test_a_sweep_is_continued_whatever_the_grid_is_then(example: Path, tmp_path:
     )
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_two_places_of_a_grid_may_be_one_point(example: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = sweep(example, ["scheme={kind: allreduce},{kind: allreduce, }"], out, 2)
@@ -246,6 +250,7 @@ def test_two_places_of_a_grid_may_be_one_point(example: Path, tmp_path: Path) ->
     assert len(entries(out)) == 1
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_another_sweep_in_the_folder_is_told_not_mixed(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +283,7 @@ def test_a_file_that_is_no_sweep_is_left_alone(example: Path, tmp_path: Path) ->
         assert (tmp_path / "points.jsonl").read_text() == text
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_one_sweep_at_a_time_has_a_folder(example: Path, tmp_path: Path) -> None:
     import fcntl
 
@@ -288,6 +294,7 @@ def test_one_sweep_at_a_time_has_a_folder(example: Path, tmp_path: Path) -> None
             sweep(example, ["run.seed=1,2"], tmp_path, 1)
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("cut", [1, 40])
 def test_a_torn_last_line_is_run_again(example: Path, tmp_path: Path, cut: int) -> None:
     first = sweep(example, ["run.seed=1,2,3"], tmp_path, 1)
