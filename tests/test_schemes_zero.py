@@ -79,6 +79,26 @@ def test_full_sharding_sends_half_as_much_again_as_all_reduce(workers):
         assert (form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step) == (nbytes, messages)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_weights_that_stay_after_the_forward_pass_save_an_all_gather(prefetch):
+    """2 Mb (N-1)/N as all-reduce, the same bits, and all weights at the peak (Zhao et al. 2023)."""
+    settings = {"learn": True, "data": {"kind": "digits"}, "prefetch": prefetch}
+    stay, again = (run("zero", 4, reshard_after_forward=free, **settings) for free in (False, True))
+    assert torch.equal(gathered(stay, 4), gathered(again, 4))
+    whole = again.summary["bytes_sent_per_worker_per_step"]
+    assert stay.summary["bytes_sent_per_worker_per_step"] == pytest.approx(whole * 2 / 3, rel=1e-12)
+    form = closed_form(make("zero", 4, reshard_after_forward=False, prefetch=prefetch))
+    seconds, nbytes, messages = steady("zero", 4, reshard_after_forward=False, prefetch=prefetch)
+    assert (form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step) == (nbytes, messages)
+    assert form.seconds_per_step <= seconds * (1 + 1e-9)
+    case = make("zero", 4, reshard_after_forward=False, **settings)
+    (said, *_) = case.scheme.memory(Planning(case.workload.model, 16, make_optimizer(*case.optimizer), None))
+    peaks = memory_of(stay.trace)[0].peak_bytes_of
+    assert peaks["gathered"] == case.workload.model.whole.nbytes
+    assert said["buffers"] == peaks["gathered"] + peaks["unit gradient"]
+    assert course_of(stay.trace, 0) == tensors_of(stay.trace, 0)
+
+
 @STAGES
 @pytest.mark.parametrize("bandwidth", [1e6, 1e8, 1e10])
 def test_time_lies_between_the_longer_and_the_sum_of_computing_and_sending(bandwidth, stage):

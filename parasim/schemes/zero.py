@@ -6,7 +6,8 @@ layers), and keeps of it alone: stage 1 the optimiser's state, stage 2 also the 
 * Backward, unit by unit, a reduce-scatter gives each worker the sum of the gradients of its piece; it updates that.
 * Stages 1 and 2: an all-gather of the updated weights ends the step.
 * Stage 3: an all-gather brings a unit's weights before its forward pass and again before its backward pass; they are
-  freed after it. The units that come next are gathered ahead, `prefetch` of them.
+  freed after it. The units that come next are gathered ahead, `prefetch` of them. Without `reshard_after_forward` they
+  stay until the backward pass has read them: one all-gather less, for the memory of all weights.
 
 All collectives of a worker run on one lane, in the order in which they are asked for: an all-gather ahead is asked for
 before the pass that it runs beside, and so before the reduce-scatter after that pass. Hybrid sharding: workers are
@@ -58,6 +59,7 @@ class ZeroOptions(Options):
     stage: int = option(3, "what is sharded: 1 optimiser state, 2 also gradients, 3 also weights (FSDP)", ge=1, le=3)
     unit_bytes: int = option(1, "least bytes of a unit's weights, filled from the last layer on", ge=1)
     prefetch: int = option(1, "units that are gathered ahead (stage 3)", ge=0)
+    reshard_after_forward: bool = option(True, "free weights between a unit's two passes (stage 3)")
     replicas: int = option(1, "groups that are sharded each for itself, with consecutive workers (hybrid)", ge=1)
     master: bool = option(False, "keep 4-byte weights with the optimiser's state (mixed precision)")
 
@@ -116,7 +118,8 @@ class Zero(Scheme):
             for place, unit in enumerate(units):
                 yield from self._gather(me, units[place : place + ahead])
                 activation = yield from me.forward(unit.part, unit.weights, me.batch(step), inputs, lent=True)
-                self._free(me, unit)
+                if self.options.reshard_after_forward:
+                    self._free(me, unit)
                 inputs = activation.outputs
                 passed.append(activation)
             yield from me.log_loss(passed[-1])
@@ -231,7 +234,8 @@ class Zero(Scheme):
     def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
         """In mixed precision with Adam, of P parameters: 4P + 12P/N, 2P + 14P/N, 16P/N bytes in stages 1, 2, 3.
 
-        Beside them, in stage 3 the weights of 1 + prefetch units that follow each other; in 2 and 3 two gradients.
+        Beside them, in stage 3 the weights of 1 + prefetch units that follow each other (of all, if they stay after
+        the forward pass); in 2 and 3 two gradients.
         """
         model, stage, ahead = setting.model, self.options.stage, 1 + self.options.prefetch
         units = model.buckets(self.options.unit_bytes)
@@ -242,7 +246,8 @@ class Zero(Scheme):
             whole, mine = model.whole.parameters * model.itemsize, sum(pieces) * model.itemsize
             gathered = [sum(part.nbytes for part in units[i : i + ahead]) for i in range(len(units))]
             pairs = [sum(part.nbytes for part in units[i : i + 2]) for i in range(len(units))]
-            passing = (max(gathered) if stage == 3 else 0) + (max(pairs) if stage > 1 else 0)
+            there = max(gathered) if self.options.reshard_after_forward else whole
+            passing = (there if stage == 3 else 0) + (max(pairs) if stage > 1 else 0)
             found = {
                 "weights": mine if stage == 3 else whole,
                 "gradients": whole if stage == 1 else mine,
@@ -256,8 +261,8 @@ class Zero(Scheme):
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max(T_c + T_update, 3 (F-1) (alpha + P/F beta))``, P bytes of a unit, summed over units; a lower bound.
 
-        F workers share a unit. In stages 1 and 2 it is 2 instead of 3, half of it after the update. Replicas add an
-        all-reduce of P/F.
+        F workers share a unit. In stages 1 and 2 it is 2 instead of 3, half of it after the update; 2 also in stage 3
+        if weights stay after the forward pass. Replicas add an all-reduce of P/F.
         """
         options, place, model = self.options, setting.place, setting.model
         units = model.buckets(options.unit_bytes)
@@ -266,7 +271,7 @@ class Zero(Scheme):
             ring_route(setting, [g.ranks for g in some])
             for some in (groups[: options.replicas], groups[options.replicas :])
         )
-        gathers = 2 if options.stage == 3 else 1
+        gathers = 2 if options.stage == 3 and options.reshard_after_forward else 1
         kinds = [("all_gather", part.nbytes) for part in units] * gathers
         kinds += [("reduce_scatter", part.nbytes) for part in units]
         shared = rings(setting, inside, self.members, kinds)
