@@ -8,7 +8,7 @@ import torch
 from parasim.errors import ScenarioError
 from parasim.learning.build import pin_threads
 from parasim.learning.optimizers import Scheduled, Sgd
-from parasim.learning.rates import Constant, Cosine, Polynomial, Rate, Step
+from parasim.learning.rates import Constant, Cosine, Exponential, Polynomial, Rate, Step
 from parasim.learning.tensors import TorchTensors
 from parasim.program.batches import Batches
 from parasim.program.context import Context
@@ -42,6 +42,15 @@ def test_polynomial_decay_ends_at_zero_with_the_run_and_cosine_is_half_way_in_th
     poly, cosine = rate(Polynomial(power=2.0)), rate(Cosine(until=50, least=0.5))
     assert [poly(step) for step in (0, 50, 100, 200)] == pytest.approx([0.1, 0.025, 0.0, 0.0])
     assert [cosine(step) for step in (0, 25, 50, 99)] == pytest.approx([0.1, 0.075, 0.05, 0.05])
+
+
+def test_exponential_decay_falls_with_every_epoch():
+    """Of 64 samples, two steps each; 0.1 * 3 is rounded down, and still three times 0.1."""
+    hogwild = rate(Exponential(by="epochs"), unit=64.0)
+    assert [hogwild(step) for step in (0, 1, 2, 3, 4, 20)] == pytest.approx(
+        [0.1, 0.1, 0.09, 0.09, 0.081, 0.1 * 0.9**10], rel=1e-12
+    )
+    assert rate(Exponential(every=0.1, factor=0.5))(0.3) == pytest.approx(0.1 / 8, rel=1e-12)
 
 
 def test_warm_up_ends_where_decay_begins():

@@ -46,24 +46,53 @@ def svrg(case, draws):
         return learner.backward(whole, saved, None)[1].clone()
 
     now = learner.initial(whole).clone()
+    reads = []
     for step in range(case.run.steps):
         if step % case.scheme.inner == 0:
+            if reads and options.output == "average":
+                now = sum(reads) / len(reads)
+            reads = []
             anchor = now.clone()
             full = sum(gradient(anchor, j) for j in range(options.pass_steps)) / options.pass_steps
+        reads.append(now.clone())
         drawn = draws.integer(options.pass_steps, "samples", step)
         now -= 0.125 * (gradient(now, drawn) - gradient(anchor, drawn) + full)
-    return now
+    return now if options.output == "last" else sum(reads) / len(reads)
 
 
+@pytest.mark.parametrize("output", ["last", "average"])
 @READS
-def test_one_worker_is_svrg(reads):
+def test_one_worker_is_svrg(reads, output):
+    """With the last weights of an epoch, or the mean of those read in it; the second epoch is cut short."""
     from parasim.program.draws import Draws
 
-    case = make("asysvrg", 1, workers=1, reads=reads, pass_steps=2, steps=6, batch=4, parts=3, **EXACT)
+    options = {"reads": reads, "output": output, "pass_steps": 2, "parts": 3}
+    case = make("asysvrg", 1, workers=1, steps=6, batch=4, **options, **EXACT)
     expected = svrg(case, Draws(0, "worker", 0))
     found = weights(parasim.simulate(case), range(1))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert float((expected - weights(crowd(1, steps=5, pass_steps=2, batch=4, **EXACT), range(1))).abs().max()) > 0
+
+
+def test_an_epoch_may_end_with_the_mean_of_what_all_workers_have_read(monkeypatch):
+    read = []
+    accumulate = Context.accumulate
+
+    def spy(self, into, other):
+        if into.name == "sum of weights read":
+            read.append(other.values.clone())
+        return (yield from accumulate(self, into, other))
+
+    monkeypatch.setattr(Context, "accumulate", spy)
+    settings = {"output": "average", "pass_steps": 2, "batch": 4, "noise": NOISE, **EXACT}
+    result = crowd(3, steps=4, **settings)
+    assert len(read) == 3 * 4
+    for rank in range(3):
+        found = weights(result, range(rank, rank + 1))
+        torch.testing.assert_close(found, sum(read) / 12, rtol=1e-12, atol=1e-12)
+    read.clear()
+    crowd(3, steps=8, **settings)
+    torch.testing.assert_close(read[12], sum(read[:12]) / 12, rtol=1e-12, atol=1e-12)  # where the second epoch begins
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -145,7 +174,12 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.parametrize(
     ("workers", "options"),
-    [(1, {}), (4, {}), (4, {"parts": 4}), (1, {"reads": "consistent", "parts": 3}), (4, {"inner": 3, "pass_steps": 2})],
+    [
+        *((n, {"output": "average", "parts": parts}) for n, parts in ((1, 1), (4, 3))),
+        *((1, {}), (4, {}), (4, {"parts": 4})),
+        (1, {"reads": "consistent", "parts": 3}),
+        (4, {"inner": 3, "pass_steps": 2}),
+    ],
 )
 def test_closed_form(workers, options):
     settings = {"workers": workers, "cores": workers, "launch": 1e-7, **options}
@@ -168,6 +202,7 @@ def test_the_scenario_shows_that_less_variance_reaches_the_optimum():
         name: summary["loss"]["last"]
         for name, summary in json.loads(golden_path("scenarios/schemes/asysvrg.yaml").read_text()).items()
     }
+    assert loss["AsySVRG, averaged"] < loss["HogBatch"]
     assert (
         max(loss[f"AsySVRG, {reads}"] for reads in ("consistent", "inconsistent", "unlocked")) < 0.8 * loss["HogBatch"]
     )
@@ -177,7 +212,8 @@ def test_the_scenario_shows_that_less_variance_reaches_the_optimum():
 @pytest.mark.real
 @SOME_READS
 def test_one_real_worker_is_svrg(reads, pool):
-    case = make("asysvrg", 1, workers=1, reads=reads, pass_steps=2, steps=6, batch=4, parts=3, **EXACT)
+    options = {"reads": reads, "output": "last" if reads == "unlocked" else "average", "pass_steps": 2, "parts": 3}
+    case = make("asysvrg", 1, workers=1, steps=6, batch=4, **options, **EXACT)
     same_weights(executed(case, pool), parasim.simulate(case))
 
 

@@ -24,23 +24,40 @@ def exact(kind, hosts, steps=2, **settings):
 
 
 # invariants ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("order", ORDERS)
-def test_without_elasticity_all_are_independent(order):
+@pytest.mark.parametrize(("order", "servers"), [*((order, 1) for order in ORDERS), ("asynchronous", 3)])
+def test_without_elasticity_all_are_independent(order, servers):
     """alpha = 0 (SCHEMES S8.7 a): N runs of sequential SGD, and the centre stays where it began."""
     work = {"steps": 3, "batch": 4}
-    easgd = exact("easgd", 4, workers=3, moving_rate=0.0, order=order, period=1, **work)
+    easgd = exact("easgd", 6, workers=3, servers=servers, moving_rate=0.0, order=order, period=1, **work)
     alone = exact("one_shot", 4, workers=3, **work)
     for rank in range(3):
         assert torch.equal(weights(easgd, range(rank, rank + 1)), weights(alone, range(rank, rank + 1)))
     start = initial_weights(make("sequential", 1, model=EXACT_MODELS["one layer"][0], data=EXACT_DATA, dtype="float64"))
-    assert torch.equal(weights(easgd, range(3, 4)), start)
+    assert torch.equal(weights(easgd, range(3, 3 + servers)), start)
     assert not torch.equal(weights(easgd, range(1)), weights(easgd, range(1, 2)))
 
 
-@pytest.mark.parametrize("moves", ["with_gradient", "after_steps"])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize("order", ORDERS)
-def test_exchanges_conserve_the_sum(monkeypatch, order, momentum, moves):
+@pytest.mark.parametrize("order", DETERMINED)
+@pytest.mark.parametrize("kind", ["easgd", "eamsgd"])
+def test_shards_of_the_centre_are_the_centre(kind, order):
+    """Element by element nothing differs, and a shard for each of two servers costs a message more."""
+    options = {"workers": 3, "order": order, "period": 2, "data": {"kind": "digits"}, "learn": True, "steps": 5}
+    pin_threads()
+    one, two = (run(kind, 5, servers=servers, **options) for servers in (1, 2))
+    assert torch.equal(weights(two, range(3)), weights(one, range(3)))
+    assert torch.equal(weights(two, range(3, 5)), weights(one, range(3, 4)))
+    traffic = [[r.summary[f"{what}_sent_per_worker_per_step"] for what in ("bytes", "messages")] for r in (one, two)]
+    assert traffic[1] == [traffic[0][0], 2 * traffic[0][1]]
+
+
+@pytest.mark.parametrize(
+    ("order", "momentum", "moves", "servers"),
+    [
+        *itertools.product(ORDERS, (0.0, 0.5), ("with_gradient", "after_steps"), (1,)),
+        *itertools.product(ORDERS, (0.0,), ("after_steps",), (3,)),
+    ],
+)
+def test_exchanges_conserve_the_sum(monkeypatch, order, momentum, moves, servers):
     """Sum of all x_i and c changes by the gradient steps alone (SCHEMES S8.7 b): all numbers are dyadic."""
     changes = []
     math = Context.math
@@ -56,9 +73,10 @@ def test_exchanges_conserve_the_sum(monkeypatch, order, momentum, moves):
 
     monkeypatch.setattr(Context, "math", spy)
     options = {"workers": 4, "moving_rate": 1.0, "order": order, "period": 2, "momentum": momentum, "moves": moves}
-    result = exact("easgd", 5, steps=3, batch=4, speeds={1: 0.4}, **options)
+    result = exact("easgd", 7, servers=servers, steps=3, batch=4, speeds={1: 0.4}, **options)
     start = initial_weights(make("sequential", 1, model=EXACT_MODELS["one layer"][0], data=EXACT_DATA, dtype="float64"))
-    total = torch.stack([weights(result, range(rank, rank + 1)) for rank in range(5)]).sum(0)
+    held = [weights(result, range(rank, rank + 1)) for rank in range(4)]
+    total = torch.stack([*held, weights(result, range(4, 4 + servers))]).sum(0)
     assert len(changes) == 4 * 3
     assert torch.equal(total, 5 * start + torch.stack(changes).sum(0))
 
@@ -235,14 +253,21 @@ def test_closed_form_is_exact_where_steps_come_first(order, workers):
     meets("easgd", workers + 1, steps=12, workers=workers, model=LAYERS, batch=256, **options)
 
 
+@pytest.mark.parametrize(("order", "workers"), [("asynchronous", 1), ("round_robin", 4), ("synchronous", 4)])
+def test_closed_form_of_shards_is_exact(order, workers):
+    options = {"order": order, "period": 2, "servers": 2, "launch": 1e-6, "model": LAYERS, "batch": 256}
+    meets("easgd", workers + 2, steps=8, workers=workers, **options)
+
+
 def test_round_robin_is_bound_by_its_turns():
     meets("easgd", 5, steps=8, workers=4, order="round_robin", period=1, model=LAYERS, bandwidth=1e6)
 
 
+@pytest.mark.parametrize("servers", [1, 2])
 @pytest.mark.parametrize("bandwidth", [1e6, 1e8])
-def test_closed_form_of_many_asynchronous_workers_is_a_lower_bound(bandwidth):
-    options = {"workers": 4, "period": 2, "model": LAYERS, "bandwidth": bandwidth}
-    form, met = closed_form(make("easgd", 5, **options)), steady("easgd", 5, steps=16, **options)
+def test_closed_form_of_many_asynchronous_workers_is_a_lower_bound(bandwidth, servers):
+    options = {"workers": 4, "servers": servers, "period": 2, "model": LAYERS, "bandwidth": bandwidth}
+    form, met = closed_form(make("easgd", 6, **options)), steady("easgd", 6, steps=16, **options)
     assert form.meaning == "lower bound"
     assert form.seconds_per_step * (1 - 1e-9) <= met[0] < 2.1 * form.seconds_per_step  # all fetch, then all push
 
@@ -271,10 +296,11 @@ def test_real_runs_give_the_same_bits(order, pool):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("early", [False, True])
-def test_a_recorded_real_run_is_replayed_exactly(early, pool, tmp_path):
+@pytest.mark.parametrize(("workers", "servers", "early"), [(3, 1, False), (2, 2, False), (2, 2, True)])
+def test_a_recorded_real_run_is_replayed_exactly(workers, servers, early, pool, tmp_path):
     moves = "after_steps" if early else "with_gradient"
-    case = learning("easgd", workers=3, period=2, steps=8, moves=moves, early=early)
+    options = {"workers": workers, "servers": servers, "period": 2, "moves": moves, "early": early}
+    case = learning("easgd", steps=8, **options)
     real = same_when_replayed(case, pool, tmp_path / "run.json")
     if not early:
         same_payload(real, simulate(case))

@@ -70,6 +70,32 @@ def test_one_worker_is_sequential_sgd_on_digits_to_rounding(rule):
     torch.testing.assert_close(weights(found, range(1)), weights(alone, range(1)), rtol=1e-4, atol=1e-6)
 
 
+def test_the_rate_falls_to_nine_tenths_with_every_epoch(monkeypatch):
+    """SCHEMES S14.4: constant in an epoch (here of two steps of two workers), as the paper has it."""
+    made, gradients, gradient = changes(monkeypatch), [], Context.gradient
+
+    def spy(self, parameters, batch, into):
+        yield from gradient(self, parameters, batch, into)
+        gradients.append((batch.step, into.values.clone()))
+        return into
+
+    monkeypatch.setattr(Context, "gradient", spy)
+    data = {"kind": "regression", "inputs": 4, "outputs": 2, "samples": 16}
+    rule = {"kind": "sgd", "lr": 0.5, "schedule": {"kind": "exponential", "by": "epochs"}}
+    work = {"model": {"kind": "mlp", "depth": 1}, "data": data, "dtype": "float64", "learn": True, "batch": 4}
+    crowd("hogwild", 2, steps=6, optimizer=rule, **work)
+    assert len(made) == len(gradients) == 2 * 6 * 4
+    sizes = {
+        step: {
+            round(float((change / found).mean()), 12)
+            for change, (at, found) in zip(made, gradients, strict=True)
+            if at == step
+        }
+        for step in range(6)
+    }
+    assert sizes == {step: {round(-0.5 * 0.9 ** (step // 2), 12)} for step in range(6)}
+
+
 @pytest.mark.parametrize("name", EXACT_MODELS)
 def test_one_worker_with_batches_is_sgd_with_sums_of_gradients(name):
     """The sum of 16 gradients at a sixteenth of the rate is their mean at the rate."""

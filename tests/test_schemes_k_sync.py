@@ -26,13 +26,29 @@ def exact(kind, hosts, model, steps, **settings):
     return run(kind, hosts, model=model, data=EXACT_DATA, dtype="float64", learn=True, steps=steps, **settings)
 
 
+@pytest.mark.parametrize("servers", [1, 3])
 @pytest.mark.parametrize("kind", ["k_sync", "k_async"])
-def test_k_of_k_workers_are_sequential_sgd_in_every_bit(kind):
+def test_k_of_k_workers_are_sequential_sgd_in_every_bit(kind, servers):
     model, steps = EXACT_MODELS["two layers"]
     whole = weights(exact("sequential", 1, model, steps, batch=16), range(1))
-    result = exact(kind, 5, model, steps, workers=4, k=4, batch=4, speeds={1: 0.4})
-    assert torch.equal(weights(result, range(4, 5)), whole)
-    assert result.summary["staleness"]["histogram"] == {0: 4 * steps}
+    result = exact(kind, 7, model, steps, workers=4, servers=servers, k=4, batch=4, speeds={1: 0.4})
+    assert torch.equal(weights(result, range(4, 4 + servers)), whole)
+    assert result.summary["staleness"]["histogram"] == {0: 4 * steps * servers}
+    assert result.summary["messages_sent_per_worker_per_step"] == servers
+
+
+@pytest.mark.parametrize(("kind", "k"), [("k_sync", 2), ("k_batch_sync", 5)])
+def test_every_shard_takes_k_gradients_of_its_version_whoever_comes_first_there(kind, k):
+    """One of three shards shares a worker's link: others come first there."""
+    steps, workers, servers = 20, 5, 3
+    options = {"workers": workers, "servers": servers, "k": k, "steps": steps, "noise": EXPONENTIAL}
+    placement = {"worker": list(range(workers)), "server": [5, 6, 0]}
+    result = run(kind, 7, bandwidth=3e7, placement=placement, **options)
+    shards = [updates_of(result, workers + shard) for shard in range(servers)]
+    for updates in shards:
+        assert [version for _, _, version in updates] == [v for v in range(steps) for _ in range(k)]
+        assert all(read == applied for _, read, applied in updates)
+    assert shards[0] != shards[2]
 
 
 @pytest.mark.parametrize(("kind", "k"), [("k_sync", 1), ("k_sync", 3), ("k_batch_sync", 3), ("k_batch_sync", 9)])
@@ -62,10 +78,11 @@ def test_the_slowest_are_cancelled_and_hold_nothing():
     assert sum(row.held_bytes for row in held) == 0
 
 
-@pytest.mark.parametrize(("workers", "k"), [(4, 4), (4, 2), (5, 1)])
-def test_closed_form_is_exact_where_all_take_equally_long(workers, k):
-    for rule in RULES:
-        meets("k_sync", workers + 1, workers=workers, k=k, model=LAYERS, optimizer=rule, launch=1e-6)
+@pytest.mark.parametrize(("workers", "k", "servers"), [(4, 4, 1), (4, 2, 1), (5, 1, 1), (4, 4, 2), (4, 2, 3)])
+def test_closed_form_is_exact_where_all_take_equally_long(workers, k, servers):
+    for rule in RULES if servers == 1 else RULES[:1]:
+        options = {"workers": workers, "servers": servers, "k": k, "model": LAYERS, "optimizer": rule}
+        meets("k_sync", workers + servers, launch=1e-6, **options)
 
 
 @pytest.mark.parametrize("k", [1, 8])
@@ -129,6 +146,9 @@ def test_payload_is_equal_in_both_runtimes_where_nothing_is_cancelled(pool):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("kind", "k"), [("k_sync", 2), ("k_batch_sync", 4)])
-def test_a_recorded_real_run_is_replayed_exactly(kind, k, pool, tmp_path):
-    same_when_replayed(learning(kind, workers=3, k=k, steps=8), pool, tmp_path / "run.json")
+@pytest.mark.parametrize(
+    ("kind", "workers", "k", "servers"), [("k_sync", 3, 2, 1), ("k_batch_sync", 3, 4, 1), ("k_sync", 2, 1, 2)]
+)
+def test_a_recorded_real_run_is_replayed_exactly(kind, workers, k, servers, pool, tmp_path):
+    case = learning(kind, workers=workers, k=k, servers=servers, steps=8)
+    same_when_replayed(case, pool, tmp_path / "run.json")

@@ -17,7 +17,9 @@ from parasim.errors import ScenarioError
 from parasim.program.batches import Batches
 from parasim.program.scheme import option
 
-__all__ = ["SCHEDULES", "Constant", "Cosine", "Polynomial", "Rate", "Schedule", "Step"]
+__all__ = ["SCHEDULES", "Constant", "Cosine", "Exponential", "Polynomial", "Rate", "Schedule", "Step"]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,18 @@ class Step(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exponential(Schedule):
+    """The rate falls by a factor again and again (Niu et al. 2011, Hogwild!: by 0.9 with every epoch)."""
+
+    every: float = option(1.0, "how long the rate stays before it falls", gt=0)
+    factor: float = option(0.9, "it is multiplied by this each time", gt=0)
+
+    def decay(self, at: float, end: float) -> float:
+        """``factor`` to the power of how many times `every` has passed."""
+        return float(self.factor ** math.floor(at / self.every + _ROUNDING))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Falling(Schedule):
     """From the end of warm-up on the rate falls, until some point."""
 
@@ -121,7 +135,13 @@ class Cosine(_Falling):
         return (1.0 + math.cos(math.pi * (1.0 - left))) / 2.0
 
 
-SCHEDULES: dict[str, type] = {"constant": Constant, "cosine": Cosine, "polynomial": Polynomial, "step": Step}
+SCHEDULES: dict[str, type] = {
+    "constant": Constant,
+    "cosine": Cosine,
+    "exponential": Exponential,
+    "polynomial": Polynomial,
+    "step": Step,
+}
 """Kinds of schedules; their fields are their options."""
 
 

@@ -180,6 +180,17 @@ class Context:
         self.watcher.offer(buffer, part, name)
         return buffer
 
+    def shard(self, name: str, elements: tuple[int, int], part: Part | None = None) -> Buffer:
+        """Initial parameters of a range of a part's (default: the whole model's) elements: a server's shard."""
+        whole, (start, stop) = self.initial(name, part), elements
+        self.watcher.withdraw(whole)
+        self.release(name, whole.nbytes, whole)
+        values = None if self._learner is None else whole.part(start, stop).share(self._learner.tensors)
+        shard = Buffer(name, stop - start, whole.itemsize, values)
+        self.hold(name, shard.nbytes, shard)
+        self.watcher.offer(shard, start, name)
+        return shard
+
     def replica(
         self, part: Part | None = None, elements: tuple[int, int] | None = None, per_step: float = 1.0
     ) -> Replica:
@@ -187,14 +198,7 @@ class Context:
 
         It gets `per_step` updates per step.
         """
-        parameters = self.initial("weights", part)
-        if elements is not None:
-            self.watcher.withdraw(parameters)
-            self.release("weights", parameters.nbytes, parameters)
-            whole, (start, stop) = parameters, elements
-            values = None if self._learner is None else whole.part(start, stop).share(self._learner.tensors)
-            parameters = Buffer("weights", stop - start, whole.itemsize, values)
-            self.hold("weights", parameters.nbytes, parameters)
+        parameters = self.initial("weights", part) if elements is None else self.shard("weights", elements, part)
         slots = tuple(self.buffer("optimizer state", parameters.elements) for _ in self.optimizer.slots)
         arrays = panels(part or self.model.whole, elements) if self.optimizer.layerwise else None
         replica = Replica(parameters, slots, per_step=per_step, panels=arrays)

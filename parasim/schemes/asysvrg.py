@@ -3,7 +3,8 @@
 An epoch: all workers compute the full gradient mu at the weights w_t together, each over its own samples; then each
 makes inner steps: it reads the weights u as they are by then, draws some samples i, and adds
 ``-lr (grad f_i(u) - grad f_i(w_t) + mu)`` to them. Reads and additions are both locked (consistent), only additions are
-(inconsistent), or neither is (unlocked), so that reads may be torn and additions lost.
+(inconsistent), or neither is (unlocked), so that reads may be torn and additions lost. An epoch ends with the weights
+as they are by then (the paper's option 1), or with the mean of what all workers have read in it (option 2).
 
 The samples are those of the first `pass_steps` mini-batches of every worker, n in all; they stay the same.
 """
@@ -45,6 +46,7 @@ from parasim.program.kernels import read_kernel, write_kernels
 __all__ = ["AsySvrg"]
 
 T = TypeVar("T")
+_MEAN = "mean of weights read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,9 @@ class AsySvrgOptions(Options):
     )
     pass_steps: int = option(8, "mini-batches of a worker that the full gradient is of: n / (p b)", ge=1)
     inner: int = option(0, "inner steps of a worker and epoch (0: the paper's 2 n / p samples, twice pass_steps)", ge=0)
+    output: Literal["last", "average"] = option(
+        "last", "weights that an epoch ends with: the last, or the mean of those read in its inner steps"
+    )
     parts: int = option(1, "pieces of the weights; each is read, and each is added to, at one moment", ge=1)
 
 
@@ -77,11 +82,13 @@ class AsySvrg(Scheme):
         return int(self.options.inner or 2 * self.options.pass_steps)
 
     def shared(self, model: Model) -> tuple[Shared, ...]:
-        """The weights u, and the full gradient mu."""
+        """The weights u, the full gradient mu and, if an epoch ends with it, the mean of weights read."""
         size = model.whole.parameters
+        averaged = (Shared(_MEAN, size, model.itemsize),) if self.options.output == "average" else ()
         return (
             Shared("weights", size, model.itemsize, self.options.parts, initial=True),
             Shared("full gradient", size, model.itemsize),
+            *averaged,
         )
 
     def worker(self, me: Context) -> Program[Buffer]:
@@ -95,12 +102,14 @@ class AsySvrg(Scheme):
         rule = Replica(change, tuple(me.buffer(slot) for slot in me.optimizer.slots))
         for step in me.steps():
             if step % self.inner == 0:
-                yield from Collective("barrier", me.group("worker"))
+                yield from self._end_epoch(me, min(step, self.inner))
                 anchor = (yield from Read(weights)).buffer
                 full = yield from self._full_gradient(me, anchor, here, there, told)
             drawn = me.draws.integer(options.workers * options.pass_steps, "samples", step)
             batch = me.batch(drawn % options.pass_steps, share=drawn // options.pass_steps)
             current = yield from self._locked(weights, iter(Read(weights)), options.reads == "consistent")
+            if options.output == "average":
+                yield from me.accumulate(_sum_of_reads(me), current.buffer)
             passed = yield from self._gradient(me, current.buffer, batch, here)
             yield from self._gradient(me, anchor, batch, there)
             yield from me.math(reduce_variance, (here,), (there, full))
@@ -112,8 +121,24 @@ class AsySvrg(Scheme):
             if passed.loss is not None:
                 yield from Log(Event("loss", step=step, value=float(passed.loss)))
             yield from me.step_done(step)
-        yield from Collective("barrier", me.group("worker"))
+        yield from self._end_epoch(me, (me.num_steps - 1) % self.inner + 1)
         return (yield from Read(weights)).buffer
+
+    def _end_epoch(self, me: Context, steps: int) -> Program[None]:
+        """Wait until all have made these steps; of output: average, their mean takes the place of the weights."""
+        everyone = me.group("worker")
+        if self.options.output == "average" and steps:
+            summed, told = _sum_of_reads(me), me.kept("told of reads", lambda: me.buffer("share of the mean"))
+            yield from me.math(tell, (summed, told), share=1.0 / (steps * everyone.size))
+            yield from Update(me.shared(_MEAN), told)
+            yield from me.math(overwrite, (told,), (summed,))
+            yield from me.clear(summed)
+            yield from Collective("barrier", everyone)
+            if me.index == 0:
+                weights, mean = me.shared("weights"), (yield from Read(me.shared(_MEAN))).buffer
+                yield from me.math(add, (mean,), ((yield from Read(weights)).buffer,), scale=-1.0)
+                yield from Update(weights, mean)
+        yield from Collective("barrier", everyone)
 
     def _full_gradient(self, me: Context, anchor: Buffer, here: Buffer, own: Buffer, told: Buffer) -> Program[Buffer]:
         """Mean gradient of all samples at `anchor`; each worker adds what its share has changed by since last told."""
@@ -157,7 +182,7 @@ class AsySvrg(Scheme):
         lines that another core wrote last cost nothing; else a lower bound.
         """
         options, place = self.options, setting.place
-        weights, full = self.shared(setting.model)
+        weights, full, *mean = self.shared(setting.model)
         atomic = options.reads != "unlocked"
         passes = setting.gradient_kernels()
         reads = [read_kernel(weights, part) for part in range(options.parts)]
@@ -166,12 +191,23 @@ class AsySvrg(Scheme):
         share = 1.0 / (options.pass_steps * options.workers)
         epoch += [setting.math_kernel(clear), setting.math_kernel(tell, 2, share=share)]
         epoch += [setting.math_kernel(overwrite, 2), read_kernel(full, 0)]
+        if mean:
+            step.append(setting.math_kernel(add, 2))
+            epoch += [
+                setting.math_kernel(tell, 2, share=1.0 / (self.inner * options.workers)),
+                setting.math_kernel(clear),
+            ]
+            epoch += [setting.math_kernel(overwrite, 2), *reads, read_kernel(mean[0], 0)]
+            epoch.append(setting.math_kernel(add, 2, scale=-1.0))
         for _ in range(options.pass_steps):
             epoch += [*passes, setting.math_kernel(add, 2)]
 
         def seconds(stolen: bool) -> float:
             added = [k for part in range(options.parts) for k in write_kernels(weights, part, atomic, stolen)]
-            told = write_kernels(full, 0, True, stolen)
+            told = [*write_kernels(full, 0, True, stolen)]
+            for vector in mean:  # each tells its share; the first worker then writes the weights
+                told += write_kernels(vector, 0, True, stolen)
+                told += [k for part in range(options.parts) for k in write_kernels(weights, part, True, stolen)]
             return place.longest([*step, *added]) + place.longest([*epoch, *told]) / self.inner
 
         free = options.workers == 1 or (not atomic and seconds(True) == seconds(False))
@@ -183,6 +219,11 @@ class AsySvrg(Scheme):
             "exact" if free else "lower bound",
             note="" if free else "lines that another core wrote last, and waiting for locks, take longer",
         )
+
+
+def _sum_of_reads(me: Context) -> Buffer:
+    """What a worker has read in the epoch's steps, added up."""
+    return me.kept("sum of reads", lambda: me.buffer("sum of weights read"))
 
 
 def reduce_variance(xp: Tensors, here: Tensor, there: Tensor, full: Tensor) -> None:

@@ -10,7 +10,6 @@ A step is an update here; one that a worker missed counts as done when it hears 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,27 +20,29 @@ from parasim.program import (
     Exchange,
     Message,
     Model,
-    Options,
     Program,
-    Recv,
     Send,
     Setting,
     Taxonomy,
-    bounds,
     option,
 )
-from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
-from parasim.schemes.pushing import into_of, packed, values_into
+from parasim.schemes.collecting import (
+    Collecting,
+    CollectingOptions,
+    Serving,
+    apply_mean,
+    collect,
+    collect_seconds,
+)
 
 __all__ = ["BackupWorkers"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackupWorkersOptions(Options):
+class BackupWorkersOptions(CollectingOptions):
     """Options of backup workers; `workers` counts them too."""
 
     backups: int = option(1, "workers whose gradients an update does without (the paper: 4 of 100)", ge=0)
-    servers: int = option(1, "parameter servers, each with one shard of the parameters", ge=1)
 
 
 class BackupWorkers(Collecting):
@@ -66,49 +67,26 @@ class BackupWorkers(Collecting):
         """An update takes the mini-batches of N workers."""
         return self.required
 
-    @property
-    def servers(self) -> int:
-        """Number of servers."""
-        return int(self.options.servers)
-
-    @classmethod
-    def extra_actors(cls, options: object) -> int:
-        """The servers."""
-        assert isinstance(options, BackupWorkersOptions)
-        return options.servers
-
     def worker(self, me: Context) -> Program[Buffer]:
         """Pull, compute, push; what comes back says which version is the newest."""
         parameters, gradient = me.initial(), me.buffer("gradient")
-        cuts = bounds(parameters.elements, self.servers)
-        weights, pieces = (
-            {s: whole.part(*cut) for s, cut in zip(me.ranks("server"), itertools.pairwise(cuts), strict=True)}
-            for whole in (parameters, gradient)
-        )
-        version = yield from self._pull(me, weights)
+        weights, pieces = self.shards(me, parameters), self.shards(me, gradient)
+        version = yield from self._newest(me, weights)
         while version < me.num_steps:
             yield from me.gradient(parameters, me.batch(version), gradient)
-            pushes = []
-            for server, piece in pieces.items():
-                sent, header = yield from packed(me, piece, {"version": version})
-                pushes.append(Send(server, sent, "gradient", header, lent=True))
-            yield from Exchange(tuple(pushes))
-            newest = yield from self._pull(me, weights)
+            yield from self.push(me, pieces, dict.fromkeys(pieces, version))
+            newest = yield from self._newest(me, weights)
             for step in range(version, newest):
                 yield from me.step_done(step)
             version = newest
         return parameters
 
-    def _pull(self, me: Context, weights: Mapping[int, Buffer]) -> Program[int]:
+    def _newest(self, me: Context, weights: Mapping[int, Buffer]) -> Program[int]:
         """The newest version of all shards: who is behind another is asked for it."""
-        versions = dict.fromkeys(weights, -1)
+        versions: dict[int, int] = {}
         behind = list(weights)
         while True:
-            pulls = [Recv(server, "weights", into_of(me, weights[server])) for server in behind]
-            messages = yield from Exchange((), tuple(pulls))
-            for message in messages:
-                yield from values_into(me, message, weights[message.source])
-            versions |= {message.source: int(message.header["version"]) for message in messages}
+            versions |= yield from self.pull(me, {server: weights[server] for server in behind})
             newest = max(versions.values())
             behind = [server for server, version in versions.items() if version < newest]
             if not behind:

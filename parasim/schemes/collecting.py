@@ -1,21 +1,25 @@
 """What servers share that apply the mean of several gradients: they collect them, then make one update.
 
-`Collecting` is the base of schemes with such servers (one, unless a scheme shards them). Each serves every worker on a
+`Collecting` is the base of schemes with such servers, each of which holds a shard. A server serves every worker on a
 lane of its own, so it never waits for one of them. The rule of a scheme says which gradients are collected, and who is
 answered when.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from parasim.program import (
     Buffer,
     Closed,
     Context,
     Event,
+    Exchange,
     Log,
     Message,
+    Options,
     Post,
     Program,
     Recv,
@@ -25,11 +29,20 @@ from parasim.program import (
     Send,
     Setting,
     bounds,
+    option,
 )
 from parasim.program.elementwise import add
-from parasim.schemes.pushing import packed_values, unpacked, vote
+from parasim.program.ops import Header
+from parasim.schemes.pushing import into_of, packed, packed_values, unpacked, values_into, vote
 
-__all__ = ["Collected", "Collecting", "Serving", "apply_mean", "collect", "collect_seconds"]
+__all__ = ["Collected", "Collecting", "CollectingOptions", "Serving", "apply_mean", "collect", "collect_seconds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectingOptions(Options):
+    """Options of all schemes whose servers collect gradients."""
+
+    servers: int = option(1, "parameter servers, each with one shard of the parameters", ge=1)
 
 
 @dataclass(slots=True)
@@ -103,17 +116,40 @@ class Collecting(Scheme):
 
     @property
     def servers(self) -> int:
-        """Number of servers, each with a shard."""
-        return 1
+        """Number of servers."""
+        return int(self.options.servers)
 
     @classmethod
-    def extra_actors(cls, options: object) -> int:
-        """The server."""
-        return 1
+    def extra_actors(cls, options: CollectingOptions) -> int:
+        """The servers."""
+        return options.servers
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute gradients and push them."""
         raise NotImplementedError
+
+    def shards(self, me: Context, vector: Buffer) -> dict[int, Buffer]:
+        """The pieces of a vector as large as the model, by the rank of the server that holds such a shard."""
+        cuts = bounds(vector.elements, self.servers)
+        return {server: vector.part(*cut) for server, cut in zip(me.ranks("server"), pairwise(cuts), strict=True)}
+
+    def pull(self, me: Context, weights: Mapping[int, Buffer]) -> Program[dict[int, int]]:
+        """Wait for what these servers send next; replies with the versions of their shards."""
+        pulls = tuple(Recv(server, "weights", into_of(me, into)) for server, into in weights.items())
+        messages = yield from Exchange((), pulls)
+        for message in messages:
+            yield from values_into(me, message, weights[message.source])
+        return {message.source: int(message.header["version"]) for message in messages}
+
+    def push(
+        self, me: Context, gradient: Mapping[int, Buffer], versions: Mapping[int, int], header: Header | None = None
+    ) -> Program[None]:
+        """Send every server its piece of a gradient that was computed at these versions of the shards."""
+        pushes = []
+        for server, piece in gradient.items():
+            sent, said = yield from packed(me, piece, {"version": versions[server], **(header or {})})
+            pushes.append(Send(server, sent, "gradient", said, lent=True))
+        yield from Exchange(tuple(pushes))
 
     def arrived(self, me: Context, serving: Serving, message: Message) -> Program[None]:
         """The scheme's rule: what becomes of a gradient."""
@@ -125,9 +161,29 @@ class Collecting(Scheme):
         shard = (cuts[me.index], cuts[me.index + 1]) if self.servers > 1 else None
         serving = Serving(me.replica(elements=shard, per_step=self.updates_per_step), working=len(workers))
         yield from self.publish(me, workers, 0, serving.replica.parameters)
-        for worker in workers:
-            yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)
+        yield from self.serve(me, serving)
         return serving.replica.parameters
+
+    def serve(self, me: Context, serving: Serving) -> Program[None]:
+        """A lane for each worker."""
+        for worker in me.ranks("worker"):
+            yield from Post(self._serve(me, serving, worker), f"from {worker}", daemon=True)
+
+    def alone_seconds(self, setting: Setting) -> tuple[float, float]:
+        """What a push and a pull of all shards take a worker whom nobody disturbs, the slowest where they differ."""
+        workers, place, nbytes = self.options.workers, setting.place, setting.model.whole.nbytes / self.servers
+        servers = range(workers, workers + self.servers)
+        push = setting.worst(place.together((worker, server) for server in servers) for worker in range(workers))
+        pull = setting.worst(place.together((server, worker) for server in servers) for worker in range(workers))
+        return push.alpha + push.beta * nbytes, pull.alpha + pull.beta * nbytes
+
+    def busiest_seconds(self, setting: Setting) -> float:
+        """What the busiest link takes for a push, or a pull, of every worker."""
+        workers = range(self.options.workers)
+        pairs = [(worker, len(workers) + shard) for worker in workers for shard in range(self.servers)]
+        back = [(server, worker) for worker, server in pairs]
+        busiest = max(setting.place.busiest(pairs), setting.place.busiest(back))
+        return busiest * setting.model.whole.nbytes / self.servers
 
     def _serve(self, me: Context, serving: Serving, worker: int) -> Program[None]:
         try:

@@ -9,13 +9,14 @@ early, as soon as its step is about as long as the pull of the centre it fetched
 ``| |lr g| - |alpha (x - c)| | < lr``.
 
 Asynchronous: a worker fetches the centre and pushes d, whenever it comes. Round-robin: the same, in turn. Synchronous:
-all send x_i, and get the centre as it was; it moves by the sum.
+all send x_i, and get the centre as it was; it moves by the sum. Each of several servers has a shard of the centre.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from parasim.program import (
@@ -41,6 +42,7 @@ from parasim.program import (
     Taxonomy,
     Tensor,
     Tensors,
+    bounds,
     option,
 )
 from parasim.program.elementwise import copied, scale
@@ -53,6 +55,7 @@ __all__ = ["Eamsgd", "Easgd"]
 class EasgdOptions(Options):
     """Options of EASGD."""
 
+    servers: int = option(1, "servers, each with one shard of the centre", ge=1)
     order: Literal["asynchronous", "round_robin", "synchronous"] = option(
         "asynchronous", "who exchanges when: whoever comes, all in turn, or all at once"
     )
@@ -100,91 +103,119 @@ class Easgd(Scheme):
         return float(self.options.moving_rate / self.options.workers)
 
     def roles(self) -> tuple[Role, ...]:
-        """Workers and the server; asynchronous, it ends with them."""
-        servers = {"asynchronous": self.serve, "round_robin": self.take_turns, "synchronous": self.serve_together}
+        """Workers and the servers; asynchronous, these end with them."""
+        programs = {"asynchronous": self.serve, "round_robin": self.take_turns, "synchronous": self.serve_together}
         order = self.options.order
-        server = Role("server", 1, servers[order], daemon=order == "asynchronous")
+        server = Role("server", self.options.servers, programs[order], daemon=order == "asynchronous")
         return (Role("worker", self.options.workers, self.worker), server)
 
     @classmethod
     def extra_actors(cls, options: EasgdOptions) -> int:
-        """The server."""
-        return 1
+        """The servers."""
+        return options.servers
 
+    # workers -------------------------------------------------------------------------------------------------------
     def worker(self, me: Context) -> Program[Buffer]:
         """Now and then the elastic move; in every step the gradient, taken before it (or all steps, then the move)."""
-        delta = self.options.momentum
-        replica = me.replica() if not delta else Replica(me.initial(), ())
-        velocity = self._velocity(me) if delta else replica
-        gradient, centre, since = me.buffer("gradient"), None, 0
+        x = me.replica() if not self.options.momentum else Replica(me.initial(), ())
+        velocity = self._velocity(me) if self.options.momentum else x
+        gradient, since = me.buffer("gradient"), 0
+        moved: tuple[Buffer, ...] = ()
+        centre: tuple[Buffer, ...] = ()
         for step in me.steps():
-            moved = None
             if self._first and step % self.options.period == 0:
-                moved, _ = yield from self._exchange(me, replica.parameters)
-            at = replica.parameters
-            if delta:
-                at = yield from me.math(look_ahead, (), (at, velocity.parameters), delta=delta)
-            yield from me.gradient(at, me.batch(step), gradient)
-            if moved is not None:
-                yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
-            if delta:
-                yield from me.math(scale, (velocity.parameters,), factor=delta)
-            yield from me.update(velocity, gradient, read=velocity.version)
-            if delta:
-                yield from me.math(move, (replica.parameters,), (velocity.parameters,), way=1.0)
-            since += 1
+                moved, _ = yield from self._exchange(me, x.parameters)
+            yield from self._gradient(me, x, velocity, step, gradient)
+            yield from self._elastic_move(me, x, moved)
+            yield from self._step(me, x, velocity, gradient)
+            moved, since = (), since + 1
             if not self._first and (
-                since == self.options.period
-                or (yield from self._undone(me, step, gradient, replica.parameters, centre))
+                since == self.options.period or (yield from self._undone(me, step, gradient, x.parameters, centre))
             ):
-                moved, centre = yield from self._exchange(me, replica.parameters)
-                yield from me.math(move, (replica.parameters,), (moved,), way=-1.0)
-                since = 0
+                moved, centre = yield from self._exchange(me, x.parameters)
+                yield from self._elastic_move(me, x, moved)
+                moved, since = (), 0
             yield from me.step_done(step)
-        return replica.parameters
-
-    def _velocity(self, me: Context) -> Replica:
-        """What the optimiser's steps change in EAMSGD: v, from zero."""
-        return Replica(me.buffer("velocity"), tuple(me.buffer(slot) for slot in me.optimizer.slots))
+        return x.parameters
 
     @property
     def _first(self) -> bool:
         """Does a worker meet the centre before its steps, not after?"""
         return bool(self.options.moves == "with_gradient")
 
-    def _undone(self, me: Context, step: int, gradient: Buffer, x: Buffer, centre: Buffer | None) -> Program[bool]:
+    def _velocity(self, me: Context) -> Replica:
+        """What the optimiser's steps change in EAMSGD: v, from zero."""
+        return Replica(me.buffer("velocity"), tuple(me.buffer(slot) for slot in me.optimizer.slots))
+
+    def _gradient(self, me: Context, x: Replica, velocity: Replica, step: int, gradient: Buffer) -> Program[None]:
+        """At x, or, with momentum, at x + delta v."""
+        at = x.parameters
+        if delta := self.options.momentum:
+            at = yield from me.math(look_ahead, (), (at, velocity.parameters), delta=delta)
+        yield from me.gradient(at, me.batch(step), gradient)
+
+    def _step(self, me: Context, x: Replica, velocity: Replica, gradient: Buffer) -> Program[None]:
+        """The optimiser's step of x; with momentum ``v = delta v - lr g`` and ``x += v``."""
+        if delta := self.options.momentum:
+            yield from me.math(scale, (velocity.parameters,), factor=delta)
+        yield from me.update(velocity, gradient, read=velocity.version)
+        if delta:
+            yield from me.math(move, (x.parameters,), (velocity.parameters,), way=1.0)
+
+    def _exchange(self, me: Context, x: Buffer) -> Program[tuple[tuple[Buffer, ...], tuple[Buffer, ...]]]:
+        """Meet the centre; replies with d, by which the worker is still to move, and with the centre, in shards."""
+        servers = me.ranks("server")
+        if self.options.order == "synchronous":
+            yield from self._send(me, "model", dict(zip(servers, self._shards(x), strict=True)))
+        elif self.options.order == "asynchronous":
+            yield from Exchange(tuple(Send(server, None, "ask") for server in servers))
+        centre, moved = [], []
+        for message in (yield from Exchange((), tuple(Recv(server, "centre") for server in servers))):
+            shard = (yield from unpacked(me, message)).buffer
+            assert shard is not None
+            centre.append(shard)
+        for own, shard in zip(self._shards(x), centre, strict=True):
+            moved.append((yield from me.math(elastic, (), (own, shard), alpha=self.alpha)))
+        if self.options.order != "synchronous":
+            yield from self._send(me, "move", dict(zip(servers, moved, strict=True)))
+        return tuple(moved), tuple(centre)
+
+    def _send(self, me: Context, tag: str, shards: Mapping[int, Buffer]) -> Program[None]:
+        """A vector's shards to their servers."""
+        sends = []
+        for server, shard in shards.items():
+            sent, header = yield from packed_values(me, shard, {})
+            sends.append(Send(server, sent, tag, header, lent=True))
+        yield from Exchange(tuple(sends))
+
+    def _shards(self, vector: Buffer) -> list[Buffer]:
+        """A vector's shards, by server."""
+        return [vector.part(*cut) for cut in pairwise(bounds(vector.elements, self.options.servers))]
+
+    def _elastic_move(self, me: Context, x: Replica, moved: tuple[Buffer, ...]) -> Program[None]:
+        """A worker's side of an exchange: ``x -= d``."""
+        for own, shard in zip(self._shards(x.parameters) if moved else (), moved, strict=True):
+            yield from me.math(move, (own,), (shard,), way=-1.0)
+
+    def _undone(self, me: Context, step: int, gradient: Buffer, x: Buffer, centre: tuple[Buffer, ...]) -> Program[bool]:
         """Would the pull of the centre, as it was fetched last, undo the step: are their lengths within lr?"""
-        if not self.options.early or centre is None:
+        if not self.options.early or not centre:
             return False
         lr = me.optimizer.rate(step)
-        longer = yield from me.math(step_less_pull, (), (gradient, x, centre), varying={"lr": lr}, alpha=self.alpha)
+        longer = yield from me.math(step_less_pull, (), (gradient, x, *centre), varying={"lr": lr}, alpha=self.alpha)
         return bool((yield from Decide(lambda: abs(float(longer.values)) < lr, False, "early")))
 
-    def _exchange(self, me: Context, parameters: Buffer) -> Program[tuple[Buffer, Buffer]]:
-        """Meet the centre; replies with d, which the worker is still to move by, and with the centre as it was."""
-        (server,) = me.ranks("server")
-        if self.options.order == "synchronous":
-            sent, header = yield from packed_values(me, parameters, {})
-            yield from Send(server, sent, "model", header, lent=True)
-        elif self.options.order == "asynchronous":
-            yield from Send(server, None, "ask")
-        message = yield from unpacked(me, (yield from Recv(server, "centre")))
-        assert message.buffer is not None
-        moved: Buffer = yield from me.math(elastic, (), (parameters, message.buffer), alpha=self.alpha)
-        if self.options.order != "synchronous":
-            sent, header = yield from packed_values(me, moved, {})
-            yield from Send(server, sent, "move", header, lent=True)
-        return moved, message.buffer
-
-    def _exchanges(self, me: Context) -> range:
-        """Of a run in which nobody exchanges early."""
-        return (
-            range(0, me.num_steps, self.options.period) if self._first else range(me.num_steps // self.options.period)
-        )
+    # servers -------------------------------------------------------------------------------------------------------
+    def _centre(self, me: Context) -> Buffer:
+        """A server's shard of the centre."""
+        if self.options.servers == 1:
+            return me.initial("centre")
+        cuts = bounds(me.model.whole.parameters, self.options.servers)
+        return me.shard("centre", (cuts[me.index], cuts[me.index + 1]))
 
     def serve(self, me: Context) -> Program[Buffer]:
         """The centre, for whoever comes: a lane for each worker."""
-        centre = me.initial("centre")
+        centre = self._centre(me)
         for worker in me.ranks("worker"):
             yield from Post(self._serve(me, centre, worker), f"worker {worker}", daemon=True)
         return centre
@@ -194,31 +225,29 @@ class Easgd(Scheme):
             while True:
                 yield from Recv(worker, "ask")
                 copy = yield from me.copy(centre)
-                sent, header = yield from packed_values(me, copy, {})
-                yield from Send(worker, sent, "centre", header, lent=True)
-                message = yield from unpacked(me, (yield from Recv(worker, "move")))
-                assert message.buffer is not None
-                yield from me.math(move, (centre,), (message.buffer,), way=1.0)
-                me.watcher.changed()
+                yield from self._meet(me, centre, copy, worker)
         except Closed:
             return
 
+    def _meet(self, me: Context, centre: Buffer, shown: Buffer, worker: int) -> Program[None]:
+        """Show a worker the centre, and move it by what the worker answers."""
+        yield from self._send(me, "centre", {worker: shown})
+        message = yield from unpacked(me, (yield from Recv(worker, "move")))
+        assert message.buffer is not None
+        yield from me.math(move, (centre,), (message.buffer,), way=1.0)
+        me.watcher.changed()
+
     def take_turns(self, me: Context) -> Program[Buffer]:
         """The centre, for all in turn."""
-        centre = me.initial("centre")
+        centre = self._centre(me)
         for _ in self._exchanges(me):
             for worker in me.ranks("worker"):
-                sent, header = yield from packed_values(me, centre, {})
-                yield from Send(worker, sent, "centre", header, lent=True)
-                message = yield from unpacked(me, (yield from Recv(worker, "move")))
-                assert message.buffer is not None
-                yield from me.math(move, (centre,), (message.buffer,), way=1.0)
-                me.watcher.changed()
+                yield from self._meet(me, centre, centre, worker)
         return centre
 
     def serve_together(self, me: Context) -> Program[Buffer]:
         """The centre, for all at once: ``c = (1 - N alpha) c + alpha sum x_i``, added in the order of the workers."""
-        centre, workers = me.initial("centre"), me.ranks("worker")
+        centre, workers = self._centre(me), me.ranks("worker")
         for _ in self._exchanges(me):
             messages = yield from Exchange((), tuple(Recv(worker, "model") for worker in workers))
             sent, header = yield from packed_values(me, centre, {})
@@ -231,6 +260,13 @@ class Easgd(Scheme):
             me.watcher.changed()
         return centre
 
+    def _exchanges(self, me: Context) -> range:
+        """Of a run in which nobody exchanges early."""
+        return (
+            range(0, me.num_steps, self.options.period) if self._first else range(me.num_steps // self.options.period)
+        )
+
+    # theory --------------------------------------------------------------------------------------------------------
     def counts_vary(self) -> bool:
         """Values decide who exchanges early."""
         return bool(self.options.early)
@@ -253,40 +289,46 @@ class Easgd(Scheme):
     def closed_form(self, setting: Setting) -> ClosedForm | NoClosedForm:
         """``T_c + T_update + (2 alpha + 2 P beta + elastic moves) / period`` (SCHEMES S8.5).
 
-        Synchronous: all at once, so N times the bytes on the server's link; exact if the server has moved the centre by
-        the time of the next exchange. Round-robin: N exchanges one after the other if that takes longer; exact.
-        Asynchronous: exact for one worker, at least what the server's link takes for more.
+        Synchronous: all at once, so N times the bytes on the servers' links; exact if the servers have moved the centre
+        by the time of the next exchange. Round-robin: N exchanges one after the other if that takes longer; exact.
+        Asynchronous: exact for one worker, at least what the servers' links take for more. Shards are equally large.
         """
-        options, place, nbytes = self.options, setting.place, setting.model.whole.nbytes
+        options, place, whole = self.options, setting.place, setting.model.whole
         if options.early:
             return NoClosedForm("how often workers exchange early depends on what they learn")
-        workers, alpha = options.workers, self.alpha
-        pairs = [(worker, workers) for worker in range(workers)]
+        workers, servers, alpha, nbytes = options.workers, options.servers, self.alpha, whole.nbytes / options.servers
+        together, fraction = options.order == "synchronous", 1 / servers
+        pairs = [(worker, workers + shard) for worker in range(workers) for shard in range(servers)]
         back = [(server, worker) for worker, server in pairs]
-        together = options.order == "synchronous"
-        push, pull = (place.together(p) if together else setting.worst_between(p) for p in (pairs, back))
+        at_once = len(pairs) if together else servers  # messages of all workers, or of one
+        push, pull = (
+            setting.worst(place.together(ways[at : at + at_once]) for at in range(0, len(ways), at_once))
+            for ways in (pairs, back)
+        )
         messages = push.alpha + pull.alpha + (push.beta + pull.beta) * nbytes
-        meet = place.seconds(setting.math_kernel(elastic, 2, alpha=alpha))
-        own = place.seconds(setting.math_kernel(move, 2, way=-1.0))
+        meet = servers * place.seconds(setting.math_kernel(elastic, 2, fraction, alpha=alpha))
+        own = servers * place.seconds(setting.math_kernel(move, 2, fraction, way=-1.0))
         step = place.longest(self._step_kernels(setting) * options.period)
-        at_server = place.seconds(setting.math_kernel(move, 2, way=alpha if together else 1.0), workers)
+        moving = setting.math_kernel(move, 2, fraction, way=alpha if together else 1.0)
+        at_server = place.seconds(moving, workers)
         cycle = step + messages + meet + own
         exact = workers == 1 or options.order != "asynchronous"
         if together:
-            shrinking = place.seconds(setting.math_kernel(scale, factor=1 - workers * alpha), workers)
-            exact = shrinking + workers * at_server <= step
+            shrinking = setting.math_kernel(scale, fraction=fraction, factor=1 - workers * alpha)
+            exact = place.seconds(shrinking, workers) + workers * at_server <= step
         elif options.order == "round_robin":
             cycle = max(cycle, workers * (messages + meet + at_server))
         else:
-            cycle += place.seconds(setting.math_kernel(copied), workers)
-            cycle = max(cycle, workers * nbytes * max(push.beta, pull.beta))
+            cycle += place.seconds(setting.math_kernel(copied, fraction=fraction), workers)
+            cycle = max(cycle, nbytes * max(place.busiest(pairs), place.busiest(back)))
+        exact = exact and not place.noisy and whole.parameters % servers == 0
         return ClosedForm(
             cycle / options.period,
-            nbytes / options.period,
-            1 / options.period,
+            whole.nbytes / options.period,
+            servers / options.period,
             0.0,
-            "exact" if exact and not place.noisy else "lower bound",
-            note="" if exact else "workers wait for each other at the server",
+            "exact" if exact else "lower bound",
+            note="" if exact else "workers wait for each other at the servers, or shards differ in size",
         )
 
     def _step_kernels(self, setting: Setting) -> list[Kernel]:
@@ -320,8 +362,9 @@ def move(xp: Tensors, x: Tensor, by: Tensor, way: float) -> None:
     xp.add_(x, by, way)
 
 
-def step_less_pull(xp: Tensors, gradient: Tensor, x: Tensor, centre: Tensor, lr: float, alpha: float) -> Tensor:
-    """Reply ``|lr g| - |alpha (x - c)|``."""
+def step_less_pull(xp: Tensors, gradient: Tensor, x: Tensor, *shards: Tensor, lr: float, alpha: float) -> Tensor:
+    """Reply ``|lr g| - |alpha (x - c)|``, the centre c in shards."""
+    centre = shards[0] if len(shards) == 1 else xp.concatenate(list(shards))
     pull = xp.multiply(xp.norm(xp.add(x, centre, -1.0)), alpha)
     return xp.add(xp.multiply(xp.norm(gradient), lr), pull, -1.0)
 

@@ -3,6 +3,10 @@
 The server updates with the mean of the next K gradients that come, at whatever versions they were computed; nothing is
 cancelled or dropped. In K-async a worker that has pushed waits for the update, so the K are of different workers; in
 K-batch-async it gets the newest parameters at once and goes on. The last gradients of a run may be fewer than K.
+
+Each of several servers holds a shard. In K-batch-async it takes gradients as they come to it. In K-async workers could
+then wait in a circle, each for a shard that waits for another worker; so all servers take gradients in the order in
+which they come to the first, which tells the others whose is next.
 """
 
 from __future__ import annotations
@@ -12,27 +16,28 @@ from typing import ClassVar
 
 from parasim.program import (
     Buffer,
+    Closed,
     ClosedForm,
     Context,
     Message,
     Model,
-    Options,
+    Post,
     Program,
     Recv,
     Send,
     Setting,
     Taxonomy,
+    number,
     option,
 )
-from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
-from parasim.schemes.pushing import into_of, packed, values_into
+from parasim.schemes.collecting import Collecting, CollectingOptions, Serving, apply_mean, collect, collect_seconds
 from parasim.theory.staleness import asynchronous_mean
 
 __all__ = ["KAsync", "KBatchAsync"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KAsyncOptions(Options):
+class KAsyncOptions(CollectingOptions):
     """Options of K-async and K-batch-async."""
 
     k: int = option(1, "gradients of an update", ge=1)
@@ -61,19 +66,37 @@ class KAsync(Collecting):
     def worker(self, me: Context) -> Program[Buffer]:
         """Pull, compute, push."""
         parameters, gradient = me.initial(), me.buffer("gradient")
-        (server,) = me.ranks("server")
+        weights, pieces = self.shards(me, parameters), self.shards(me, gradient)
         for step in me.steps():
-            message = yield from Recv(server, "weights", into_of(me, parameters))
-            yield from values_into(me, message, parameters)
+            versions = yield from self.pull(me, weights)
             yield from me.gradient(parameters, me.batch(step), gradient)
-            header = {"version": message.header["version"], "last": step + 1 == me.num_steps}
-            sent, said = yield from packed(me, gradient, header)
-            yield from Send(server, sent, "gradient", said, lent=True)
+            yield from self.push(me, pieces, versions, {"last": step + 1 == me.num_steps})
             yield from me.step_done(step)
         return parameters
 
+    def serve(self, me: Context, serving: Serving) -> Program[None]:
+        """A lane for each worker; where all must agree whose gradient is next, the first server tells the others."""
+        if me.index and self.waits:
+            yield from Post(self._follow(me, serving), "in turn", daemon=True)
+        else:
+            yield from super().serve(me, serving)
+
+    def _follow(self, me: Context, serving: Serving) -> Program[None]:
+        """Take gradients in the order in which they came to the first server."""
+        first = me.ranks("server")[0]
+        try:
+            while True:
+                turn = yield from Recv(first, "next")
+                message = yield from Recv(number(turn.header, "worker"), "gradient")
+                yield from self.arrived(me, serving, message)
+        except Closed:
+            return
+
     def arrived(self, me: Context, serving: Serving, message: Message) -> Program[None]:
         """Every gradient is collected; the K-th, or the last that can come, makes the update."""
+        if self.waits and not me.index:
+            for other in me.ranks("server")[1:]:
+                yield from Post(Send(other, None, "next", {"worker": message.source}), f"to {other}")
         last = bool(message.header["last"])
         serving.working -= last
         collected = serving.collected
@@ -99,29 +122,28 @@ class KAsync(Collecting):
             raise ValueError(f"k {k} gradients of different workers: there are {workers}; use k_batch_async, or fewer")
 
     def closed_form(self, setting: Setting) -> ClosedForm:
-        """``T_c + 2 (alpha + P beta)`` and the server's work; at least N P beta, all that its link takes in a step.
+        """``T_c + 2 (alpha + P beta)`` and the server's work; at least N P beta / S, all that its link takes in a step.
 
-        Exact for K = N, which is the synchronous server: all push, one update, all pull.
+        Exact for K = N and one server, which is the synchronous one: all push, one update, all pull.
         """
-        workers, k, place, whole = self.options.workers, self.options.k, setting.place, setting.model.whole
-        pairs = [(worker, workers) for worker in range(workers)]
-        kernels = setting.gradient_kernels()
-        exact = k == workers and place.fastest(kernels, 1) == place.fastest(kernels, workers)
+        workers, k, place, servers = self.options.workers, self.options.k, setting.place, self.servers
+        nbytes, kernels = setting.model.whole.nbytes, setting.gradient_kernels()
+        exact = k == workers and servers == 1 and place.fastest(kernels, 1) == place.fastest(kernels, workers)
+        seconds = setting.gradient_seconds()
+        seconds += collect_seconds(setting, workers, k if exact else 1, 1 / servers, copy=True)
         if exact:
+            pairs = [(worker, workers) for worker in range(workers)]
             push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
+            seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * nbytes
         else:
-            push, pull = (setting.worst_between(p) for p in (pairs, [(server, worker) for worker, server in pairs]))
-        server = collect_seconds(setting, workers, k if exact else 1, copy=True)
-        seconds = sum(map(place.seconds, kernels)) + server
-        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes
-        busiest = workers * whole.nbytes * max(push.beta, pull.beta)
+            seconds = max(seconds + sum(self.alone_seconds(setting)), self.busiest_seconds(setting))
         return ClosedForm(
-            seconds if exact else max(seconds, busiest),
-            whole.nbytes,
-            1.0,
+            seconds,
+            nbytes,
+            servers,
             self._staleness_mean(),
             "exact" if exact else "lower bound",
-            note="" if exact else "workers wait for each other at the server, and for the update",
+            note="" if exact else "workers wait for each other at the servers, and for the update",
         )
 
     def _staleness_mean(self) -> float:
@@ -139,20 +161,17 @@ class KBatchAsync(KAsync):
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """As K-async; a worker waits for the addition of its gradient and a copy, one in K for the update."""
-        workers, whole = self.options.workers, setting.model.whole
-        pairs = [(worker, workers) for worker in range(workers)]
-        push, pull = (setting.worst_between(p) for p in (pairs, [(server, worker) for worker, server in pairs]))
-        copying = collect_seconds(setting, workers, 1, copy=True) - collect_seconds(setting, workers, 1)
-        seconds = setting.gradient_seconds() + copying + push.alpha + pull.alpha
-        seconds += (push.beta + pull.beta) * whole.nbytes
-        busiest = workers * whole.nbytes * max(push.beta, pull.beta)
+        workers, fraction = self.options.workers, 1 / self.servers
+        copying = collect_seconds(setting, workers, 1, fraction, copy=True)
+        copying -= collect_seconds(setting, workers, 1, fraction)
+        seconds = setting.gradient_seconds() + copying + sum(self.alone_seconds(setting))
         return ClosedForm(
-            max(seconds, busiest),
-            whole.nbytes,
-            1.0,
+            max(seconds, self.busiest_seconds(setting)),
+            setting.model.whole.nbytes,
+            self.servers,
             self._staleness_mean(),
             "lower bound",
-            note="workers wait for each other at the server, and for additions and updates",
+            note="workers wait for each other at the servers, and for additions and updates",
         )
 
     def _staleness_mean(self) -> float:

@@ -2,7 +2,8 @@
 
 The server updates with the first K gradients of a version and sends the new parameters to all; whatever is still being
 computed at the old ones is cancelled. In K-sync the K are of different workers. In K-batch-sync a worker that has
-pushed computes the next mini-batch at the same parameters, so some may give several.
+pushed computes the next mini-batch at the same parameters, so some may give several. Each of several servers holds a
+shard, and takes the first K that come to it; workers go on until they have the new parameters of all.
 
 Computing stops at the next kernel boundary, so gradients are computed layer by layer; a push under way ends first, and
 is dropped. A step is an update.
@@ -26,11 +27,8 @@ from parasim.program import (
     Kernel,
     Message,
     Model,
-    Options,
     Post,
     Program,
-    Recv,
-    Send,
     Setting,
     Taxonomy,
     Wait,
@@ -38,14 +36,13 @@ from parasim.program import (
     forward_kernel,
     option,
 )
-from parasim.schemes.collecting import Collecting, Serving, apply_mean, collect, collect_seconds
-from parasim.schemes.pushing import into_of, packed, values_into
+from parasim.schemes.collecting import Collecting, CollectingOptions, Serving, apply_mean, collect, collect_seconds
 
 __all__ = ["KBatchSync", "KSync"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KSyncOptions(Options):
+class KSyncOptions(CollectingOptions):
     """Options of K-sync and K-batch-sync."""
 
     k: int = option(1, "gradients of an update", ge=1)
@@ -73,36 +70,27 @@ class KSync(Collecting):
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute and push until new parameters come; cancel what is under way."""
-        parameters, gradient = me.initial(), me.buffer("gradient")
-        (server,) = me.ranks("server")
-        message = yield from Recv(server, "weights", into_of(me, parameters))
-        yield from values_into(me, message, parameters)
-        version, draws = 0, itertools.count()
-        while version < me.num_steps:
-            news = yield from Post(Recv(server, "weights"), "news")
+        parameters, incoming, gradient = me.initial(), me.buffer("incoming"), me.buffer("gradient")
+        yield from self.pull(me, self.shards(me, parameters))
+        draws = itertools.count()
+        for version in me.steps():
+            news = yield from Post(self.pull(me, self.shards(me, incoming)), "news")
             work = yield from Post(self._work(me, parameters, gradient, version, draws), "work")
-            (message,) = yield from Wait([news])
+            yield from Wait([news])
             yield from Cancel(work)
             yield from Wait([work])
-            newest = int(message.header["version"])
-            for step in range(version, newest):
-                yield from me.step_done(step)
-            if "coded" in message.header:
-                yield from values_into(me, message, parameters)
-            else:
-                parameters = message.buffer or parameters
-            version = newest
-        return parameters
+            yield from me.step_done(version)
+            parameters, incoming = incoming, parameters
+        return incoming  # what came last is a number alone
 
     def _work(
         self, me: Context, parameters: Buffer, gradient: Buffer, version: int, draws: Iterator[int]
     ) -> Program[None]:
         """Gradients of one version: one, or one after the other, each of the next mini-batch."""
-        (server,) = me.ranks("server")
+        pieces = self.shards(me, gradient)
         for draw in draws:
             yield from self._gradient(me, parameters, me.batch(draw), gradient)
-            sent, header = yield from packed(me, gradient, {"version": version})
-            yield from Send(server, sent, "gradient", header, lent=True)
+            yield from self.push(me, pieces, dict.fromkeys(pieces, version))
             if not self.several:
                 return
 
@@ -149,20 +137,20 @@ class KSync(Collecting):
         Then all push at once, and all but K in vain. Of exponential times (H_N - H_{N-K}) / lambda.
         """
         workers, k, place, whole = self.options.workers, self.options.k, setting.place, setting.model.whole
-        kernels = layer_kernels(setting)
-        pairs = [(worker, workers) for worker in range(workers)]
+        kernels, servers = layer_kernels(setting), self.servers
+        pairs = [(worker, workers + shard) for worker in range(workers) for shard in range(servers)]
         push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
-        seconds = place.fastest(kernels, k) + collect_seconds(setting, workers, k)
-        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes
-        alike = place.fastest(kernels, 1) == place.fastest(kernels, workers)
+        seconds = place.fastest(kernels, k) + collect_seconds(setting, workers, k, 1 / servers)
+        seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * whole.nbytes / servers
+        alike = place.fastest(kernels, 1) == place.fastest(kernels, workers) and whole.parameters % servers == 0
         sent = 1.0 if alike else float("nan")
         return ClosedForm(
             seconds,
             sent * whole.nbytes,
-            sent,
+            sent * servers,
             0.0,
             "exact" if alike else "estimate",
-            note="" if alike else "layers under way end first, and so do late pushes",
+            note="" if alike else "layers under way end first, and so do late pushes; or shards differ in size",
         )
 
 
@@ -175,11 +163,10 @@ class KBatchSync(KSync):
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """At least K / N gradients of each, a push, the update and a pull; of exponential times K / (N lambda)."""
-        workers, k, place, whole = self.options.workers, self.options.k, setting.place, setting.model.whole
-        route = setting.worst_between((worker, workers) for worker in range(workers))
+        workers, k, place = self.options.workers, self.options.k, setting.place
         rounds = math.ceil(k / workers) if not place.noisy else k / workers
         seconds = rounds * sum(place.seconds(kernel) for kernel in layer_kernels(setting))
-        seconds += 2 * (route.alpha + route.beta * whole.nbytes) + collect_seconds(setting, workers, 1)
+        seconds += sum(self.alone_seconds(setting)) + collect_seconds(setting, workers, 1, 1 / self.servers)
         unknown = float("nan")
         note = "layers and pushes under way end first, gradients of the last round are cancelled"
         return ClosedForm(seconds, unknown, unknown, 0.0, "lower bound", note=note)
