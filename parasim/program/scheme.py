@@ -29,6 +29,10 @@ class Options:
 
     workers: int = option(0, "number of workers (0: one per host that no other role takes)", ge=0)
 
+    def idle(self) -> Mapping[str, str]:
+        """Options that have no effect beside the others, and why: a file that gives them is told so."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:

@@ -10,6 +10,7 @@ from parasim.program.compressor import Aggregation, Compression, Compressor
 from parasim.program.model import Model
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section
+from parasim.scenario.scheme import warn_idle
 from parasim.scenario.tables import compressor_kinds
 
 __all__ = ["Composing", "read_compression"]
@@ -32,8 +33,10 @@ class Composing:
     )
 
 
-def read_compression(section: Section, scheme: Scheme, model: Model) -> Compression | None:
+def read_compression(section: Section, scheme: Scheme, model: Model, chosen: Section) -> Compression | None:
     """How the scenario compresses what its scheme sends; None if the document says nothing.
+
+    `chosen` is the section of the scheme: what it says of all-reduces has no effect where codes are not all-reduced.
 
     Raises
     ------
@@ -64,10 +67,15 @@ def read_compression(section: Section, scheme: Scheme, model: Model) -> Compress
         raise section.error("kind", what)
     if why := scheme.no_codes(model, code):
         raise section.error("kind", f"in {scheme.name} {why}")
+    aggregation = _aggregation(section, composing, code, scheme)
+    if aggregation != "reduce" and sends in ("sums", "models", "messages"):
+        for name in ("algorithm", "rows"):
+            what = f"in compression {code.name} nothing is all-reduced (aggregation: {aggregation})"
+            warn_idle(chosen, type(scheme), name, what)
     return Compression(
         code,
         _feedback(section, composing, code, sends),
-        _aggregation(section, composing, code, scheme),
+        aggregation,
         _both_ways(section, composing, code, scheme),
     )
 

@@ -129,7 +129,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     chosen = read_optimizer(rule)
     check_norms(rule, chosen.kind, scheme)
     coding = top.section("compression", optional=True)
-    compression = read_compression(coding, scheme, workload.model)
+    compression = read_compression(coding, scheme, workload.model, top.section("scheme"))
     check_momentum(coding, compression, chosen)
     scenario = Scenario(
         name=name,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
+from parasim.errors import ScenarioWarning
+from parasim.fields import default_of, described
 from parasim.program.scheme import Scheme
 from parasim.scenario.check import Section, shorten
 from parasim.scenario.model import ClusterSpec, Optimizer
@@ -11,7 +14,7 @@ from parasim.scenario.placement import place
 from parasim.scenario.progress import SCHEDULE
 from parasim.scenario.tables import optimizer_kinds, scheme_kinds
 
-__all__ = ["MAX_ACTORS", "read_optimizer", "read_scheme"]
+__all__ = ["MAX_ACTORS", "read_optimizer", "read_scheme", "warn_idle"]
 
 MAX_ACTORS = 1_000_000
 
@@ -29,6 +32,8 @@ def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec
         workers = options.workers or min(max(1, hosts - extra), scheme.most_workers or MAX_ACTORS)
         built = scheme(replace(options, workers=workers))
         roles = built.roles()
+    for name, why in built.options.idle().items():
+        warn_idle(section, scheme, name, why)
     total = sum(role.count for role in roles)
     if total > MAX_ACTORS:
         raise section.error(None, f"{total} actors are too many; the limit is {MAX_ACTORS}")
@@ -37,6 +42,13 @@ def read_scheme(section: Section, cluster_section: Section, cluster: ClusterSpec
     chosen = _placement(section, cluster_section)
     with (section if "placement" in section.data else cluster_section).blamed("placement"):
         return built, place(roles, hosts, chosen)
+
+
+def warn_idle(section: Section, scheme: type[Scheme], name: str, why: str) -> None:
+    """Tell that an option has no effect which the section of the scheme gives, and not as it is anyway."""
+    known = described(scheme.Options)
+    if name in known and name in section.data and section.data[name] != default_of(known[name]):
+        warnings.warn(str(section.error(name, f"has no effect: {why}", at_key=True)), ScenarioWarning, stacklevel=2)
 
 
 def read_optimizer(section: Section) -> Optimizer:

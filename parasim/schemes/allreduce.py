@@ -8,6 +8,7 @@ beside the backward pass; when all buckets are there every worker makes the same
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parasim.program import (
@@ -40,6 +41,11 @@ class AllReduceOptions(SummingOptions):
 
     overlap: bool = option(True, "reduce buckets beside the backward pass (else one all-reduce after it)")
     bucket_bytes: int = option(25 * 2**20, "least bytes of a bucket, filled from the last layer on", ge=1)
+
+    def idle(self) -> Mapping[str, str]:
+        """The size of buckets where there is one all-reduce."""
+        buckets = {} if self.overlap else {"bucket_bytes": "without overlap there is one bucket"}
+        return {**SummingOptions.idle(self), **buckets}
 
 
 class AllReduce(Scheme):

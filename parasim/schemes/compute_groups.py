@@ -12,7 +12,7 @@ Hadjis, Zhang, Mitliagkas, Iter, Re (2016), Omnivore; Mitliagkas, Zhang, Hadjis,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,6 +47,10 @@ class ComputeGroupsOptions(ServerOptions):
     algorithm: Literal["ring", "binomial", "recursive_doubling", "rabenseifner", "naive", "direct"] = option(
         "ring", "algorithm of the all-reduce inside a group"
     )
+
+    def idle(self) -> Mapping[str, str]:
+        """The all-reduce of groups that have one worker each."""
+        return {"algorithm": "a group has one worker"} if self.groups == self.workers else {}
 
 
 class ComputeGroups(Asynchronous):

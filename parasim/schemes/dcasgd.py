@@ -41,6 +41,10 @@ class DcAsgdOptions(ServerOptions):
     strength: float = option(-1.0, "lambda_0 (-1: the paper's, 2 if adaptive and 0.04 if not; 0: none)", ge=-1)
     decay: float = option(0.95, "decay m of the mean square (the paper: 0.95; ImageNet: 0)", ge=0, lt=1)
 
+    def idle(self) -> Mapping[str, str]:
+        """The decay of a mean that is not taken."""
+        return {} if self.adaptive else {"decay": "a constant strength takes no mean square"}
+
 
 @dataclass(slots=True)
 class Compensating(Shard):

@@ -74,6 +74,10 @@ class DPsgdOptions(Options):
         "combine_then_adapt", "mix old models beside the gradient (the paper), or mix after applying it"
     )
 
+    def idle(self) -> Mapping[str, str]:
+        """The graph, if there is a matrix."""
+        return {"graph": "the matrix says who is beside whom"} if self.matrix else {}
+
 
 class DPsgd(Scheme):
     """Data parallel, synchronous with neighbours only, decentralised (gossip)."""

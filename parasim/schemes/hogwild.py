@@ -11,6 +11,7 @@ read nor written.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,10 @@ class HogwildOptions(Options):
         "all", "parts that a sample touches: all; some in a row, drawn anew; every N-th, so that workers never meet"
     )
     touched: int = option(1, "parts that a sample touches, of support: drawn", ge=1)
+
+    def idle(self) -> Mapping[str, str]:
+        """The number of parts that are drawn, if none are."""
+        return {} if self.support == "drawn" else {"touched": f"of support: {self.support} no parts are drawn"}
 
 
 class Hogwild(Scheme):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,12 @@ class SummingOptions(Options):
         "native",
     ] = option("ring", "algorithm of the all-reduce; native: the backend's own")
     rows: int = option(0, "rows of the torus, or nodes of the hierarchical algorithm (0: as square as can be)", ge=0)
+
+    def idle(self) -> Mapping[str, str]:
+        """Rows, of algorithms that have none."""
+        if self.algorithm in ("torus", "hierarchical"):
+            return {}
+        return {"rows": f"rows are of algorithm: torus or hierarchical, not {self.algorithm}"}
 
     @property
     def shape(self) -> tuple[int, int] | None:
