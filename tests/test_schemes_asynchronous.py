@@ -201,6 +201,8 @@ LIMITS = {
     "softsync, n = lambda": ("softsync", {"n": 3, "rate": "constant"}),
     "dcasgd, strength 0": ("dcasgd", {"adaptive": False, "strength": 0.0}),
     "agn, lambda = 1": ("agn", {"local_steps": 1}),
+    "ssp, no bound": ("ssp", {"slack": 1000, "cache": False}),
+    "groups of one": ("compute_groups", {"groups": 3}),
 }
 
 
