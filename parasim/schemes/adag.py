@@ -32,9 +32,10 @@ from parasim.program import (
     option,
 )
 from parasim.program.elementwise import copied, scale
-from parasim.schemes.asynchronous import Cycle, Held, Shard
+from parasim.schemes.asynchronous import Held, Shard
 from parasim.schemes.dynsgd import LocalSteps, LocalStepsOptions
 from parasim.schemes.pushing import unpacked
+from parasim.schemes.server_times import Cycle
 
 __all__ = ["Adag"]
 

@@ -29,14 +29,14 @@ from parasim.program import (
     option,
 )
 from parasim.program.elementwise import overwrite
-from parasim.schemes.local_sgd import averaging_form, handle_momentum
-from parasim.schemes.summing import SummingOptions, agree, average, check_rows
+from parasim.schemes.averaging import AveragingOptions, averaging_form, handle_momentum
+from parasim.schemes.summing import agree, average, check_rows
 
 __all__ = ["Bmuf"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BmufOptions(SummingOptions):
+class BmufOptions(AveragingOptions):
     """Options of BMUF."""
 
     period: int = option(16, "local steps of a block", ge=1)
@@ -81,7 +81,7 @@ class Bmuf(Scheme):
                 yield from average(me, replica.parameters, self.options, step)
                 yield from me.math(block_filter, (replica.parameters, model, delta), **self._constants())
                 yield from agree(me, replica.parameters)
-                yield from handle_momentum(me, replica, self.options.momentum, self.options, step)
+                yield from handle_momentum(me, replica, self.options, step)
                 yield from Log(Event("note", "averaged", step=step))
             yield from me.step_done(step)
         return model
@@ -105,7 +105,7 @@ class Bmuf(Scheme):
         filtering = setting.place.seconds(setting.math_kernel(block_filter, 3, **self._constants()))
         if setting.compression is not None and not setting.compression.compressor.for_values:
             filtering += setting.place.seconds(setting.math_kernel(overwrite, 2))  # what all agree on
-        return averaging_form(self.options, setting, self.options.period, self.options.momentum, filtering)
+        return averaging_form(self.options, setting, filtering)
 
 
 def block_filter(

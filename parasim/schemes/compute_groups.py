@@ -30,8 +30,9 @@ from parasim.program import (
     Taxonomy,
     option,
 )
-from parasim.schemes.asynchronous import Asynchronous, Cycle, Held, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Held, Shard
 from parasim.schemes.pushing import broadcast_values
+from parasim.schemes.server_times import Cycle, ServerOptions
 from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns

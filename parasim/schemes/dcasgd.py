@@ -26,7 +26,8 @@ from parasim.program import (
     Tensors,
     option,
 )
-from parasim.schemes.asynchronous import Asynchronous, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Shard
+from parasim.schemes.server_times import ServerOptions
 
 __all__ = ["DcAsgd"]
 

@@ -37,7 +37,8 @@ from parasim.program import (
     option,
 )
 from parasim.program.elementwise import overwrite
-from parasim.schemes.asynchronous import Asynchronous, Held, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Held, Shard
+from parasim.schemes.server_times import ServerOptions
 
 __all__ = ["Downpour"]
 

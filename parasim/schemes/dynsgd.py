@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parasim.program import Buffer, Context, Message, Program, Taxonomy, option
-from parasim.schemes.asynchronous import Asynchronous, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Shard
+from parasim.schemes.server_times import ServerOptions
 
 __all__ = ["DynSgd", "LocalSteps", "LocalStepsOptions"]
 

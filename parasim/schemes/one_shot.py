@@ -22,8 +22,8 @@ from parasim.program import (
     Taxonomy,
 )
 from parasim.program.elementwise import scale
+from parasim.schemes.averaging import local_seconds
 from parasim.schemes.collecting import Collected, collect
-from parasim.schemes.local_sgd import local_seconds
 from parasim.schemes.pushing import packed_values
 
 __all__ = ["OneShot"]

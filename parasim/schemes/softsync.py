@@ -30,7 +30,8 @@ from parasim.program import (
     Tensors,
     option,
 )
-from parasim.schemes.asynchronous import Asynchronous, Cycle, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Shard
+from parasim.schemes.server_times import Cycle, ServerOptions
 
 __all__ = ["Softsync"]
 

@@ -29,7 +29,8 @@ from parasim.program import (
     Taxonomy,
     option,
 )
-from parasim.schemes.asynchronous import Asynchronous, Held, ServerOptions, Shard
+from parasim.schemes.asynchronous import Asynchronous, Held, Shard
+from parasim.schemes.server_times import ServerOptions
 
 __all__ = ["Ssp"]
 
