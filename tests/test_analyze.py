@@ -17,6 +17,7 @@ from parasim.study.concurrency import concurrency
 from parasim.theory.limits import data_parallel_limit
 from parasim.theory.survey import ROWS
 from parasim.theory.work_depth import WorkDepth, mlp_step
+from parasim.units import format_quantity
 from tests.golden import ROOT
 from tests.schemes_setup import make
 from tests.survey import PICTURE
@@ -40,6 +41,19 @@ def test_every_scheme_says_what_it_replaces_unless_it_is_sequential_sgd():
         assert len(scheme.approximates) <= 46
         if scheme.taxonomy.consistency.startswith(("asynchronous", "stale")) or "averag" in scheme.taxonomy.training:
             assert scheme.approximates, scheme.name
+
+
+def test_contended_servers_have_seconds_from_below_and_above():
+    own = ["workload.model.width=256", "cluster.topology.hosts=9", "run.steps=4", "scheme.workers=8"]
+    entry = analyze(FILE, "allreduce,downpour", own, "1 Gbit/s")[0]
+    exact, row = entry["schemes"]
+    low, high = row["bounds"]
+    assert low <= row["closed_form"] <= high
+    assert low <= row["simulated"] <= high
+    assert exact["bounds"] is None
+    assert abs(row["difference"]) > 0.02
+    text = " ".join(sheets_text(analysis_sheets([entry]), "text").split())
+    assert f"A step takes from {format_quantity(low, 'seconds')} to {format_quantity(high, 'seconds')}" in text
 
 
 def test_figures_of_all_schemes_are_of_one_total_batch(entry):

@@ -12,6 +12,7 @@ from parasim.report.scaling_plot import scaling_figure
 from parasim.report.sheets import Cell, Sheet, cell, sheets_text
 from parasim.report.style import save
 from parasim.trace.files import write_atomic
+from parasim.units import format_quantity
 
 __all__ = ["analysis_sheets", "draw_scaling", "write_tables"]
 
@@ -88,9 +89,18 @@ def _times(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
     columns += [("closed\nform", None), ("simu-\nlated", None), ("differ-\nence", None), ("closed form\nis", 11)]
     columns += [("best", None), ("time per\nsample there", None)]
     notes = [_limits(entry["limits"]), _TIMES]
-    notes += [f"{row['label']}: {row['note']}." for row in rows if abs(row["difference"] or 0) > _FAR and row["note"]]
+    notes += [_worth(row) for row in rows if abs(row["difference"] or 0) > _FAR and row["note"]]
     notes += [f"{row['label']}: {row['error']}" for row in entry["schemes"] if "error" in row]
     return Sheet(f"How long a step takes. {of}", columns, [_time(row) for row in rows], notes)
+
+
+def _worth(row: Entry) -> str:
+    """What the closed form of a row leaves out, and the bounds that hold all the same."""
+    between = ""
+    if row["bounds"] is not None:
+        low, high = (format_quantity(seconds, "seconds") for seconds in row["bounds"])
+        between = f" A step takes from {low} to {high}."
+    return f"{row['label']}: {row['note']}.{between}"
 
 
 def _time(row: Entry) -> list[Cell]:

@@ -189,7 +189,8 @@ def _row(scenario: Scenario, simulated: bool) -> Entry:
     `flops`, `bytes`, `messages`: that a worker computes and sends; `memory`: most that it holds, in bytes; `staleness`:
     mean; `path`: FLOP, messages and bytes on the critical path; `closed_form` (an estimate above a lower
     bound, if there is one) and `simulated`: seconds per step, with their `difference` relative to the closed form;
-    `meaning` and `note`: what the closed form is worth.
+    `meaning` and `note`: what the closed form is worth; `bounds`: of the seconds per step from below and above, where
+    the estimate lies between two.
     """
     form, path = closed_form(scenario), critical_path(scenario)
     row: Entry = {
@@ -205,7 +206,9 @@ def _row(scenario: Scenario, simulated: bool) -> Entry:
     summary, measured = _steady(scenario)
     theory = beside_theory(scenario, summary)
     seconds = row["closed_form"]
+    most = theory["quantities"].get("seconds_per_step", {}).get("at_most")
     return row | {
+        "bounds": None if form is None or most is None else [form.seconds_per_step, most],
         **measured,
         "memory": summary["memory_bytes_per_worker"],
         "staleness": (summary["staleness"] or {}).get("mean"),
