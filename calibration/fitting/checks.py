@@ -169,8 +169,9 @@ def agreement(one: Profile, other: Profile) -> Agreement:
     both know exactly was set, not fitted, and does not count.
     """
     others = dict(numbers_of(other))
-    both = [(name, number, others[name]) for name, number in numbers_of(one) if name in others]
-    pairs = [(name, *pair) for name, *pair in both if any(number.low < number.high for number in pair)]
+    both = [(name, mine, others[name]) for name, mine in numbers_of(one) if name in others]
+    fitted = [any(number.low < number.high for number in (mine, yours)) for _, mine, yours in both]
+    pairs = [known for known, counts in zip(both, fitted, strict=True) if counts]
     apart = {}
     for name, mine, yours in pairs:
         lower, upper = sorted((mine, yours), key=lambda number: number.value)
