@@ -4,6 +4,11 @@ import collections
 import functools
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, or to draw it, says something of the machine.
+settings.register_profile("busy cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy cores")
 
 
 def pytest_collection_modifyitems(items):

@@ -75,7 +75,9 @@ def test_without_numba_collectives_go_message_by_message(monkeypatch):
     both(star(12, pod=4), program, PLACES)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(runs(pods=(2, 3)))
 def test_random_runs_have_the_same_figures(given_run):
     cluster, roles, placement, options = given_run

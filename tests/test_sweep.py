@@ -175,7 +175,7 @@ def test_every_point_is_what_running_it_alone_gives(example: Path) -> None:
     assert "3 stages need at least 3 layers" in done.outcomes[5].error
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_the_number_of_processes_changes_nothing(example: Path, tmp_path: Path, order: int, capsys: Any) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, jobs in zip(folders, ("1", "2")[::order], strict=True):
@@ -368,7 +368,9 @@ LATER_ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, *(pytest.param(end, marks=pytest.mark.slow) for end in LATER_ENDS)])
-def test_a_sweep_that_was_ended_is_continued(example: Path, tmp_path: Path, end: signal.Signals, capsys: Any) -> None:
+def test_a_sweep_that_was_ended_is_continued(
+    example: Path, tmp_path: Path, end: signal.Signals, capsys: Any, request: pytest.FixtureRequest
+) -> None:
     out, words = tmp_path / "out", ["run.seed=1..8", "run.steps=600"]
     command = [sys.executable, "-m", "parasim", "sweep", str(example), *words, "--out", str(out), "--jobs", "2"]
     process = subprocess.Popen(
@@ -394,6 +396,7 @@ def test_a_sweep_that_was_ended_is_continued(example: Path, tmp_path: Path, end:
     done = before.count(b"\n") - 1
     assert 2 <= done < 8
 
+    request.getfixturevalue("in_this_process")
     assert main(["sweep", str(example), *words, "--out", str(out), "--jobs", "2"]) == 0
     assert f"parasim: {done} points done before\n" in capsys.readouterr().err
     assert path.read_bytes().startswith(before[: before.rfind(b"\n") + 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parasim.errors import ScenarioError
@@ -51,6 +51,7 @@ def test_rows_are_ordered_by_end_then_rank_then_arrival():
         trace.column("colour")
 
 
+@settings(max_examples=40)
 @given(st.lists(rows, max_size=5))
 def test_csv_keeps_every_bit(tmp_path_factory, found):
     path = tmp_path_factory.mktemp("trace") / "deep" / "trace.csv"
