@@ -7,6 +7,7 @@ from parasim import closed_form, simulate
 from parasim.errors import ScenarioError
 from parasim.learning.build import pin_threads
 from parasim.metrics.memory import course_of, memory_of, tensors_of
+from parasim.scenario import from_document
 from parasim.workload import build_data, build_model
 from tests.schemes_real import same_in_both
 from tests.schemes_setup import make, run, steady, weights
@@ -31,6 +32,17 @@ def test_it_learns_as_sequential_sgd_however_the_vocabulary_is_padded(workers, m
     torch.testing.assert_close(together, weights(whole, range(1)), rtol=1e-12, atol=1e-12)
     assert found.summary["loss"]["last"] == pytest.approx(whole.summary["loss"]["last"], rel=1e-12)
     assert found.summary["loss"]["last"] < found.summary["loss"]["first"]
+
+
+def test_padding_is_left_out_where_the_model_is_evaluated():
+    settings = {**LEARNING, "steps": 2}
+    found = []
+    for kind, options in (("sequential", {}), ("tensor_parallel", {"split": "pairs", "vocabulary_multiple": 8})):
+        document = make(kind, 2 if options else 1, **settings, **options).document
+        case = from_document({**document, "run": {**document["run"], "evaluate": {"every": "2 steps"}}})
+        found.append([point["loss"] for point in simulate(case).summary["evaluation"]["points"]])
+    assert found[1] == pytest.approx(found[0], rel=1e-12)
+    assert len(found[0]) == 2
 
 
 def test_layers_between_may_be_whole():
