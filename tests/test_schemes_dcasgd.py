@@ -59,7 +59,8 @@ def test_servers_follow_the_rule_of_the_paper(monkeypatch, adaptive, service):
         return found
 
     monkeypatch.setattr(Context, "gradient", spy)
-    options = {"workers": 3, "servers": 1, "adaptive": adaptive, "strength": 1.5, "decay": 0.75, "service": service}
+    options = {"workers": 3, "servers": 1, "adaptive": adaptive, "strength": 1.5, "service": service}
+    options |= {"decay": 0.75} if adaptive else {}
     options |= {"data": {"kind": "digits"}, "learn": True, "dtype": "float64", "noise": NOISE}
     result = run("dcasgd", 4, steps=4, **options)
     versions, mean = [initial_weights(make("dcasgd", 4, **options))], 0.0
