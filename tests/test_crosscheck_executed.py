@@ -69,7 +69,7 @@ def test_a_wide_link_takes_the_time_by_hand():
 
     Before the first round they have paused for long, before the others for as long as its latency.
     """
-    made = scenario({**RING, "bucket_bytes": 10**9, "overlap": False}, network="shaped", steps=3)
+    made = scenario({**RING, "overlap": False}, network="shaped", steps=3)
     free = replace(profile(doubt=0.0), **FREE, transports={"shaped": profile().transports["shaped"]})
     result = simulate(as_executed(made, replace(free, transports={
         "shaped": replace(free.transports["shaped"], bandwidth=None)})))  # fmt: skip
