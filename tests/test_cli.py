@@ -172,7 +172,7 @@ def test_validate_and_schemes_and_schema(example: str, capsys: pytest.CaptureFix
         (["run"], "parasim run: the following arguments are required: file (see parasim run --help)"),
         (["run", "FILE", "--jsn"], "parasim run: unrecognized arguments: --jsn (see parasim run --help)"),
         (["--jsn"], "parasim: unrecognized arguments: --jsn (see parasim --help)"),
-        (["run", "absent.yaml"], "absent.yaml: can't be read: No such file or directory"),
+        (["run", "absent.yaml"], "absent.yaml: can't be read: No such file or directory: name a scenario file"),
         (["run", "FILE", "run.steps"], "override 'run.steps': write key.path=value, as in scheme.workers=16"),
         (["validate", "FILE", "run.steps=-5"], "override 'run.steps=-5': run.steps: -5 must be at least 1"),
         (["run", "FILE", "--out", "FILE"], "--out: folder FILE can't be made: File exists"),

@@ -55,7 +55,7 @@ def test_places_of_keys_and_values(tmp_path: Path) -> None:
         ("a: 1\n\tb: 2", "2:1: is no valid YAML: found character '\\t' that cannot start any token"),
         ("? [a]\n: 1", "1:3: a key must be a word"),
         ("a: 1\nb: \x01", "2:4: is no valid YAML: character #x01 is not allowed"),
-        (b"a: 1\nb: \xff", "2:4: is no UTF-8 text"),
+        (b"a: 1\nb: \xff", "2:4: is no UTF-8 text: save the file as UTF-8"),
         ("a: " + "9" * 500, "1:4: a: a number of 500 digits is too long"),
     ],
 )
@@ -69,9 +69,11 @@ def test_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) ->
 def test_empty_missing_and_folder(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"s\.yaml: is empty: begin with 'workload:'"):
         read(tmp_path, "# nothing\n")
-    with pytest.raises(ScenarioError, match=r"absent\.yaml: can't be read: No such file or directory$"):
+    with pytest.raises(
+        ScenarioError, match=r"absent\.yaml: can't be read: No such file or directory: name a scenario file$"
+    ):
         read_file(tmp_path / "absent.yaml")
-    with pytest.raises(ScenarioError, match=r"can't be read: Is a directory$"):
+    with pytest.raises(ScenarioError, match=r"can't be read: Is a directory: name a scenario file$"):
         read_file(tmp_path)
 
 

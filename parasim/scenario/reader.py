@@ -89,7 +89,8 @@ def read_file(path: str | Path) -> Tree:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ScenarioError(f"{source}: can't be read: {error.strerror or error}") from None
+        shown = source if source not in ("", ".") else f"'{path}'"
+        raise ScenarioError(f"{shown}: can't be read: {error.strerror or error}: name a scenario file") from None
     if len(raw) > MAX_BYTES:
         raise ScenarioError(f"{source}: is larger than {MAX_BYTES // 1024} KiB, the limit for a scenario")
     try:
@@ -97,7 +98,7 @@ def read_file(path: str | Path) -> Tree:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
-        raise ScenarioError(f"{source}:{line}:{column}: is no UTF-8 text") from None
+        raise ScenarioError(f"{source}:{line}:{column}: is no UTF-8 text: save the file as UTF-8") from None
     tree = _parse(text, source, lines=True)
     if not isinstance(tree.data, dict):
         what = "is empty" if tree.data is None else "holds no mapping"
