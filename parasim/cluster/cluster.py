@@ -66,8 +66,6 @@ class Cluster:
     ----------
     hosts
         By number.
-    links
-        By id.
     bandwidths
         Of the links by id, bytes/s.
     """
@@ -86,12 +84,16 @@ class Cluster:
         self._patterns = tuple(links.values())
         self._ids = dict(zip(self._ends, itertools.count(), strict=False))
         self._switches = None if switches is None else tuple(switches)
-        self.links: Sequence[Link] = self._patterns if switches is None else _NamedLinks(self)
         self.bandwidths = list(map(attrgetter("bandwidth"), self._patterns))
         self._router = router
         self._minimal = MinimalRoutes(len(self.hosts), self._ends, routing or Shortest())
         self._paths: dict[tuple[int, int], Path] = {}
         self._single: NDArray[Any] | None = None
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """By id."""
+        return self._patterns if self._switches is None else _NamedLinks(self)  # no cycle: there may be millions
 
     def path(self, source: int, destination: int) -> Path:
         """Find the route between two hosts, with its latency and bandwidth.

@@ -125,6 +125,7 @@ class Score:
             return self._play(generator, voice)
         finally:
             generator.close()
+            del self._gatherer  # which knows the cluster: leave nothing large to the garbage collector
 
     def before_step(self, steps: Steps) -> None:
         """Called by the program's iterations."""
