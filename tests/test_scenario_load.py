@@ -262,7 +262,7 @@ def test_overrides_of_every_shape(example: Path) -> None:
             "run: {steps: 100, seed: " + "9" * 30 + "}",
             "14:25: run.seed: " + "9" * 30 + " is too large (the limit is 10^18)",
         ),
-        (14, "run: {seed: 1}", "14:6: run.steps: is missing (iterations of each worker (of each pipeline))"),
+        (14, "run: {seed: 1}", "14:6: run.steps: is missing: write steps: 100 (of each worker), or epochs: 2"),
         (14, "", "1:1: run: is missing: write run: {steps: 100}"),
         (1, "name: 5", "1:7: name: 5 must be a text of 1 to 200 printable characters"),
     ],

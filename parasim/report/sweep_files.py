@@ -9,14 +9,17 @@ from typing import Any
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.compare_files import csv_bytes
+from parasim.report.curves_plot import write_curves
 from parasim.report.output import json_text
 from parasim.report.style import save
 from parasim.report.sweep_plot import sweep_figure
-from parasim.report.sweep_values import value_text
+from parasim.report.sweep_values import point_labels, value_text
+from parasim.report.targets import by_seconds
 from parasim.trace.files import write_atomic
 
 __all__ = ["sweep_json", "write_sweep"]
 
+_MOST_CURVES = 12
 _WHOLE = {"workers", "steps", "updates", "seed", "staleness_max"}
 _TEXT = {"scheme", "synthetic_data", "data_sheets", "error"}
 _TRUTH = {"calibrated"}
@@ -44,6 +47,8 @@ def sweep_json(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome]) -> di
 def write_sweep(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome], folder: str | Path, title: str) -> None:
     """Write sweep.json, sweep.csv, sweep.parquet, sweep.png and sweep.svg, each whole or not at all.
 
+    And learning.png and learning.svg, if models were evaluated: of the twelve that were first at their targets.
+
     They depend on the points alone: not on their number of processes, nor on when they ran; but for sweep.json, which
     keeps the wall times of each.
     """
@@ -52,6 +57,11 @@ def write_sweep(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome], fold
     write_atomic(Path(folder, "sweep.csv"), csv_bytes(rows))
     write_atomic(Path(folder, "sweep.parquet"), _parquet(rows, set(outcomes[0].values)))
     save(sweep_figure(axes, outcomes, title), Path(folder, "sweep"))
+    labels = point_labels(axes, outcomes)
+    ran = [(o.summary, label) for o, label in zip(outcomes, labels, strict=True) if o.summary is not None]
+    first = by_seconds([summary for summary, _ in ran])
+    order = [*first, *(place for place in range(len(ran)) if place not in first)][:_MOST_CURVES]
+    write_curves([ran[place][0] for place in order], [ran[place][1] for place in order], folder, title)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from parasim.metrics.outcome import Outcome
 from parasim.report.compare_table import outcome_columns, reasons
-from parasim.report.sweep_values import VARIANT, numbers, place_text, short_names
+from parasim.report.sweep_values import VARIANT, numbers, place_text, point_labels, short_names
 from parasim.report.table import WIDTH, results_footer
+from parasim.report.targets import has_targets, targets_table
 from parasim.report.text import Column, table
 
 __all__ = ["sweep_table"]
@@ -37,6 +38,10 @@ def sweep_table(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome]) -> s
     told = {"scheme": "scheme.kind", "workers": "scheme.workers"}
     columns += [column for column in outcome_columns(shown)[1:] if told.get(column.heading) not in known]
     lines = [*table(columns, WIDTH), ""]
+    labels = point_labels(axes, shown)
+    ran = [(o.summary, label) for o, label in zip(shown, labels, strict=True) if o.summary is not None]
+    if has_targets([summary for summary, _ in ran]):
+        lines += [targets_table([summary for summary, _ in ran], [label for _, label in ran]), ""]
     if len(outcomes) > len(shown):
         lines.append(f"... and {len(outcomes) - len(shown)} more points: see sweep.csv (--out DIR).")
     lines += results_footer([outcome.summary for outcome in outcomes if outcome.summary is not None])

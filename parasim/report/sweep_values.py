@@ -9,7 +9,7 @@ from typing import Any
 from parasim.metrics.outcome import Outcome
 from parasim.units import DIMENSIONS, parse_quantity
 
-__all__ = ["VARIANT", "numbers", "place_text", "short_names", "value_text"]
+__all__ = ["VARIANT", "numbers", "place_text", "point_labels", "short_names", "value_text"]
 
 VARIANT = "variant"
 """The key of `Outcome.values` that tells the variant, where a file has several."""
@@ -35,6 +35,20 @@ def short_names(axes: Sequence[Sequence[str]]) -> list[str]:
         same = [other for other in keys if other != key and other.split(".")[-1] == words[-1]]
         names[key] = ".".join(words[-2:]) if same or words[-1] == "kind" else words[-1]
     return [", ".join(names[key] for key in axis) for axis in axes]
+
+
+def point_labels(axes: Sequence[Sequence[str]], outcomes: Sequence[Outcome]) -> list[str]:
+    """Each point's name: its variant, if the points are of several, and what the axes are set to, by short names."""
+    names, variants = short_names(axes), {outcome.values.get(VARIANT) for outcome in outcomes}
+    return [
+        ", ".join(
+            [
+                *([str(outcome.values[VARIANT])] if len(variants) > 1 else []),
+                *(f"{name} {place_text(outcome, axis)}" for name, axis in zip(names, axes, strict=True)),
+            ]
+        )
+        for outcome in outcomes
+    ]
 
 
 def numbers(texts: Sequence[str]) -> list[float] | None:

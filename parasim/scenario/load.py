@@ -17,7 +17,7 @@ from parasim.scenario.ground import make_plan
 from parasim.scenario.model import Execute, Run, Scenario
 from parasim.scenario.overrides import apply_overrides, read_override
 from parasim.scenario.profiles import Vary
-from parasim.scenario.progress import check_momentum, check_norms, with_batches, with_schedule
+from parasim.scenario.progress import check_momentum, check_norms, with_batches, with_schedule, with_steps
 from parasim.scenario.reader import Places, Tree
 from parasim.scenario.scheme import read_optimizer, read_scheme
 from parasim.scenario.stragglers import check_stragglers
@@ -118,6 +118,7 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     cluster = read_cluster(place, workload.dtype, vary)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
     workload = with_batches(work, workload, scheme, learn=run.learn)
+    run = with_steps(top.section("run"), run, workload, scheme)
     for index in cluster.speeds:
         if index >= scheme.options.workers:
             what = f"there is no such worker (workers: 0..{scheme.options.workers - 1})"

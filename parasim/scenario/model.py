@@ -139,6 +139,15 @@ class Workload:
     model: Model
     trials: Trials | None = None
 
+    def samples(self, scheme: Scheme, run: int, steps: float) -> float:
+        """Samples that all workers take in so many first steps of a run of `run` steps."""
+        before, found, start = self.batches.before, 0.0, 0.0
+        for stop, count in scheme.batches(run):
+            end = max(start, min(steps, stop))
+            found += count * (before(end) - before(start))
+            start = end
+        return found
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """All batch sizes that a worker may have."""
@@ -156,7 +165,10 @@ class Optimizer(NamedTuple):
 class Run:
     """How long, from which seed, with real gradients or costs only, and what is kept of the trace."""
 
-    steps: int = setting("iterations of each worker (of each pipeline)", ge=1, le=1_000_000_000)
+    steps: int = setting("iterations of each worker (of each pipeline)", 0, ge=1, le=1_000_000_000)
+    epochs: float | None = setting(
+        "passes over the data: in the place of steps, as many as take these samples", None, gt=0
+    )
     seed: int = setting("seed of every random draw", 0, ge=0, le=10**18)
     learn: bool = setting("train the network for real, in simulated time too", False)
     trace: Literal["rows", "aggregate"] = setting("keep every row of the trace, or sums only", "rows")
@@ -224,12 +236,7 @@ class Scenario:
 
     def samples(self, steps: float) -> float:
         """Samples that all workers take in so many steps."""
-        before, found, start = self.workload.batches.before, 0.0, 0.0
-        for stop, count in self.scheme.batches(self.run.steps):
-            end = max(start, min(steps, stop))
-            found += count * (before(end) - before(start))
-            start = end
-        return found
+        return self.workload.samples(self.scheme, self.run.steps, steps)
 
     def evaluations(self, steps: float, samples: float | None = None) -> float:
         """Evaluations that are due after so many steps and samples of all (default: those of the batches)."""

@@ -86,6 +86,10 @@ def apply_variant(rest: Tree, part: Tree, name: str | int) -> Tree:
     return result
 
 
+_IN_THE_PLACE_OF: dict[Key, str] = {("run", "epochs"): "steps", ("run", "steps"): "epochs"}
+"""A key that is overridden, and what it takes the place of."""
+
+
 def _path(name: str, place: str) -> Key:
     words = [word.strip() for word in name.split(".", MAX_DEPTH)]
     if len(words) > MAX_DEPTH:
@@ -119,6 +123,8 @@ def _put(tree: Tree, path: Key, value: Any, place: str, inner: dict[Key, str]) -
             tree.places.values.setdefault(path[: depth + 1], place)
         at = _inside(at, path, depth, place)
     last = path[-1]
+    if value is not None and (other := _IN_THE_PLACE_OF.get(path)) and isinstance(at, dict) and at.pop(other, None):
+        tree.places.forget((*path[:-1], other))
     if isinstance(at, list):
         _inside(at, path, len(path) - 1, place)
     elif not isinstance(at, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,27 @@ from parasim.program.batches import Growth, grown
 from parasim.program.scheme import Scheme
 from parasim.program.searching import Search, Trials
 from parasim.scenario.check import Section
-from parasim.scenario.model import Optimizer, Workload
+from parasim.scenario.model import Optimizer, Run, Workload
 from parasim.scenario.tables import optimizer_kinds, schedule_kinds, scheme_kinds
 
 if TYPE_CHECKING:
     from parasim.program.compressor import Compression
     from parasim.workload import DataSpec
 
-__all__ = ["GROWTH", "SCHEDULE", "SEARCH", "check_momentum", "check_norms", "with_batches", "with_schedule"]
+__all__ = [
+    "GROWTH",
+    "SCHEDULE",
+    "SEARCH",
+    "check_momentum",
+    "check_norms",
+    "with_batches",
+    "with_schedule",
+    "with_steps",
+]
 
 GROWTH = "batch_growth"
 SEARCH = "batch_search"
+_MOST_STEPS = 1_000_000_000
 SCHEDULE = "schedule"
 
 
@@ -63,6 +74,32 @@ def _with_search(section: Section, workload: Workload, scheme: Scheme, *, learn:
     unit = (data.samples if search.by == "epochs" else 1.0) / scheme.pipelines()
     trials = Trials(search.sizes, search.every * unit, search.probe * unit, search.margin, search.scaling)
     return replace(workload, trials=trials)
+
+
+def with_steps(section: Section, run: Run, workload: Workload, scheme: Scheme) -> Run:
+    """The run with the least number of steps in which all workers take the samples of its epochs, if it has some.
+
+    Raises
+    ------
+    ScenarioError
+        If there are steps and epochs, or neither; or epochs without data; or more of them than a run can have.
+    """
+    if run.epochs is None:
+        if not run.steps:
+            raise section.error("steps", "is missing: write steps: 100 (of each worker), or epochs: 2")
+        return run
+    if run.steps:
+        raise section.error("epochs", "steps are given too: leave one of the two out")
+    if workload.data is None:
+        what = "epochs are passes over the data, and there are none: write steps, or workload: {data: ...}"
+        raise section.error("epochs", what)
+    wanted, most = run.epochs * workload.data.samples, 1
+    while workload.samples(scheme, most, most) < wanted:
+        most *= 2
+        if most > _MOST_STEPS:
+            raise section.error("epochs", f"{run.epochs:g} epochs are more than {_MOST_STEPS} steps, the limit")
+    steps = bisect.bisect_left(range(1, most), wanted, key=lambda steps: workload.samples(scheme, steps, steps))
+    return replace(run, steps=1 + steps)
 
 
 def with_schedule(section: Section, optimizer: Optimizer, workload: Workload, scheme: Scheme, steps: int) -> Optimizer:

@@ -86,8 +86,10 @@ def schema() -> _Schema:
     workload["properties"] |= {GROWTH: growth, SEARCH: search}
     workload["required"] = ["model", *workload["required"]]
     schedule = {**_kinds(schedule_kinds()), "description": "how the learning rate changes (it is lr)"}
-    run = _section(Run)
+    run = {**_section(Run), "oneOf": [{"required": ["steps"]}, {"required": ["epochs"]}]}
     evaluated = {"evaluate": Evaluate, "target": Target, "steps_model": StepsModel}
+    run["properties"]["steps"].pop("default")
+    run["properties"]["epochs"].pop("default")
     run["properties"] |= _with_docs({key: _section(cls) for key, cls in evaluated.items()}, EVALUATION)
     top = {
         "name": {"type": "string", "minLength": 1, "maxLength": 200},
