@@ -51,6 +51,8 @@ CHECKED = {
     "one_shot": "equals local SGD that averages at the end bit for bit; closed form to 1e-9; real = simulated",
     "ensemble": "members equal sequential, or all-reduce, bit for bit; closed form to 1e-9; real = simulated",
     "codistillation": "weight 0 is the ensemble bit for bit; autograd; closed form to 1e-9; real = simulated",
+    "population_based_training": "no exploitation is the ensemble bit for bit; its rules; real = simulated",
+    "successive_halving": "one rung is the ensemble bit for bit; survivors alone; joined = idle; real = simulated",
     "pipe_sgd": "equals SGD with a delay of one bit for bit; closed form to 1e-9; real = simulated",
     "accumulation": "equals sequential bit for bit; closed form to 1e-9; real = simulated",
     "easgd": "stability region; exchanges conserve; closed form to 1e-9; real = simulated, or replayed",

@@ -32,7 +32,14 @@ AXES = {  # SCHEMES 14
         "activations",
         "predictions",
     },
-    "training": {"one model", "model averaging", "elastic averaging", "ensemble", "distillation"},
+    "training": {
+        "one model",
+        "model averaging",
+        "elastic averaging",
+        "ensemble",
+        "distillation",
+        "hyper-parameter search",
+    },
 }
 
 

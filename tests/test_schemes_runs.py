@@ -37,6 +37,8 @@ CASES = {  # scheme: hosts, options
     "one_shot": (4, {}),
     "ensemble": (4, {"group_size": 2}),
     "codistillation": (4, {"group_size": 2, "period": 2, "burn_in": 1}),
+    "population_based_training": (5, {"workers": 4, "ready": 2, "lrs": [0.1], "scores": [0.4, 0.1, 0.3, 0.2]}),
+    "successive_halving": (4, {"lrs": [0.1], "scores": [0.4, 0.1, 0.3, 0.2], "freed": "join"}),
     "pipe_sgd": (4, {}),
     "accumulation": (4, {}),
     "easgd": (4, {}),

@@ -12,6 +12,7 @@
 * `device_memory_bytes`: of the smallest device; `does_not_fit`: the actor that exceeds its own device most, or None.
 * `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.
 * `batches`: only where sizes are chosen while it runs: from which step on a worker's batch had how many samples.
+* `members`, `ensemble`: of schemes that train several models (parasim/metrics/members.py); else left out.
 * `lost_updates`, `torn_reads`: of shared memory, in the whole run.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from parasim.metrics.figures import figures
 from parasim.metrics.info import RunInfo
 from parasim.metrics.losses import first_and_last_loss
+from parasim.metrics.members import members_of
 from parasim.metrics.staleness import all_staleness
 from parasim.trace.actor import ActorTotals
 from parasim.trace.sinks import Foldable
@@ -77,6 +79,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "data_sheets": list(info.data_sheets),
         **({} if info.profile is None else {"profile": dict(info.profile)}),
         **({"facts": dict(info.facts)} if info.facts else {}),
+        **members_of(actors),
         **({"batches": [{"step": step, "samples": size} for step, size in sizes]} if sizes else {}),
     }
 

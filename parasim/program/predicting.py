@@ -50,7 +50,7 @@ def evaluated(me: Context, parameters: Buffer, samples: int, step: int, modelled
 def judged(me: Context, predictions: Buffer, label: str, step: int) -> Program[None]:
     """Note the mean loss of predictions for the first samples of the evaluation set, and the accuracy if there is one.
 
-    They are notes named `label` with the figure's name; without values there are none in them.
+    They are notes named `label` and the figure (parasim/metrics/members.py); without values there are none in them.
     """
     kernel = Kernel("judge", "elementwise", predictions.elements, predictions.nbytes)
     work = me.work(lambda learner: learner.judge(predictions.look()))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parasim.report.groups import groups_table
+from parasim.report.members import members_line
 from parasim.report.text import Column, shortened, table
 from parasim.units import format_quantity
 
@@ -95,6 +96,7 @@ def marks(summaries: Sequence[Summary]) -> list[str]:
     """What must be said of figures wherever they are shown: what is not calibrated, not measured, not real data."""
     lines = _synthetic(summaries) if _learned(summaries) else []
     lines += list(dict.fromkeys(line for summary in summaries if (line := _facts(summary))))
+    lines += [line for summary in summaries if (line := members_line(summary))]
     lines += [line for summary in summaries if (line := _modelled(summary))]
     lines += [line for summary in summaries if (line := _chosen(summary))]
     lines += [f"COUPLED: {coupled}."] if (coupled := coupled_collectives(summaries)) else []

@@ -49,11 +49,13 @@ from parasim.schemes.pipedream import PipeDream
 from parasim.schemes.pipedream_2bw import PipeDream2BW
 from parasim.schemes.pipedream_flush import PipeDreamFlush
 from parasim.schemes.pipelined_backprop import PipelinedBackprop
+from parasim.schemes.population_based_training import PopulationBasedTraining
 from parasim.schemes.sequential import Sequential
 from parasim.schemes.sgp import Sgp
 from parasim.schemes.softsync import Softsync
 from parasim.schemes.spectrain import SpecTrain
 from parasim.schemes.ssp import Ssp
+from parasim.schemes.successive_halving import SuccessiveHalving
 from parasim.schemes.tensor_parallel import TensorParallel
 from parasim.schemes.three_d import ThreeD
 from parasim.schemes.zero import Zero
@@ -93,6 +95,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         OneShot,
         Ensemble,
         Codistillation,
+        PopulationBasedTraining,
+        SuccessiveHalving,
         PipeSgd,
         Accumulation,
         Eamsgd,

@@ -76,11 +76,11 @@ class Ensemble(Members):
             yield from Send(first, sent, "gather", lent=True)
             return
         total = yield from predict_held_out(me, model, self.options.evaluated)
-        yield from judged(me, total, "member", me.num_steps - 1)
+        yield from judged(me, total, "ensemble first", me.num_steps - 1)
         for message in (yield from Exchange((), tuple(Recv(other, "gather") for other in others))):
             yield from me.math(add, (total,), ((yield from self._predictions(me, message)),))
         yield from me.math(scale, (total,), factor=1 / self.members)
-        yield from judged(me, total, "ensemble", me.num_steps - 1)
+        yield from judged(me, total, "ensemble mean", me.num_steps - 1)
 
     def _predictions(self, me: Context, message: Message) -> Program[Buffer]:
         """What a leader predicts, or would."""

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 
-__all__ = ["HANDLERS", "ActorTotals", "Histogram", "Sums"]
+__all__ = ["HANDLERS", "MARKED", "ActorTotals", "Histogram", "Mark", "Sums"]
 
+MARKED = ("member ", "ensemble ")
+"""What notes begin with that the summary tells (parasim/metrics/members.py)."""
 Histogram = dict[int, int]
 """How often each whole number was seen."""
 
@@ -32,6 +34,15 @@ class Sums(NamedTuple):
     sent: tuple[int, int]
     received: tuple[int, int]
     flops: tuple[float, int]
+
+
+class Mark(NamedTuple):
+    """How many notes of a label there were; step, value and time (seconds) of the last."""
+
+    number: int
+    step: int
+    value: float | None
+    seconds: float
 
 
 class ActorTotals:
@@ -64,6 +75,8 @@ class ActorTotals:
         Did it write to shared memory? Then its updates are of a copy that others change too.
     sizes
         Where its batches are chosen while it runs: (first step, samples) of each size that it had.
+    marks
+        Of notes that begin with one of `MARKED`, by label and layer: how many, and the last.
     times
         Where its time goes.
     """
@@ -83,6 +96,7 @@ class ActorTotals:
         "flops",
         "index",
         "lost_updates",
+        "marks",
         "messages_received",
         "messages_sent",
         "num_rows",
@@ -106,6 +120,7 @@ class ActorTotals:
         self.num_rows = 0
         self.end = 0.0
         self.steps = self.updates = 0
+        self.marks: dict[tuple[str, str], Mark] = {}
         self.bytes_sent = self.messages_sent = self.bytes_received = self.messages_received = 0
         self.control_messages = self.control_bytes = 0
         self.flops = self.cancelled_seconds = 0.0
@@ -198,6 +213,9 @@ class ActorTotals:
             self._applied(peer, layer, *versions)
         elif label == "loss" and value is not None:
             self._loss(step, value)
+        elif label.startswith(MARKED):
+            before = self.marks.get((label, layer))
+            self.marks[label, layer] = Mark(1 if before is None else before.number + 1, step, value, end)
         if held:
             self._hold(part, held)
         self._ended(lane, end)
