@@ -17,7 +17,6 @@ from tests.golden import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),
     pytest.mark.xdist_group("recorded"),
 ]  # the right predictions are made once
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from parasim.cluster.hosts import Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import MinimalRoutes, Routing, Shortest
@@ -110,6 +108,8 @@ class Cluster:
 
     def paths(self, sources: Sequence[int], destinations: Sequence[int]) -> Routes:
         """The routes between pairs of hosts, as arrays; raises as :meth:`path` does."""
+        import numpy as np
+
         start, end = np.asarray(sources, np.intp), np.asarray(destinations, np.intp)
         if self._single is None:
             self._single = self._only_links()
@@ -157,6 +157,8 @@ class Cluster:
         (-1, -1, -1) of other hosts. Links from a host to itself don't count. A route between two such hosts of one
         node can only be the first's link to it and the second's link from it.
         """
+        import numpy as np
+
         hosts = len(self.hosts)
         ends = np.fromiter(itertools.chain.from_iterable(self._ends), np.intp, 2 * len(self._ends)).reshape(-1, 2)
         found = np.full((hosts, 3), -1)
