@@ -155,7 +155,7 @@ class Codistillation(Members):
         messages = summed.messages_sent_mean + others / options.period
         if options.exchange == "asynchronous":
             copy = place.seconds(setting.math_kernel(copied)) if others else 0.0
-            note = "exchanges that the network has no time for while members compute, and what of them is in step"
+            note = "before the burn-in is over steps are shorter; after it, where the network is too slow, longer"
             return ClosedForm(seconds + copy / options.period, sent, messages, 0.0, "lower bound", note=note)
         workers = range(options.workers)
         pairs = [(i, j) for i in workers for j in workers if i != j and i % size == j % size]

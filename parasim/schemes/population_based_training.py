@@ -252,7 +252,7 @@ class PopulationBasedTraining(Population):
             messages if alone else unknown,
             0.0,
             "exact" if exact else "lower bound",
-            note="" if exact else "checkpoints that are copied, and who waits for them",
+            note="" if exact else "copies, and who waits for them; runs no longer than `ready` compare nothing",
         )
 
 
