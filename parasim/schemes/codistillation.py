@@ -80,7 +80,7 @@ class Codistillation(Members):
     citation = "Anil, Pereyra, Passos, Ormandi, Dahl, Hinton (2018)"
     taxonomy = Taxonomy("data parallel", "independent", "decentralised", "models to all others", "distillation")
     staleness = "0 with respect to the worker's own model; teachers are up to `period` steps old, and their way"
-    approximates = "the labels' gradient, and that of others' stale predictions"
+    approximates = "stale predictions of others beside labels"
     Options = CodistillationOptions
 
     def worker(self, me: Context) -> Program[Buffer]:

@@ -78,7 +78,7 @@ class PopulationBasedTraining(Population):
         "hyper-parameter search",
     )
     staleness = "0 with respect to the member's own model; the store's checkpoints are up to `ready` steps old"
-    approximates = "several models, of which the worst are replaced by the best"
+    approximates = "several models; the best replace the worst"
     Options = PbtOptions
 
     @property
