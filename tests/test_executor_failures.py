@@ -77,6 +77,8 @@ def test_the_nursery_is_started_again_after_it_was_killed() -> None:
 
 
 LAUNCHER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what they start in the background ignore it
 from calibration.executor.launch import run_cast
 try:
     run_cast("tests.real_programs:waiting", {"seconds": 60.0}, 2)

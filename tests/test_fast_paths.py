@@ -124,18 +124,22 @@ def crew(program, count, name="job"):
 
 
 # scenarios -----------------------------------------------------------------------------------------------------------
+def shortest(path):
+    """The scenarios of a file with as few steps, and as little learning, as it can do with."""
+    for learn in (["run.learn=false"], []):
+        for short in (["run.steps=2"], ["run.steps=6"], []):
+            try:
+                return parasim.load_all(ROOT / path, ["run.trace=aggregate", *learn, *short], allow_code=True)
+            except ScenarioError as error:
+                refused = error
+    raise refused
+
+
 @pytest.mark.parametrize(
     "path", [pytest.param(path, marks=pytest.mark.slow) if "all_keys" in str(path) else path for path in SCENARIOS]
 )
 def test_scenarios_have_the_same_figures(path):
-    words = ["run.learn=false", "run.trace=aggregate"]
-    for short in (["run.steps=2"], ["run.steps=6"], []):
-        try:
-            cases = parasim.load_all(ROOT / path, [*words, *short], allow_code=True)
-            break
-        except ScenarioError:
-            continue
-    for case in cases:
+    for case in shortest(path):
         none = from_document({**case.document, "run": {**case.document["run"], "fast_paths": "none"}})
         close(parasim.simulate(case).summary, parasim.simulate(none).summary, case.name)
 

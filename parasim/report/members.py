@@ -12,10 +12,10 @@ __all__ = ["members_line"]
 
 def members_line(summary: Mapping[str, Any]) -> str:
     """Who survived, or is best, with its learning rate; or how good the mean prediction is; empty if neither."""
-    name, together = summary["scenario"], summary.get("ensemble")
+    together = summary.get("ensemble")
     if together and together["mean"]["loss"] is not None:
         mean, first = (_figures(together[who]) for who in ("mean", "first"))
-        return f"{name}: mean prediction at the end: {mean}; of the first member: {first}."
+        return f"{summary['scenario']}: mean prediction at the end: {mean}; of the first member: {first}."
     scored = [member for member in summary.get("members", ()) if member["score"] is not None]
     if not scored:
         return ""
@@ -24,7 +24,7 @@ def members_line(summary: Mapping[str, Any]) -> str:
     what = "is best" if survivor is None else f"survived, after {format_quantity(best['seconds'], 'seconds')}"
     how = {"drawn": ", DRAWN: nothing is trained", "given": ", GIVEN by the scenario"}.get(best["scores"], "")
     who = f"of {len(summary['members'])} members number {best['member']} {what}"
-    return f"{name}: {who}; learning rate {best['lr']:.4g}, score {best['score']:.4g}{how}."
+    return f"{summary['scenario']}: {who}; learning rate {best['lr']:.4g}, score {best['score']:.4g}{how}."
 
 
 def _figures(of: Mapping[str, float | None]) -> str:
