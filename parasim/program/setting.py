@@ -119,6 +119,11 @@ class Setting:
         """The same of the routes between these ranks, each for itself."""
         return self.worst(self.place.route(source, destination) for source, destination in pairs)
 
+    def together(self, pairs: Iterable[tuple[int, int]]) -> Route:
+        """Of the slowest of messages between these ranks that are on their way at once; of none: it takes no time."""
+        found = list(pairs)
+        return self.place.together(found) if found else self.worst([])
+
     def gradient_kernels(self) -> tuple[Kernel, Kernel]:
         """Forward and backward pass of one worker's mini-batch through the whole model."""
         whole = self.model.whole

@@ -159,7 +159,7 @@ class Codistillation(Members):
             return ClosedForm(seconds + copy / options.period, sent, messages, 0.0, "lower bound", note=note)
         workers = range(options.workers)
         pairs = [(i, j) for i in workers for j in workers if i != j and i % size == j % size]
-        route = place.together(pairs) if pairs else setting.worst([])
+        route = setting.together(pairs)
         exchanged = (route.alpha + nbytes * route.beta) / options.period
         meaning: Literal["exact", "estimate"] = "exact" if exact else "estimate"
         note = "" if exact else "pieces of the all-reduce differ in size"

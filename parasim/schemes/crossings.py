@@ -79,7 +79,7 @@ def ring_route(setting: Setting, groups: Iterable[Sequence[int]]) -> Route:
         if len(group) > 1
         for place, rank in enumerate(group)
     ]
-    return setting.place.together(pairs) if pairs else setting.worst([])
+    return setting.together(pairs)
 
 
 def rings(setting: Setting, route: Route, size: int, collectives: Iterable[tuple[str, int]]) -> Exchanged:

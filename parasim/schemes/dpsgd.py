@@ -192,7 +192,7 @@ class DPsgd(Scheme):
         workers, degrees = len(graph), [len(others) for others in graph]
         pairs = [(i, j) for i, others in enumerate(graph) for j in others]
         nbytes, place = setting.model.whole.nbytes, setting.place
-        route = place.together(pairs) if pairs else setting.worst([])
+        route = setting.together(pairs)
         exchange = route.alpha + nbytes * route.beta if pairs else 0.0
         mixing = [
             setting.math_kernel(mix, len(row), weights=row)

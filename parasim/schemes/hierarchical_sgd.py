@@ -29,10 +29,11 @@ from parasim.program import (
     option,
 )
 from parasim.program.elementwise import scale
+from parasim.schemes.crossings import ring_route
 from parasim.schemes.summing import sum_in
 from parasim.theory.collectives import cost
 
-__all__ = ["HierarchicalSgd", "ring_pairs"]
+__all__ = ["HierarchicalSgd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class HierarchicalSgd(Scheme):
         nbytes, parameters, gamma = setting.model.whole.nbytes, setting.model.whole.parameters, setting.gamma()
         groups = self.groups()
         inner, outer = (
-            place.together(pairs) if (pairs := ring_pairs(some)) else setting.worst([])
+            ring_route(setting, [group.ranks for group in some])
             for some in (groups[: options.groups], groups[options.groups :])
         )
         summed = cost("all_reduce", "ring", members, nbytes, *inner, gamma)
@@ -139,13 +140,3 @@ class HierarchicalSgd(Scheme):
             "exact" if exact else "estimate",
             note="" if exact else "pieces of the all-reduces differ in size, or reductions cost something to start",
         )
-
-
-def ring_pairs(groups: tuple[Group, ...]) -> list[tuple[int, int]]:
-    """Who sends to whom in the rings of all these groups."""
-    return [
-        (rank, group.ranks[(place + 1) % group.size])
-        for group in groups
-        if group.size > 1
-        for place, rank in enumerate(group.ranks)
-    ]

@@ -26,7 +26,7 @@ from parasim.program import (
     option,
 )
 from parasim.program.state import Batch
-from parasim.schemes.hierarchical_sgd import ring_pairs
+from parasim.schemes.crossings import ring_route
 from parasim.theory.collectives import Cost, cost
 
 __all__ = ["MemberOptions", "Members"]
@@ -108,7 +108,7 @@ class Members(Scheme):
         """Seconds of a step of all members, which `more` kernels are part of; its all-reduce; is this exact?"""
         size, place = self.options.group_size, setting.place
         kernels = [*setting.gradient_kernels(), *more, setting.update_kernel(scale=1 / size)]
-        route = place.together(pairs) if (pairs := ring_pairs(self.groups())) else setting.worst([])
+        route = ring_route(setting, [group.ranks for group in self.groups()])
         summed = cost("all_reduce", "ring", size, setting.model.whole.nbytes, *route, setting.gamma())
         free = place.seconds(Kernel("reduce", "reduce")) == 0
         exact = size == 1 or (setting.model.whole.parameters % size == 0 and free)

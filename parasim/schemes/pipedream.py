@@ -35,6 +35,7 @@ from parasim.program import (
 from parasim.program.scheme import Codes
 from parasim.schedules.one_f_one_b import fill_replicated, one_f_one_b
 from parasim.schedules.pipedream_planner import Level, pipedream_plan
+from parasim.schemes.crossings import ring_route
 from parasim.schemes.flushing import balanced, free
 from parasim.schemes.staged import Stage, Staged, StagedOptions, stage_seconds
 from parasim.schemes.stash import Stash, stash_kernel_seconds
@@ -191,9 +192,7 @@ class PipeDream(Staged):
     def _sum(self, setting: Setting, stage: int, nbytes: int) -> Cost:
         """Of the all-reduce of a stage's replicas."""
         ranks = self.ranks(stage)
-        pairs = [(rank, ranks[(i + 1) % len(ranks)]) for i, rank in enumerate(ranks)] if len(ranks) > 1 else []
-        route = setting.place.together(pairs) if pairs else setting.worst([])
-        return cost("all_reduce", "ring", len(ranks), nbytes, *route, setting.gamma())
+        return cost("all_reduce", "ring", len(ranks), nbytes, *ring_route(setting, [ranks]), setting.gamma())
 
     # theory --------------------------------------------------------------------------------------------------------
     def closed_form(self, setting: Setting) -> ClosedForm:

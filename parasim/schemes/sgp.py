@@ -167,7 +167,7 @@ class Sgp(Scheme):
         exchange = sent = 0.0
         counts = set()
         for pairs in rounds:
-            route = place.together(pairs) if pairs else setting.worst([])
+            route = setting.together(pairs)
             exchange += (route.alpha + nbytes * route.beta if pairs else 0.0) / len(rounds)
             sent += len(pairs) / len(workers) / len(rounds)
             counts |= {sum(to == i for _, to in pairs) for i in workers} | {
