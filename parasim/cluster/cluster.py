@@ -87,6 +87,7 @@ class Cluster:
         self._minimal = MinimalRoutes(len(self.hosts), self._ends, routing or Shortest())
         self._paths: dict[tuple[int, int], Path] = {}
         self._single: NDArray[Any] | None = None
+        self._numbers: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     @property
     def links(self) -> Sequence[Link]:
@@ -118,8 +119,8 @@ class Cluster:
             out, into = self._single[start], self._single[end]
             if bool(((start != end) & (out[:, 2] >= 0) & (out[:, 2] == into[:, 2])).all()):
                 pairs = np.stack((out[:, 0], into[:, 1]), axis=1)
-                latencies = np.fromiter(map(attrgetter("latency"), self._patterns), float, len(self._patterns))
-                latency, bandwidth = latencies[pairs].sum(axis=1), np.array(self.bandwidths)[pairs].min(axis=1)
+                latencies, bandwidths = self.numbers()
+                latency, bandwidth = latencies[pairs].sum(axis=1), bandwidths[pairs].min(axis=1)
                 return Routes(pairs.ravel(), np.full(len(pairs), 2), latency, bandwidth)
         found = list(map(self.path, start.tolist(), end.tolist()))
         return Routes(
@@ -128,6 +129,15 @@ class Cluster:
             np.array([path.latency for path in found]),
             np.array([path.bandwidth for path in found]),
         )
+
+    def numbers(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Latency (seconds) and bandwidth (bytes/s) of each link, by id."""
+        import numpy as np
+
+        if self._numbers is None:
+            latencies = np.fromiter(map(attrgetter("latency"), self._patterns), float, len(self._patterns))
+            self._numbers = latencies, np.array(self.bandwidths)
+        return self._numbers
 
     def route(self, source: int, destination: int) -> tuple[int, ...]:
         """Ids of the links from one host to another; raises as :meth:`path` does."""

@@ -8,7 +8,7 @@ once, and one update per c gradients, the mean staleness of N workers is (N - 1)
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +42,12 @@ class Staleness:
     @classmethod
     def of(cls, histograms: Iterable[Histogram]) -> Staleness:
         """The distribution of several histograms together."""
-        different: dict[int, tuple[Histogram, int]] = {}  # actors that are alike share one
-        for histogram in histograms:
-            different[id(histogram)] = histogram, different.get(id(histogram), (histogram, 0))[1] + 1
+        kept = list(histograms)
+        sharing = Counter(map(id, kept))  # actors that are alike share one
         joint: Histogram = {}
-        for histogram, sharing in different.values():
+        for histogram in {id(histogram): histogram for histogram in kept}.values():
             for value, times in histogram.items():
-                joint[value] = joint.get(value, 0) + sharing * times
+                joint[value] = joint.get(value, 0) + sharing[id(histogram)] * times
         joint = dict(sorted(joint.items()))
         count = sum(joint.values())
         if not count:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from parasim.metrics.figures import figures
@@ -46,8 +47,8 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
     for actor in actors:
         roles.setdefault(actor.role, []).append(actor)
     team = roles.pop(_WORKER, actors)
-    seconds = max((actor.end for actor in team), default=0.0)
-    steps_of = [actor.steps for actor in team]
+    seconds = max(map(attrgetter("end"), team), default=0.0)
+    steps_of = list(map(attrgetter("steps"), team))
     steps = max(steps_of, default=0)
     sizes = team[0].sizes if team else []
     return {
@@ -65,8 +66,8 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "data": None if info.data is None else dict(info.data),
         "loss": first_and_last_loss(trace),
         "updates": _updates(actors),
-        "lost_updates": sum(actor.lost_updates for actor in actors),
-        "torn_reads": sum(actor.torn_reads for actor in actors),
+        "lost_updates": sum(map(attrgetter("lost_updates"), actors)),
+        "torn_reads": sum(map(attrgetter("torn_reads"), actors)),
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
         "device_memory_bytes": min(info.device_memory_bytes, default=None),
         "does_not_fit": _does_not_fit(actors, info.device_memory_bytes),
@@ -90,12 +91,12 @@ def _updates(actors: Sequence[ActorTotals]) -> int:
     for actor in actors:
         if actor.shares:
             shared.update(actor.shared_updates)
-    return max((*(actor.updates for actor in actors), *shared.values()), default=0)
+    return max((*map(attrgetter("updates"), actors), *shared.values()), default=0)
 
 
 def _does_not_fit(actors: Sequence[ActorTotals], sizes: Sequence[float]) -> dict[str, Any] | None:
     """The actor that holds most beyond what its device does (`sizes` by rank), as a multiple of that."""
-    if not sizes or not actors:
+    if not sizes or not actors or max(map(attrgetter("peak_bytes"), actors)) <= min(sizes):
         return None
     worst = max(actors, key=lambda actor: actor.peak_bytes / sizes[actor.rank])
     held, size = worst.peak_bytes, sizes[worst.rank]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
+from weakref import finalize
 
 from parasim.cluster.changes import Changes
 from parasim.cluster.cluster import Cluster
@@ -39,7 +40,7 @@ class Overhead:
     per_byte: float = quantity("seconds/byte", "time each end spends on a byte of a message", 0.0, ge=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class ClusterSpec:
     """Where a scheme runs.
 
@@ -106,8 +107,21 @@ class ClusterSpec:
         return replace(self.loopback, bandwidth=device.memory_bandwidth) if self.loopback_is_memory else self.loopback
 
     def build(self) -> Cluster:
-        """Hosts, links and routes."""
-        return join(self.wiring(), self.loopback_of, self.routing)
+        """Hosts, links and routes.
+
+        What was built last is kept while its spec lives: planning, theory and every run of a scenario ask for it.
+        """
+        built = _BUILT.get(id(self))
+        if built is None:
+            built = join(self.wiring(), self.loopback_of, self.routing)
+            _BUILT.clear()
+            _BUILT[id(self)] = built
+            finalize(self, _BUILT.pop, id(self), None).atexit = False
+        return built
+
+
+_BUILT: dict[int, Cluster] = {}
+"""One at most, by the identity of its spec: the next may be as large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,7 @@ def _ring(
 ) -> Iterator[GroupBlock]:
     """Rings side by side, a row of `members` each, whose piece j has ``sizes[row, j]`` elements."""
     size = members.shape[1]
-    following = np.roll(members, -1, axis=1)
+    following = _turned(members, -1)
     rows, places = np.arange(len(members))[:, None], np.arange(size)
     at_once = max(1, _AT_ONCE // members.size) if sizes.min() > 0 else 1
     for begin in range(0, size - 1, at_once):
@@ -197,10 +197,10 @@ def _ring_runs(
         yield from _single(_ring(members, sizes, adding, complete), size)
         return
     reduce, longest = np.full(members.size, adding), int(sizes.max())
-    senders, receivers = members.ravel(), np.roll(members, -1, axis=1).ravel()
-    sent = sizes.sum(axis=1, keepdims=True) - (sizes if adding else np.roll(sizes, -1, axis=1))
-    last = np.roll(sizes, adding + rounds - 1, axis=1)
-    runs = [(rounds, sent, np.roll(sizes, adding, axis=1), complete)]
+    senders, receivers = members.ravel(), _turned(members, -1).ravel()
+    sent = sizes.sum(axis=1, keepdims=True) - (sizes if adding else _turned(sizes, -1))
+    last = _turned(sizes, adding + rounds - 1)
+    runs = [(rounds, sent, _turned(sizes, int(adding)), complete)]
     if complete:
         runs = [(rounds - 1, sent - last, runs[0][2], ()), (1, last, last, complete)]
     for count, elements, first, done in runs:
@@ -211,6 +211,12 @@ def _ring_runs(
         if count:
             begin = GroupRound(senders, receivers, first.ravel(), reduce, done)
             yield GroupRun(begin, count, longest, (out, messages), (into, messages))
+
+
+def _turned(rows: NDArray[Any], by: int) -> NDArray[Any]:
+    """Each row with its columns moved so many places up, around its end."""
+    cut = -by % rows.shape[1]
+    return np.concatenate((rows[:, cut:], rows[:, :cut]), axis=1) if cut else rows
 
 
 def _pieces(cut_points: Sequence[int]) -> NDArray[Any]:

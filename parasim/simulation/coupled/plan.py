@@ -242,8 +242,9 @@ class _Chain:
         self.steps: list[Step] = []
         self._last: tuple[tuple[Any, Any], tuple[Any, Any, Any, Any]] | None = None
         hosts = np.asarray(setting.hosts)
-        numbers: dict[Hashable, int] = {}
-        self._kinds = np.array([numbers.setdefault(pace.alike, len(numbers)) for pace in setting.paces])
+        kinds = [pace.alike for pace in setting.paces]
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+        self._kinds = np.array(list(map(numbers.__getitem__, kinds)))
         self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
         self._host_of = np.unique(hosts, return_inverse=True)[1]
 
@@ -321,7 +322,7 @@ class _Chain:
         """The round's messages as a leg, and the time of each."""
         setting = self._setting
         counts, latency, ids, used = self._ways(group_round)
-        capacity = np.array([setting.cluster.bandwidths[link] for link in ids.tolist()])
+        capacity = setting.cluster.numbers()[1][ids]
         rounding = longest / float(group_round.elements.max())
         nbytes = group_round.elements * (self._itemsize * rounding)
         on_link = np.bincount(used, np.repeat(nbytes, counts))
