@@ -28,8 +28,9 @@ def blocks_of(what: Any) -> dict[int, int]:
     blocks = _frozen(kept)
     for tensor in _tensors(what):
         storage = tensor.untyped_storage()
-        if storage.nbytes():
-            blocks[storage.data_ptr()] = storage.nbytes()
+        nbytes = storage.nbytes()
+        if nbytes:
+            blocks[storage.data_ptr()] = nbytes
     return blocks
 
 

@@ -66,6 +66,7 @@ class Context:
         compression: Compression | None = None,
         batches: Batches | None = None,
         contents: Contents | None = None,
+        weighs: bool = True,
     ) -> None:
         self.rank = rank
         self.role = role
@@ -83,7 +84,7 @@ class Context:
         self._groups = groups
         self._learner = learner
         self._contents = contents
-        self._ledger = Ledger()
+        self._ledger = Ledger() if weighs and learner is not None else None  # None: nobody asks what tensors take
         self._replicas: list[Replica] = []
         self._shared = {vector.name: vector for vector in shared}
         self._kept: dict[Hashable, Any] = {}
@@ -212,7 +213,7 @@ class Context:
         With `what` holds them (buffers, or what a pass saved), its tensors are counted beside, each block of memory
         once; the same goes to :meth:`release`.
         """
-        if what is None or self._learner is None:
+        if what is None or self._learner is None or self._ledger is None:
             self.notes.append(held_note("hold", label, nbytes))
             return
         counted = float(self._ledger.hold(self._ledger.named(what) or self._learner.blocks(what)))
@@ -220,7 +221,7 @@ class Context:
 
     def release(self, label: str, nbytes: int, what: Any = None) -> None:
         """Note that they are not held any more."""
-        if what is None or self._learner is None:
+        if what is None or self._learner is None or self._ledger is None:
             self.notes.append(held_note("release", label, nbytes))
             return
         counted = float(self._ledger.release(self._ledger.named(what) or self._learner.blocks(what)))

@@ -198,7 +198,8 @@ def _run(
     contents = None
     if learner is not None and fast_paths and replay is None:
         contents = Contents(learner, batched=scenario.run.batched_gradients)
-    contexts = [build_context(scenario, cast, actor.rank, learner, contents=contents) for actor in cast]
+    given: dict[str, Any] = {"contents": contents, "weighs": isinstance(trace, Trace)}  # sums do not tell of tensors
+    contexts = [build_context(scenario, cast, actor.rank, learner, **given) for actor in cast]
     evaluations, stopped = None, None
     if learner is not None and scenario.run.evaluate is not None:
         target = scenario.run.target
