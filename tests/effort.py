@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, TypeVar
 
 from parasim.metrics.outcome import Outcome
 from parasim.study.cases import Case
@@ -42,6 +44,35 @@ def attempted(measure: Callable[[], _Found], holds: Callable[[_Found], bool], at
         if holds(found):
             break
     return found
+
+
+def in_one_test(names: str | tuple[str, ...], values: Iterable[Any]) -> Callable[[Callable[..., None]], Any]:
+    """As pytest.mark.parametrize, but one test goes through all cases; notes of a failure name its own.
+
+    For cases of a millisecond, which take less than pytest does for a test. Fixtures are made once for all of them.
+    """
+    names = (names,) if isinstance(names, str) else names
+    given = list(values)
+
+    def of_each(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def whole(**fixtures: Any) -> None:
+            assert given, f"no values of {', '.join(names)}"
+            for value in given:
+                case = dict(zip(names, (value,) if len(names) == 1 else value, strict=True))
+                try:
+                    test(**fixtures, **case)
+                except BaseException as error:
+                    error.add_note(", ".join(f"{name} = {each!r}" for name, each in case.items()))
+                    raise
+
+        asked = inspect.signature(test)
+        left = [parameter for name, parameter in asked.parameters.items() if name not in names]
+        assert len(left) + len(names) == len(asked.parameters), f"{test.__name__} does not take {', '.join(names)}"
+        whole.__signature__ = asked.replace(parameters=left)  # type: ignore[attr-defined]
+        return whole
+
+    return of_each
 
 
 def run_here(cases: Sequence[Case], jobs: int) -> Generator[tuple[int, Outcome, list[str]], None, None]:

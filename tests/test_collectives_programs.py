@@ -14,6 +14,7 @@ from parasim.program.collectives.torus import most_square
 from parasim.program.groups import Group
 from parasim.program.ops import Collective, Compute, Exchange, Message, Recv, Send
 from parasim.theory.collectives import cost
+from tests.effort import in_one_test
 
 ALPHA, BETA, GAMMA = 3e-5, 7e-9, 2e-9
 ALL_REDUCES = [name for kind, name in ALGORITHMS if kind == "all_reduce"]
@@ -151,8 +152,8 @@ def fractions(size, elements):
 
 
 @pytest.mark.parametrize("name", ALL_REDUCES)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("elements", [0, 1, 5, 24, 61])
+@in_one_test("size", SIZES)
+@in_one_test("elements", [0, 1, 5, 24, 61])
 def test_all_reduce_is_exact_on_integers(name, size, elements):
     vectors = integers(size, elements)
     done = run("all_reduce", name, size, vectors)
@@ -161,9 +162,9 @@ def test_all_reduce_is_exact_on_integers(name, size, elements):
     assert done.replies_by_index == [None] * size
 
 
-@pytest.mark.parametrize("reduce", ["sum", "mean", "max"])
 @pytest.mark.parametrize("name", ALL_REDUCES)
-@pytest.mark.parametrize("size", SIZES)
+@in_one_test("reduce", ["sum", "mean", "max"])
+@in_one_test("size", SIZES)
 def test_all_members_end_with_identical_bits(name, size, reduce):
     vectors = fractions(size, 37)
     done = run("all_reduce", name, size, vectors, reduce=reduce)
@@ -189,8 +190,8 @@ def test_all_reduce_for_any_size_root_shape_and_chunks(name, size, elements, red
     assert all(np.array_equal(got, expected) for got in done.vectors)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("elements", [0, 3, 34, 50])
+@in_one_test("size", SIZES)
+@in_one_test("elements", [0, 3, 34, 50])
 def test_reduce_scatter_leaves_each_member_its_own_piece(size, elements):
     vectors, cuts = integers(size, elements), bounds(elements, size)
     done = run("reduce_scatter", "ring", size, vectors, reduce="mean")
@@ -256,8 +257,8 @@ def test_all_to_all_of_equal_vectors_transposes_the_pieces():
 
 
 @pytest.mark.parametrize("name", ["binomial", "scatter_all_gather"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("elements", [0, 2, 35])
+@in_one_test("size", SIZES)
+@in_one_test("elements", [0, 2, 35])
 def test_broadcast_from_any_root(name, size, elements):
     for root in {0, size // 2, size - 1}:
         vectors = fractions(size, elements)
@@ -265,7 +266,7 @@ def test_broadcast_from_any_root(name, size, elements):
         assert {got.tobytes() for got in done.vectors} == {vectors[root].tobytes()}
 
 
-@pytest.mark.parametrize("size", SIZES)
+@in_one_test("size", SIZES)
 def test_barrier_holds_everyone_until_the_last_has_come(size):
     done = run("barrier", "dissemination", size, None)
     assert done.seconds == pytest.approx((size - 1).bit_length() * ALPHA)
@@ -276,7 +277,7 @@ def test_barrier_holds_everyone_until_the_last_has_come(size):
 
 
 @pytest.mark.parametrize(("kind", "name"), ALGORITHMS)
-@pytest.mark.parametrize("size", SIZES)
+@in_one_test("size", SIZES)
 def test_bytes_messages_rounds_and_seconds_meet_the_closed_forms(kind, name, size):
     elements = 0 if kind == "barrier" else 32 * size  # every division comes out even
     vectors = None if kind == "barrier" else integers(size, elements)

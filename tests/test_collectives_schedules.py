@@ -10,6 +10,7 @@ from parasim.program.collectives.double_tree import default_chunks, trees
 from parasim.program.collectives.torus import most_square
 from parasim.program.groups import Group
 from parasim.program.ops import Collective
+from tests.effort import in_one_test
 
 
 def shape_for(name, size):
@@ -52,7 +53,7 @@ def test_every_schedule_keeps_the_rules_of_rounds(kind, name, size, elements, da
 
 
 @pytest.mark.parametrize(("kind", "name"), [key for key in ALGORITHMS if key[0] in {"all_reduce", "reduce_scatter"}])
-@pytest.mark.parametrize("size", [2, 3, 6, 8, 13])
+@in_one_test("size", [2, 3, 6, 8, 13])
 def test_complete_ranges_cover_the_vector_and_are_not_overwritten_later(kind, name, size):
     elements = 29
     members = all_rounds(kind, name, size, elements)
@@ -112,7 +113,7 @@ def test_double_tree_runs_the_pipeline_drawn_in_its_docstring():
         assert edges[edge] == [(first + i, chunk) for i, chunk in enumerate("abc")]
 
 
-@pytest.mark.parametrize("size", range(2, 300))
+@in_one_test("size", range(2, 300))
 def test_double_trees_span_are_shallow_and_share_inner_nodes_as_stated(size):
     for tree in trees(size):
         assert tree.parents.count(-1) == 1
@@ -135,7 +136,7 @@ def test_double_tree_of_nine_to_sixteen_hangs_from_eight():
         assert trees(size)[0].children[0] == (8,)
 
 
-@pytest.mark.parametrize("size", [2, 3, 8, 13, 16, 31])
+@in_one_test("size", [2, 3, 8, 13, 16, 31])
 def test_double_tree_moves_at_most_four_chunks_per_member_and_round(size):
     for rounds in all_rounds("all_reduce", "double_tree", size, 40, chunks=20):  # a chunk is one element
         assert max(len(round_.sends) for round_ in rounds) <= 4

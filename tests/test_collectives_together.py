@@ -6,6 +6,7 @@ import pytest
 from parasim.program import Buffer, Collective, Group
 from parasim.program.collectives.algorithms import ALGORITHMS, check, schedule
 from parasim.program.collectives.together import GroupRound, rounds_together, runs_together
+from tests.effort import in_one_test
 
 SIZES = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16)
 NAMED = [pair for pair in ALGORITHMS if pair[0] != "barrier"]
@@ -28,9 +29,9 @@ def ops(kind: str, algorithm: str, size: int, elements: int) -> list[Collective]
     ]
 
 
-@pytest.mark.parametrize("elements", [0, 1, 48, 1003])
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kind", "algorithm"), NAMED)
+@in_one_test("size", SIZES)
+@in_one_test("elements", [0, 1, 48, 1003])
 def test_rounds_of_the_group_are_those_of_its_members(kind: str, algorithm: str, size: int, elements: int) -> None:
     members = ops(kind, algorithm, size, elements)
     for index, op in enumerate(members):
@@ -50,9 +51,9 @@ def test_rounds_of_the_group_are_those_of_its_members(kind: str, algorithm: str,
         assert sorted(whole.complete) == complete
 
 
-@pytest.mark.parametrize("elements", [1, 48, 1003])
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("kind", "algorithm"), NAMED)
+@in_one_test("size", SIZES)
+@in_one_test("elements", [1, 48, 1003])
 def test_runs_are_rounds_told_at_once(kind: str, algorithm: str, size: int, elements: int) -> None:
     members = ops(kind, algorithm, size, elements)
     rounds, runs = list(rounds_together(members)), list(runs_together(members))

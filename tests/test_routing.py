@@ -29,6 +29,7 @@ from parasim.cluster.topology import Topology, join
 from parasim.cluster.torus import Torus
 from parasim.errors import ScenarioError
 from tests.clusters import LOOPBACK, MEDIUM, SMALL, built, graph, nodes_of, routed, wired
+from tests.effort import in_one_test
 
 ROUTINGS = [Shortest(), Ecmp(), Ecmp(7)]
 
@@ -46,7 +47,7 @@ def without(topology: Topology, *cut: tuple[int, int]) -> Cluster:
 
 
 @pytest.mark.parametrize("routing", ROUTINGS, ids=repr)
-@pytest.mark.parametrize("topology", [*SMALL, *MEDIUM], ids=repr)
+@in_one_test("topology", [*SMALL, *MEDIUM])
 def test_routes_have_the_fewest_links(topology: Topology, routing: Shortest | Ecmp) -> None:
     cluster = routed(topology, routing)
     network = graph(wired(topology))
@@ -60,7 +61,7 @@ def test_routes_have_the_fewest_links(topology: Topology, routing: Shortest | Ec
                 assert nx.is_simple_path(network, nodes)
 
 
-@pytest.mark.parametrize("topology", MEDIUM, ids=repr)
+@in_one_test("topology", MEDIUM)
 def test_shortest_routes_go_on_by_destination_alone(topology: Topology) -> None:
     cluster = built(topology)
     following: dict[tuple[int, int], int] = {}
@@ -69,7 +70,7 @@ def test_shortest_routes_go_on_by_destination_alone(topology: Topology) -> None:
             assert following.setdefault((node, destination), after) == after
 
 
-@pytest.mark.parametrize("topology", MEDIUM, ids=repr)
+@in_one_test("topology", MEDIUM)
 def test_routes_do_not_depend_on_the_order_of_questions(topology: Topology) -> None:
     asked = pairs(topology.hosts)[:: max(1, topology.hosts // 4)]
     for routing in (Shortest(), Ecmp(3)):
