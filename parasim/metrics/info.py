@@ -47,6 +47,8 @@ class RunInfo:
     batches_per_step
         How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
         of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
+    fast_paths
+        What gave the same result sooner, by name, and why other ways did not; None for a real run.
     facts
         What the scheme says of its options before anything runs, by name.
     """
@@ -67,6 +69,7 @@ class RunInfo:
     batches_per_step: int | None = None
     device_memory_bytes: tuple[float, ...] = ()
     collectives: Mapping[str, int] | None = None
+    fast_paths: Mapping[str, str | Mapping[str, int]] | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     seen: Callable[[int], float] | None = None
 

@@ -9,6 +9,8 @@
   Those of a shared copy are of all who write to it.
 * Bytes and messages are payload; header-only messages are the `control_` figures. Native collectives claim none.
 * `shares` and `overlapped` (seconds per worker and step): parasim/metrics/shares.py.
+* `fast_paths`: of simulated runs, for `chorus` and `tapes` (parasim/simulation) "taken" or why not; and where actors
+  went one by one, how many `collectives` went without their messages, began so, or did not.
 * `device_memory_bytes`: of the smallest device; `does_not_fit`: the actor that exceeds its own device most, or None.
 * `cancelled_seconds`: time of computes that were cancelled, per worker, in the whole run.
 * `batches`: only where sizes are chosen while it runs: from which step on a worker's batch had how many samples.
@@ -73,6 +75,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "does_not_fit": _does_not_fit(actors, info.device_memory_bytes),
         "collectives": None if info.collectives is None else dict(info.collectives),
         "events": info.events,
+        **({} if info.fast_paths is None else {"fast_paths": dict(info.fast_paths)}),
         "wall_seconds": info.wall_seconds,
         "simulation_seconds": info.simulation_seconds,
         "seed": info.seed,

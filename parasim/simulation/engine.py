@@ -193,9 +193,12 @@ class Engine:
     @property
     def collectives(self) -> dict[str, int] | None:
         """How many were simulated message by message and as one flow each; None at message fidelity."""
-        if self._coupling is None:
-            return None
-        return {"message": self._coupling.by_message, "coupled": self._coupling.coupled}
+        return None if self._coupling is None else self._coupling.counts
+
+    @property
+    def fast_collectives(self) -> dict[str, int] | None:
+        """How many collectives went without their messages, or not; None where none may."""
+        return None if self._fast is None else dict(self._fast.counts)
 
     @property
     def returns(self) -> list[Any]:
@@ -254,8 +257,7 @@ class Engine:
         if self._paced and not pending.task.quiet:
             start = pending.t_post = pending.task.since
             end = start + self._paces[actor.rank](pending.op.kernel, start)
-            ended = partial(self._computed, actor, pending, start, end)
-            self.env.timeout(max(0.0, end - now)).callbacks.append(lambda _: ended())
+            self.env.timeout(max(0.0, end - now)).callbacks.append(lambda _: self._computed(actor, pending, start, end))
         elif self._fast is None or self._fast.compute(actor, pending):
             processor = self._processors[self._placement[actor.rank]]
             if self._instants is not None and self._instants.take(actor, pending.op.kernel, processor, now):
@@ -272,8 +274,7 @@ class Engine:
             self._handlers.complete(actor.rank, worked)
 
     def _worked(self, actor: Actor, pending: Pending, start: float, end: float) -> None:
-        op = pending.op
-        work = op.work if actor.carries else op.otherwise
+        work = pending.op.work if actor.carries else pending.op.otherwise
         actor.computed(pending, start, end, work() if work is not None else None)
         self._go_on()
 
@@ -401,8 +402,7 @@ class Engine:
         from parasim.simulation.coupled.plan import Setting
 
         paces = [self._paces[rank] for rank in ranks]
-        hosts = tuple([self._placement[rank] for rank in ranks])
-        return Setting(self._cluster, hosts, paces, *self._overhead)
+        return Setting(self._cluster, tuple([self._placement[rank] for rank in ranks]), paces, *self._overhead)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import astuple
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parasim.errors import ScenarioError
@@ -11,6 +13,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.result import Result
 from parasim.metrics.summary import summary
 from parasim.program.contents import Contents
+from parasim.simulation.chorus.counts import Distinguished
 from parasim.simulation.chorus.sing import Stage, sing
 from parasim.simulation.engine import Engine
 from parasim.simulation.fast.run import Dissolved
@@ -83,9 +86,7 @@ def _simulated(scenario: Scenario, replay: Record | None) -> Result:
     trace: Trace | Aggregates = Trace() if scenario.run.trace == "rows" else Aggregates()
     built = scenario.cluster.build()
     begun = time.perf_counter()
-    ran = None
-    if isinstance(trace, Aggregates) and learner is None and replay is None and scenario.run.fast_paths == "all":
-        ran = _as_chorus(scenario, cast, built, trace) or _from_tapes(scenario, cast, built, trace)
+    ran, fast_paths = _together(scenario, cast, built, trace, learner, replay)
     if ran is None:
         begun, ran = _one_by_one(scenario, cast, built, trace, learner, replay)
     ended = time.perf_counter()
@@ -106,6 +107,7 @@ def _simulated(scenario: Scenario, replay: Record | None) -> Result:
         data=data_facts(scenario),
         events=ran.events,
         collectives=ran.collectives,
+        fast_paths={**fast_paths, **ran.fast_paths},
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
         batches_per_step=1,
@@ -129,14 +131,44 @@ class _Ran(NamedTuple):
     evaluations: Evaluations | None = None
     stopped: float | None = None
     """When it was ended before its end, in seconds."""
+    fast_paths: Mapping[str, Any] = MappingProxyType({})
+    """Of actors one by one: how their collectives went."""
 
 
-def _as_chorus(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
-    """All actors as one program; None if they have to go one by one."""
+def _together(
+    scenario: Scenario,
+    cast: Cast,
+    built: Cluster,
+    trace: Trace | Aggregates,
+    learner: Learner | None,
+    replay: Record | None,
+) -> tuple[_Ran | None, dict[str, Any]]:
+    """All actors at once, if they can go so; and by which way, or why not."""
+    left = None
+    if scenario.run.fast_paths == "none":
+        left = "fast_paths is none"
+    elif learner is not None or replay is not None:
+        left = "values are carried" if replay is None else "a record is replayed"
+    elif not isinstance(trace, Aggregates):
+        left = "rows of the trace are kept"
+    if left is not None:
+        return None, {"chorus": left, "tapes": left}
+    assert isinstance(trace, Aggregates)
+    told: dict[str, Any] = {}
+    for name, way in (("chorus", _as_chorus), ("tapes", _from_tapes)):
+        try:
+            ran = way(scenario, cast, built, trace)
+        except Distinguished as why:
+            told[name] = str(why)
+        else:
+            return ran, {**told, name: "taken"}
+    return None, told
+
+
+def _as_chorus(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran:
+    """All actors as one program; `Distinguished` if they have to go one by one."""
     stage = _stage(scenario, cast, built)
     sung = sing(stage, cast, lambda kind, **more: build_context(scenario, cast, 0, None, kind=kind, **more))
-    if sung is None:
-        return None
     trace.take(sung.actors)
     return _Ran(0, sung.collectives, (plain(sung.returned),) * len(cast))
 
@@ -149,15 +181,13 @@ def _stage(scenario: Scenario, cast: Cast, built: Cluster) -> Stage:
     )  # fmt: skip
 
 
-def _from_tapes(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran | None:
-    """Workers and servers from what one of each does; None if they have to go one by one."""
+def _from_tapes(scenario: Scenario, cast: Cast, built: Cluster, trace: Aggregates) -> _Ran:
+    """Workers and servers from what one of each does; `Distinguished` if they have to go one by one."""
 
     def context(kind: type[Context], rank: int, **more: Any) -> Context:
         return build_context(scenario, cast, rank, None, kind=kind, **more)
 
     performed = perform(_stage(scenario, cast, built), cast, context)
-    if performed is None:
-        return None
     trace.take(performed.actors)
     return _Ran(0, None, tuple(plain(value) for value in performed.returned))
 
@@ -231,7 +261,8 @@ def _run(
     except TargetReached as reached:
         stopped = reached.seconds
     returned = tuple(plain(value) for value in engine.returns)
-    return begun, _Ran(engine.events, engine.collectives, returned, evaluations, stopped)
+    fast = {} if engine.fast_collectives is None else {"collectives": engine.fast_collectives}
+    return begun, _Ran(engine.events, engine.collectives, returned, evaluations, stopped, fast)
 
 
 def _check_record(scenario: Scenario, record: Record) -> None:

@@ -78,9 +78,9 @@ def _asked(op: Collective, actors: int) -> Collective:
     """A collective as the timetables and plans want it."""
     op = op if op.algorithm else replace(op, algorithm=DEFAULTS.get(op.kind, ""))
     if op.kind not in _KINDS or op.algorithm == "native" or op.buffer is None:
-        raise Distinguished(f"{op.kind} by {op.algorithm}")
+        raise Distinguished(f"there are no rounds of {op.kind} by {op.algorithm}")
     if op.group.size != actors or op.group.ranks[0] != 0 or op.group.ranks[-1] != actors - 1 or actors < 2:
-        raise Distinguished("a collective of some")
+        raise Distinguished("a collective is of some of the actors only")
     check(op, 0)
     return op
 
@@ -129,7 +129,7 @@ class Messages:
             op = _asked(op, self._actors)
             timetable = self._make(op)
             if timetable is None or len(set(timetable.adds)) > 1 or len(set(timetable.means)) > 1:
-                raise Distinguished("no timetable, or members that reduce more often than others")
+                raise Distinguished("messages of a collective share links, or members reduce more often than others")
             self._known[wish] = timetable, _traffic(timetable)
         timetable, traffic = self._known[wish]
         begun = float(arrivals.min())

@@ -148,7 +148,7 @@ class Score:
             self.operations += 1
             handler = _HANDLERS.get(type(op))
             if handler is None:
-                raise Distinguished(type(op).__name__)
+                raise Distinguished(f"a program yields {type(op).__name__}")
             reply = handler(self, op)
 
     def _note(self, notes: list[Any]) -> None:

@@ -54,8 +54,8 @@ class Sung:
     returned: Any
 
 
-def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung | None:
-    """Simulate all actors as one program; None if they have to be simulated one by one.
+def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung:
+    """Simulate all actors as one program.
 
     Parameters
     ----------
@@ -65,11 +65,18 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung | None:
         Who takes part.
     context
         Makes the first actor's context from a class and further arguments.
+
+    Raises
+    ------
+    Distinguished
+        If they have to be simulated one by one; it says why.
     """
-    if len(cast.roles) != 1 or cast.roles[0].daemon or len(cast) < 2 or handles(stage.cluster.hosts):
-        return None
+    if len(cast.roles) != 1 or cast.roles[0].daemon or len(cast) < 2:
+        raise Distinguished("there are several roles, or a daemon's, or one actor alone")
+    if handles(stage.cluster.hosts):
+        raise Distinguished("cores are busy with the handling of messages")
     if stage.fidelity not in ("message", "coupled"):
-        return None
+        raise Distinguished(f"fidelity {stage.fidelity} looks at each collective when it comes")
     role = cast.roles[0]
     hosts = stage.cluster.hosts
     paces = Paces(
@@ -79,10 +86,10 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung | None:
     score = Score(paces, _gatherer(stage, cast, paces), _spare(stage))
     try:
         returned = score.run(role.program, context(Voice, before_step=score.before_step))
-    except (Distinguished, ParasimError):  # errors are those of the actors one by one
-        return None
+    except ParasimError as failure:  # errors are those of the actors one by one
+        raise Distinguished(str(failure)) from failure
     if type(returned).__name__ not in _PLAIN_RESULTS:
-        return None
+        raise Distinguished(f"programs return a {type(returned).__name__}")
     actors = score.tallies.actors(role.name, len(cast), score.skipped)
     found = None if stage.fidelity == "message" else {"message": 0, "coupled": score.collectives}
     return Sung(actors, found, returned)

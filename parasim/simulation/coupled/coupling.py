@@ -110,6 +110,11 @@ class Coupling:
         self._gatherings: dict[tuple[str, int], _Gathering] = {}
         self._counts: dict[tuple[str, int], int] = {}
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the summary of a run."""
+        return {"message": self.by_message, "coupled": self.coupled}
+
     def take(self, actor: Actor, pending: Pending, op: Collective, quiet: bool = False) -> bool:
         """A member has come to a collective; False if its messages are to be simulated.
 

@@ -103,9 +103,15 @@ class Collectives:
         What they are part of; messages that have started before this are waited for.
     tensors
         The tensor namespace of the run, if values are carried.
+
+    Attributes
+    ----------
+    counts
+        Collectives that went without messages, that began so and went on with them, and that did not.
     """
 
     def __init__(self, run: Run, tensors: Tensors | None = None) -> None:
+        self.counts = {"without_messages": 0, "begun_without": 0, "with_messages": 0}
         self._run = run
         self._tensors = tensors
         self._before = run.network.flows_started
@@ -145,6 +151,7 @@ class Collectives:
             gathering = series.gatherings[number] = Gathering(op, size, timetable, np.full(size, np.inf))
             if timetable is not None:
                 self._under_way[gathering] = None
+            self.counts["with_messages" if timetable is None else "without_messages"] += 1
         gathering.missing -= 1
         if not gathering.missing:
             del series.gatherings[number]
@@ -338,6 +345,8 @@ class Collectives:
             self._part(gathering, index)
         self._end(gathering)
         gathering.timetable = None
+        self.counts["without_messages"] -= 1
+        self.counts["begun_without"] += 1
         if waiting:
             restore(self._run, self.watch, gathering.op, timetable, begun, arrivals - begun, waiting)
 

@@ -27,7 +27,7 @@ from parasim.simulation.tapes.recording import WorkerTape
 from parasim.simulation.tapes.services import ServerTape
 
 if TYPE_CHECKING:
-    from parasim.program.cast import Cast
+    from parasim.program.cast import Cast, Role
     from parasim.simulation.chorus.sing import Stage
     from parasim.simulation.tapes.sheets import Seats
     from parasim.trace.actor import ActorTotals
@@ -47,8 +47,8 @@ class Performed:
     returned: list[Any]
 
 
-def perform(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Performed | None:
-    """Simulate from tapes; None if the actors have to be simulated one by one.
+def perform(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Performed:
+    """Simulate from tapes.
 
     Parameters
     ----------
@@ -58,18 +58,23 @@ def perform(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Performed 
         Who takes part.
     context
         Makes the context of an actor, of its rank, from a class and further arguments.
+
+    Raises
+    ------
+    Distinguished
+        If the actors have to be simulated one by one; it says why.
     """
-    if len(cast.roles) != 2 or handles(stage.cluster.hosts) or stage.stragglers or stage.fidelity != "message":
-        return None
-    team, crew = sorted(cast.roles, key=lambda role: role.daemon)
-    if team.daemon or not crew.daemon or team.count < 2 or not crew.count:
-        return None
+    team, crew = _team_and_crew(cast)
+    if handles(stage.cluster.hosts):
+        raise Distinguished("cores are busy with the handling of messages")
+    if stage.stragglers or stage.fidelity != "message":
+        raise Distinguished("there are stragglers" if stage.stragglers else "fidelity is not message")
     first_worker, first_server = (
         next(actor.rank for actor in cast if actor.role is role) for role in (team, crew)
     )  # fmt: skip
     for role, first in ((team, first_worker), (crew, first_server)):
         if cast.groups[role.name].ranks != tuple(range(first, first + role.count)):
-            return None
+            raise Distinguished("ranks of a role do not follow each other")
     try:
         make = partial(context, Server, clients=team.name)
         ranks = range(first_server, first_server + crew.count)
@@ -78,21 +83,33 @@ def perform(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Performed 
         for server in servers:
             server.close()
         if any(server.each != servers[0].each for server in servers):
-            return None
-        if sum(worker.requests.values()) * team.count < WORTH or compiled() is None:
-            return None
+            raise Distinguished("servers serve in different ways")
+        requests = sum(worker.requests.values()) * team.count
+        if requests < WORTH:
+            raise Distinguished(f"{requests:,} requests are not worth it, {WORTH:,} are")
+        if compiled() is None:
+            raise Distinguished("numba is not there")
         from parasim.simulation.tapes.sheets import Seats
 
         seats = Seats(first_worker, team.count, first_server, crew.count)
         played = _play(stage, worker, servers, seats, team.name, crew.name)
-    except (Distinguished, ParasimError):  # errors are those of the actors one by one
-        return None
+    except ParasimError as failure:  # errors are those of the actors one by one
+        raise Distinguished(str(failure)) from failure
     if played is None:
-        return None
+        raise Distinguished("the loop came to no end")
     actors, events = played
     returned = [server.returned for server in servers]
     mine = [worker.returned] * team.count
     return Performed(actors, events, [*mine, *returned] if first_worker < first_server else [*returned, *mine])
+
+
+def _team_and_crew(cast: Cast) -> tuple[Role, Role]:
+    """The workers' role, and that of servers who end with them."""
+    if len(cast.roles) == 2:
+        team, crew = sorted(cast.roles, key=lambda role: role.daemon)
+        if crew.daemon and not team.daemon and crew.count and team.count > 1:
+            return team, crew
+    raise Distinguished("the roles are not several workers and their servers")
 
 
 def _play(
