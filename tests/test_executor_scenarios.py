@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import calibration
+from calibration.executor.launch import run_cast
 from calibration.executor.pool import Pool
 from parasim.errors import ScenarioError
 from parasim.scenario import load
@@ -88,6 +89,15 @@ def test_real_computing_needs_data(pool: Pool) -> None:
     scenario = load(SCENARIO, ["run.learn=false", "workload={model: {kind: mlp, width: 16, depth: 2}, batch_size: 8}"])
     with pytest.raises(ScenarioError, match="needs data"):
         calibration.execute(scenario, pool=pool)
+
+
+@pytest.mark.parametrize("words", [(), ("scheme={kind: gpipe, workers: 2}", "optimizer={kind: adam}")])
+def test_a_rank_imports_nothing_that_its_nursery_has_not(pool: Pool, words: tuple[str, ...]) -> None:
+    """To import the schemes takes a rank four times as long as a small run."""
+    document = load(SCENARIO, words).document
+    calibration.execute(load(SCENARIO, ["run.steps=1"]), pool=pool)  # imports what its data need
+    (late,) = run_cast("tests.real_starts:imports", {"document": document}, 1, pool=pool).returns
+    assert [name for name in late.split() if name.split(".")[0] in {"parasim", "pydantic", "sklearn", "numpy"}] == []
 
 
 def test_importing_calibration_imports_no_torch() -> None:

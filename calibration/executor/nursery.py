@@ -20,6 +20,19 @@ from calibration.executor.rank import die_with, rank_main
 
 __all__ = ["main"]
 
+_FIRST = {
+    "workload": {"model": {"kind": "mlp", "width": 2, "depth": 2}, "batch_size": 1, "data": {"kind": "digits"}},
+    "cluster": {
+        "topology": {"kind": "star", "hosts": 2},
+        "device": {"flops": "1 GFLOP/s", "memory": "1 GB", "memory_bandwidth": "1 GB/s"},
+        "link": {"bandwidth": "1 Gbit/s", "latency": "1 us"},
+    },
+    "scheme": {"kind": "allreduce"},
+    "optimizer": {"kind": "sgd", "lr": 0.1},
+    "run": {"steps": 1},
+}
+"""A scenario of little."""
+
 
 def main() -> None:
     """Serve the launcher until it is gone."""
@@ -59,6 +72,9 @@ def _import_all() -> None:
         "parasim.study.build",
     ):
         importlib.import_module(name)
+    from parasim.scenario import from_document
+
+    from_document(_FIRST)  # the first one imports every scheme, and prepares how options are checked
 
 
 def _fork(channel: socket.socket, descriptors: int, children: set[int]) -> int:
