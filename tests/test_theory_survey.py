@@ -40,11 +40,18 @@ CASES = {
     "parameter_server": ({"servers": 2}, {"S": 2}, "sum"),
     "allreduce": ({"overlap": False}, {}, "sum"),
     "backup_workers": ({"backups": 1, "servers": 1}, {"e": 1, "S": 1}, "sum"),
+    "accumulation": ({}, {}, "sum"),
+    "pipe_sgd": ({}, {}, "max"),
+    "one_shot": ({}, {}, "sum"),
+    "ensemble": ({}, {}, "sum"),
     "local_sgd": ({"period": 2}, {"tau": 2}, "sum"),
     "bmuf": ({"period": 2}, {"tau": 2}, "sum"),
     "easgd": ({"period": 2}, {"tau": 2}, "sum"),
     "eamsgd": ({"period": 2}, {"tau": 2}, "sum"),
     "downpour": ({}, {}, "sum"),
+    "dcasgd": ({}, {}, "sum"),
+    "dynsgd": ({"local_steps": 2}, {"tau": 2}, "sum"),
+    "agn": ({"local_steps": 2}, {"tau": 2}, "sum"),
     "softsync": ({}, {"q": 1}, "sum"),
     "dpsgd": ({}, {}, "max"),
     "adpsgd": ({}, {}, "max"),
@@ -54,12 +61,17 @@ CASES = {
     "tensor_parallel": ({}, {}, "sum"),
     "gpipe": ({"micro_batches": 8, "recompute": False}, {"M": 8}, "sum"),
     "pipedream_flush": ({"micro_batches": 8}, {"M": 8}, "sum"),
+    "interleaved_1f1b": ({"micro_batches": 8, "chunks": 2}, {"M": 8, "v": 2}, "computing"),
+    "zb_h1": ({"micro_batches": 8}, {"M": 8}, "computing"),
+    "pipelined_backprop": ({}, {}, "computing"),
+    "spectrain": ({}, {}, "computing"),
     "pipedream": ({}, {}, "computing"),
     "pipedream_2bw": ({"micro_batches": 8}, {"M": 8}, "computing"),
     "ddg": ({}, {}, "computing"),
     "fr": ({}, {}, "computing"),
     "fdg": ({}, {}, "computing"),
     "fdg_data": ({}, {"G": 2}, "computing"),
+    "zero": ({"stage": 3}, {}, "max"),
 }
 EXCHANGES = {"dpsgd": (0.5, 1.0), "adpsgd": (2.0, 2.0)}
 """Messages and bytes on the path over the table's: D-PSGD sends both ways at once; AD-PSGD asks, then is answered."""
@@ -122,6 +134,7 @@ def test_the_schemes_own_forms_are_the_rows(scheme):
     """Coefficients of c, alpha and beta, at enough values of L, n, b and N for polynomials of their degrees."""
     kind = CASES[scheme][2]
     points = [point for point in POINTS if point[3] > 2 or scheme != "dpsgd"]  # a ring of two has one neighbour each
+    points = [point for point in points if CASES[scheme][1].get("v", 1) * point[3] <= point[0]]  # chunks are layers
     for point, rates in itertools.product(points, (QUICK, SLOW) if kind == "max" else (QUICK,)):
         path = critical_path(make(**scenario_of(scheme, *point)), rates)
         unit = {"c": 0.0, "alpha": 0.0, "beta": 0.0}
@@ -143,8 +156,9 @@ FREE = {"bandwidth": 1e15, "latency": 1e-12}
 LINKS = {"bandwidth": 1e8, "latency": 1e-5}
 SIMULATED = {  # what can't be had exactly with several workers is checked with one
     **dict.fromkeys(CASES, 4),
-    **dict.fromkeys(("easgd", "eamsgd", "downpour", "softsync"), 1),
+    **dict.fromkeys(("easgd", "eamsgd", "downpour", "dcasgd", "dynsgd", "agn", "softsync"), 1),
     "sequential": 1,
+    "interleaved_1f1b": 2,
 }
 UNEVEN = {"pipedream_flush", "adpsgd"}  # stages wait for links; one worker asks another that is busy
 
@@ -195,8 +209,9 @@ def test_the_simulator_agrees_where_exchanging_takes_longer(scheme, messages, nb
 def test_the_simulator_moves_the_bytes_of_the_rows(scheme):
     """Of schemes with servers, what these send back counts for the worker; between stages, of an inner boundary."""
     values, sent = CASES[scheme][1], []
+    chunks = values.get("v", 1)
     for steps in (8, 16):
-        settings = scenario_of(scheme, 4, 32, 64, 4, steps=steps)
+        settings = scenario_of(scheme, 4, 32, 64, 4 // chunks, steps=steps)
         summary = run(settings.pop("kind"), settings.pop("hosts"), **settings).summary
         workers = summary["workers"] - values.get("e", 0)
         teams = [(summary["bytes_sent_per_worker_per_step"], summary["workers"])]
@@ -204,9 +219,9 @@ def test_the_simulator_moves_the_bytes_of_the_rows(scheme):
         sent.append(steps * sum(nbytes * actors for nbytes, actors in teams) / workers)
     moved = (sent[1] - sent[0]) / 8 / AVERAGED.get(scheme, 1)
     stages = workers // values.get("G", 1)
-    nbytes = ROWS[scheme].at(**values_of(scheme, 4, 32, 64, 4, c=0, alpha=0, beta=0)).nbytes
-    if ROWS[scheme].section in ("S21", "S26", "S27", "S28", "S30", "S31", "S33"):
-        nbytes *= (stages - 1) / stages
+    nbytes = ROWS[scheme].at(**values_of(scheme, 4, 32, 64, 4 // chunks, c=0, alpha=0, beta=0)).nbytes
+    if ROWS[scheme].section in ("S21", "S25", "S26", "S27", "S28", "S29", "S30", "S31", "S33"):
+        nbytes *= (chunks * stages - 1) / (chunks * stages)
     if scheme == "fdg_data":
         shared = 8 * (4 / stages) * 32**2 / 2
         nbytes = shared + (nbytes - shared) * (stages - 1) / stages

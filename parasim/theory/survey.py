@@ -19,7 +19,7 @@ SCHEMES 0.3 and the table of section 12; the limit N^ is Seide's (SCHEMES 0.3, S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
@@ -28,12 +28,12 @@ __all__ = ["LIMIT", "ROWS", "SYMBOLS", "Row", "StepCost", "written"]
 
 SYMBOLS: Mapping[str, Any] = {
     name: sympy.Symbol(name, positive=True)
-    for name in ("b", "n", "L", "N", "alpha", "beta", "c", "S", "tau", "e", "q", "M", "G", "Z")
+    for name in ("b", "n", "L", "N", "alpha", "beta", "c", "S", "tau", "e", "q", "M", "v", "G", "Z")
 }
-"""By name. Beside those above: S servers, period tau, e backups, q gradients per update, M micro-batches, G groups of
-data, compression Z."""
+"""By name. Beside those above: S servers, period tau, e backups, q gradients per update, M micro-batches, v chunks of a
+stage, G groups of data, compression Z."""
 
-_b, _n, _L, _N, _alpha, _beta, _c, _S, _tau, _e, _q, _M, _G, _Z = SYMBOLS.values()
+_b, _n, _L, _N, _alpha, _beta, _c, _S, _tau, _e, _q, _M, _v, _G, _Z = SYMBOLS.values()
 _T = 6 * _b * _L * _n**2 * _c
 _P = 4 * _L * _n**2
 _A = 4 * _b * _n
@@ -108,16 +108,29 @@ def _servers(workers: Any) -> Any:
 
 
 def written(expression: Any) -> tuple[str, str]:
-    """As text and as LaTeX, the way people write it: computing, messages and bytes one after the other."""
+    """As text and as LaTeX, the way people write it: computing, messages and bytes one after the other.
+
+    What has none of the three is written as one product, unless the sum of its terms is shorter.
+    """
     if expression is sympy.nan:
         return "of order 1", "O(1)"
     if isinstance(expression, sympy.Max):
-        texts, formulas = zip(*map(written, sorted(expression.args, key=lambda each: not each.has(_c))), strict=True)
-        return f"max({', '.join(texts)})", rf"\max\left({', '.join(formulas)}\right)"
+        each = [written(way) for way in sorted(expression.args, key=lambda way: not way.has(_c))]
+        inner = ", ".join(text for text, _ in each), ", ".join(formula for _, formula in each)
+        return f"max({inner[0]})", rf"\max\left({inner[1]}\right)"
     whole = sympy.expand(expression)
     rates = [rate for rate in (_c, _alpha, _beta) if whole.has(rate)]
-    parts = [sympy.factor(whole.coeff(rate)) * rate for rate in rates] or [sympy.factor(expression)]
-    return " + ".join(map(sympy.sstr, parts)), " + ".join(map(sympy.latex, parts))
+    parts = [sympy.factor(whole.coeff(rate)) * rate for rate in rates] or _terms(whole)
+    plain = [part.replace(sympy.Max, lambda *ways: sympy.Max(*map(sympy.factor, ways))) for part in parts]
+    texts = [sympy.sstr(part, order="grlex").replace("Max(", "max(") for part in plain]
+    return " + ".join(texts), " + ".join(map(sympy.latex, plain))
+
+
+def _terms(whole: Any) -> list[Any]:
+    """What grows with the samples, and what does not, as products: activations and parameters."""
+    if whole.has(_b) and whole.coeff(_b, 0) != 0:
+        return [sympy.factor(whole.coeff(_b)) * _b, sympy.factor(whole.coeff(_b, 0))]
+    return [min(sympy.factor(whole), whole, key=lambda each: len(sympy.sstr(each)))]
 
 
 _EXCHANGE = 2 * _alpha + 2 * _P * _beta  # push and fetch of one worker
@@ -136,19 +149,32 @@ _FLUSHED = Row(
     "recomputing takes 4/3 of the computing",
 )
 _STREAMED = "first and last mini-batches; updates"
+_ONE_RING = Row("S3", _T / _N + _ring(_P, _N), 2 * (_N - 1) / _N * _P, sympy.Integer(0), "yes")
+_PUSHED = Row("S9", _T / _N + _EXCHANGE, 2 * _P, _N - 1, "no", "others at the server")
+_LOCAL = Row(
+    "S12", _T / _N + _EXCHANGE / _tau, 2 * _P / _tau, _N - 1, "no", "others at the server; staleness in commits"
+)
+_ALONE = Row("S5", _T / _N, sympy.Integer(0), sympy.Integer(0), "at the end", "what is sent once, at the end")
 
 ROWS: Mapping[str, Row] = {
     "sequential": Row("S1", _T, sympy.Integer(0), sympy.Integer(0), "-"),
     "parameter_server": Row("S2", _T / _N + _servers(_N), 2 * _P, sympy.Integer(0), "yes"),
-    "allreduce": Row("S3", _T / _N + _ring(_P, _N), 2 * (_N - 1) / _N * _P, sympy.Integer(0), "yes"),
+    "allreduce": _ONE_RING,
+    "accumulation": replace(_ONE_RING, section="S4.3"),
+    "pipe_sgd": Row("S4.4", sympy.Max(_T / _N, _ring(_P, _N)), 2 * (_N - 1) / _N * _P, sympy.Integer(1), "yes"),
     "backup_workers": Row(
         "S4.1", _T / _N + _servers(_N + _e), 2 * _P * (_N + _e) / _N, sympy.Integer(0), "yes", "stragglers"
     ),
+    "one_shot": _ALONE,
+    "ensemble": replace(_ALONE, equal="never"),
     "local_sgd": _AVERAGED,
     "bmuf": _AVERAGED,
     "easgd": _ELASTIC,
     "eamsgd": _ELASTIC,
-    "downpour": Row("S9", _T / _N + _EXCHANGE, 2 * _P, _N - 1, "no", "others at the server"),
+    "downpour": _PUSHED,
+    "dcasgd": replace(_PUSHED, section="S13"),
+    "dynsgd": _LOCAL,
+    "agn": _LOCAL,
     "softsync": Row("S11", _T / _N + _EXCHANGE, 2 * _P, (_N - 1) / _q, "no", "others at the server"),
     "dpsgd": Row("S18", sympy.Max(_T / _N, _EXCHANGE), 2 * _P, sympy.Integer(0), "no", "a ring; mixing"),
     "adpsgd": Row("S19", sympy.Max(_T / _N, _alpha + _P * _beta), _P, sympy.nan, "no", "others that ask"),
@@ -165,11 +191,25 @@ ROWS: Mapping[str, Row] = {
     ),
     "gpipe": _FLUSHED,
     "pipedream_flush": _FLUSHED,
+    "interleaved_1f1b": Row(
+        "S28", (1 + (_N - 1) / (_v * _M)) * _T / _N, 2 * _v * _A, sympy.Integer(0), "sharded", "transfers"
+    ),
+    "zb_h1": Row("S28", (1 + (_N - 1) / (3 * _M)) * _T / _N, 2 * _A, sympy.Integer(0), "sharded", "transfers"),
+    "pipelined_backprop": Row("S25", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, 2 * _LATE, "sharded", _STREAMED),
+    "spectrain": Row("S29", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, _LATE, "sharded", f"{_STREAMED}; predictions"),
     "pipedream": Row("S27", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, _LATE, "sharded", _STREAMED),
     "pipedream_2bw": Row("S28", sympy.Max(_T / _N, _BOUNDARY), 2 * _A, sympy.Integer(1), "sharded", _STREAMED),
     "ddg": Row("S30", _T / 3 + 2 * _T / 3 / _N, 2 * _A, _LATE, "sharded", "transfers"),
     "fr": Row("S31", _T / 3 + _T / _N, 2 * _A, sympy.Integer(0), "sharded", "transfers; inputs are as late as DDG's"),
     "fdg": Row("S33", _T / _N, 2 * _A, 2 * _LATE, "sharded", "transfers"),
+    "zero": Row(
+        "S37",
+        sympy.Max(_T / _N, 3 * (_L * (_N - 1) * _alpha + (_N - 1) / _N * _P * _beta)),
+        3 * (_N - 1) / _N * _P,
+        sympy.Integer(0),
+        "yes",
+        "a unit per layer, all of them gathered twice; what is not hidden",
+    ),
     "fdg_data": Row(
         "S36",
         _T / _N,
