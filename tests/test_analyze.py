@@ -10,17 +10,19 @@ import parasim
 from parasim import SCHEMES
 from parasim.cli import main
 from parasim.report.analyze import analysis_sheets
+from parasim.report.concurrency import concurrency_sheets
 from parasim.report.scaling_plot import scaling_figure
-from parasim.report.sheets import sheets_text
+from parasim.report.sheets import sheets_csv, sheets_text
 from parasim.study.analyze import analyze
 from parasim.study.concurrency import concurrency
 from parasim.theory.limits import data_parallel_limit
 from parasim.theory.survey import ROWS
 from parasim.theory.work_depth import WorkDepth, mlp_step
 from parasim.units import format_quantity
+from tests.gallery import differing
 from tests.golden import ROOT
 from tests.schemes_setup import make
-from tests.survey import PICTURE
+from tests.survey import PICTURE, drawn
 from tests.survey import SCHEMES as SCHEMES_SHOWN
 
 FILE = ROOT / "scenarios" / "survey.yaml"
@@ -82,6 +84,35 @@ def test_what_is_compressed_is_said():
     assert rows[0]["simulated"] == pytest.approx(rows[0]["closed_form"], rel=1e-9)
 
 
+ANY = {"b": 8, "n": 8, "L": 8, "N": 8, "c": 1, "alpha": 1, "beta": 1}
+STALE = {
+    "downpour": {},
+    "softsync": {"q": 8},
+    "pipedream": {},
+    "ddg": {},
+    "fdg": {},
+    "pipe_sgd": {},
+    "dynsgd": {"tau": 8},
+}
+
+
+def test_staleness_far_from_the_start_is_that_of_the_table():
+    rows = analyze(FILE, ",".join(STALE), [*SMALL, "run.steps=16"], "10 Gbit/s")[0]["schemes"]
+    for row, (scheme, values) in zip(rows, STALE.items(), strict=True):
+        assert row["staleness"] == pytest.approx(ROWS[scheme].at(**ANY, **values).staleness)
+
+
+SEVERAL = "codistillation(period=8,burn_in=30),population_based_training(ready=8)"
+
+
+def test_what_begins_late_or_is_rare_is_counted():
+    rows = analyze(FILE, SEVERAL, SMALL, "100 Gbit/s")[0]["schemes"]
+    for row in rows:
+        assert row["difference"] == pytest.approx(0, abs=1e-3)
+        assert row["bytes"] > 0
+    assert rows[0]["messages"] == pytest.approx(7 / 8)
+
+
 def test_the_limit_is_that_of_the_survey(entry):
     expected = data_parallel_limit(1024, 1e9, 1.25e9)
     assert entry["limits"]["workers"] == pytest.approx(expected)
@@ -108,6 +139,8 @@ def test_tables_have_four_forms(entry):
     latex = sheets_text(sheets, "latex")
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 3
     assert r"interleaved\_1f1b" in latex
+    assert not any("\N{HORIZONTAL ELLIPSIS}" in sheets_text(sheets, form) for form in ("text", "markdown", "latex"))
+    assert [*sheets_csv(sheets)] == ["costs", "times", "formulas"]
     rows = list(csv.DictReader(io.StringIO(sheets[0].csv())))
     assert float(rows[1]["messages"]) == entry["schemes"][1]["messages"]
     with pytest.raises(parasim.ScenarioError, match="--format: no form 'html': choose one of text, markdown, latex"):
@@ -116,7 +149,7 @@ def test_tables_have_four_forms(entry):
 
 def test_the_page_shows_the_picture():
     assert f"](survey/{PICTURE.name})" in (ROOT / "docs" / "survey.md").read_text()
-    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    assert differing(PICTURE.read_bytes(), drawn()) < 5e-5, "run: python -m tests.survey"
     named = {word.partition("(")[0] for word in SCHEMES_SHOWN.split(",")}
     assert named <= set(ROWS)
 
@@ -126,15 +159,29 @@ def test_the_command_draws_how_many_workers_are_worth_it(tmp_path, capsys):
     assert main(words) == 0
     assert "N = 8" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
-        *(f"analysis.{ending}" for ending in ("json", "txt", "md", "tex", "csv")),
+        *(f"analysis.{ending}" for ending in ("json", "txt", "md", "tex")),
+        "scaling.csv",
         "workers.png",
         "workers.svg",
     }
     entries = json.loads((tmp_path / "analysis.json").read_text())
     assert [each["scenario"].split("[")[1] for each in entries] == ["1 Gbit/s]", "10 Gbit/s]", "100 Gbit/s]"]
-    axes = scaling_figure(entries).axes
-    assert len(axes) == 3
-    assert all(len(panel.lines) >= 2 for panel in axes)
+    figure = scaling_figure(entries)
+    panels = [panel for panel in figure.axes if panel.lines]
+    assert len(panels) == 6  # three settings of two families
+    limits = [[text.get_text() for text in panel.texts] for panel in panels]
+    assert [len(texts) for texts in limits] == [2, 2, 2, 0, 0, 0]  # N^ is of divided data
+    for panel, texts, entry in zip(panels, limits, entries, strict=False):
+        low, high = panel.get_xlim()
+        for text, limit in zip(texts, (entry["limits"], entry["limits"]["compressed"]), strict=False):
+            workers = limit["workers"]
+            assert f"= {workers:.3g}" in text
+            assert ("\N{LEFTWARDS ARROW}" in text) == (workers < low)
+            assert ("\N{RIGHTWARDS ARROW}" in text) == (workers > high)
+    with (tmp_path / "scaling.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["of"] for row in rows] == [each["scenario"] for each in entries for _ in range(2)]
+    assert float(rows[0]["N = 8"]) == entries[0]["schemes"][0]["scaling"][3]["seconds_per_sample"]
     assert main(["analyze", str(FILE), "--schemes", "alreduce"]) == 2
     assert "unknown scheme 'alreduce' (did you mean 'allreduce'?)" in capsys.readouterr().err
 
@@ -203,6 +250,10 @@ def test_convolutions_are_compared_by_algorithm(capsys):
     assert len(found["convolutions"]) == 20
     assert main(["analyze", str(FILE), "--concurrency", "workload.model.kind=resnet20", "workload.batch_size=4"]) == 0
     text = capsys.readouterr().out
+    tables = sheets_csv(concurrency_sheets(found))
+    heads = {name: lines.partition("\n")[0].split(",") for name, lines in tables.items()}
+    assert all(len(names) == len(set(names)) for names in heads.values())
+    assert heads["layers"][2:5] == ["forward W", "forward D", "forward W/D"]
     assert text.count("Convolutions, forward.") == 1  # three variants, one network
     assert max(map(len, text.splitlines())) <= 120
     with pytest.raises(parasim.ScenarioError, match="model: layers of kind 'layers' are costs alone"):

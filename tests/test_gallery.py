@@ -8,10 +8,12 @@ import parasim
 from parasim import SCHEMES
 from parasim.report.timeline import timeline
 from parasim.schemes.staged import Staged
-from tests.gallery import FOLDER, PAGE, SCENARIO, picture
+from tests.gallery import FOLDER, PAGE, SCENARIO, differing, drawn, picture
 
 CASES = {case.variant: case for case in parasim.load_all(SCENARIO)}
 LARGEST = 60_000
+LITTLE = 5e-5
+"""Of all pixels: less than a box that moves."""
 
 
 def test_every_scheme_with_stages_is_among_the_variants():
@@ -28,9 +30,9 @@ def test_every_variant_has_its_picture_words_source_and_command(variant):
     assert re.search(r"^Source: .*\(\d{4}\)", section, re.MULTILINE)
     quoted = f'"{variant}"' if re.search("[ ,]", variant) else variant
     assert f"`parasim run scenarios/gallery.yaml --variant {quoted} --timeline`" in section
-    drawn = (FOLDER / picture(variant)).read_bytes()
-    assert drawn.startswith(b"\x89PNG")
-    assert len(drawn) < LARGEST
+    shown = (FOLDER / picture(variant)).read_bytes()
+    assert len(shown) < LARGEST
+    assert differing(shown, drawn(CASES[variant])) < LITTLE, f'run: python -m tests.gallery "{variant}"'
 
 
 def test_the_page_and_the_folder_hold_nothing_else():
@@ -39,9 +41,9 @@ def test_the_page_and_the_folder_hold_nothing_else():
 
 
 def test_late_passes_have_the_numbers_of_their_steps_and_squares_lie_inside():
-    drawn = timeline(parasim.simulate(CASES["PipeDream 1F1B"]))
-    drawn.draw_without_rendering()
-    (axes,) = drawn.axes
+    figure = timeline(parasim.simulate(CASES["PipeDream 1F1B"]))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
     left, right = axes.get_xlim()
     numbers = {text.get_text() for text in axes.texts if text.get_text().isdigit()}
     assert {"4", "5", "6", "7", "8"} <= numbers  # mini-batches; squares say 3 at most

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from parasim.report.output import json_text
 from parasim.report.scaling_plot import scaling_figure
-from parasim.report.sheets import Cell, Sheet, cell, sheets_text
+from parasim.report.sheets import Cell, Sheet, cell, sheets_csv, sheets_text
 from parasim.report.style import save
 from parasim.trace.files import write_atomic
 from parasim.units import format_quantity
@@ -22,7 +23,7 @@ _FAR = 0.02
 """A difference that is explained."""
 _COSTS = (
     "computes, sent, messages: of a worker in a step of all workers. memory: most that a worker holds. "
-    "staleness: mean, in updates. Figures are simulated ones."
+    "staleness: mean, in updates. Figures are simulated ones, far from the start of a run."
 )
 _TIMES = (
     "critical path: FLOP, messages and bytes of the passes and transfers that a step waits for, one after the "
@@ -32,8 +33,8 @@ _TIMES = (
 )
 _SYMBOLS = (
     "b samples of all workers, L layers of width n, N workers; c seconds per FLOP, alpha per message, beta per "
-    "byte; S servers, period tau, e backups, q gradients per update, M micro-batches, G groups. Updates and "
-    "reductions are left out."
+    "byte; S servers, period tau, e backups, q gradients per update, M micro-batches, v chunks of a stage, G groups. "
+    "Updates and reductions are left out."
 )
 
 
@@ -43,10 +44,12 @@ def analysis_sheets(entries: Iterable[Entry]) -> list[Sheet]:
 
 
 def write_tables(entries: Sequence[Entry], sheets: Sequence[Sheet], folder: str) -> list[Path]:
-    """Write analysis.json, and the tables in every form."""
+    """Write analysis.json, the tables in every form, and the values of each table as a CSV of its name."""
     written = [write_atomic(Path(folder, "analysis.json"), (json_text(entries) + "\n").encode())]
-    for form, ending in (("text", "txt"), ("markdown", "md"), ("latex", "tex"), ("csv", "csv")):
+    for form, ending in (("text", "txt"), ("markdown", "md"), ("latex", "tex")):
         written.append(write_atomic(Path(folder, f"analysis.{ending}"), (sheets_text(sheets, form) + "\n").encode()))
+    for name, text in sheets_csv(sheets).items():
+        written.append(write_atomic(Path(folder, f"{name}.csv"), (text + "\n").encode()))
     return written
 
 
@@ -57,12 +60,13 @@ def draw_scaling(entries: Sequence[Entry], folder: str) -> list[Path]:
 
 def _sheets(entry: Entry) -> list[Sheet]:
     rows = [row for row in entry["schemes"] if "error" not in row]
-    of = f"{entry['scenario']}: steps of {entry['batch']} samples"
+    of, name = f"{entry['scenario']}: steps of {entry['batch']} samples", entry["scenario"]
     if not all("simulated" in row for row in rows):
-        return [_scaling(entry, rows, of)]
+        return [replace(_scaling(entry, rows, of), of=name)]
     found = [_costs(rows, of), _times(entry, rows, of)] if rows else []
     formulas = [row for row in rows if row.get("formulas")]
-    return [*found, *([_formulas(formulas)] if formulas else [])]
+    found += [_formulas(formulas)] if formulas else []
+    return [replace(sheet, of=name) for sheet in found]
 
 
 def _costs(rows: Sequence[Entry], of: str) -> Sheet:
@@ -81,7 +85,7 @@ def _costs(rows: Sequence[Entry], of: str) -> Sheet:
         ]
         for row in rows
     ]
-    return Sheet(f"What schemes cost. {of}", columns, cells, [_COSTS])
+    return Sheet("costs", f"What schemes cost. {of}", columns, cells, [_COSTS])
 
 
 def _times(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
@@ -91,7 +95,7 @@ def _times(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
     notes = [_limits(entry["limits"]), _TIMES]
     notes += [_worth(row) for row in rows if abs(row["difference"] or 0) > _FAR and row["note"]]
     notes += [f"{row['label']}: {row['error']}" for row in entry["schemes"] if "error" in row]
-    return Sheet(f"How long a step takes. {of}", columns, [_time(row) for row in rows], notes)
+    return Sheet("times", f"How long a step takes. {of}", columns, [_time(row) for row in rows], notes)
 
 
 def _worth(row: Entry) -> str:
@@ -130,7 +134,7 @@ def _scaling(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
         for row, found in zip(rows, times, strict=True)
     ]
     columns = [("scheme", 12), *((f"N = {workers}", None) for workers in counts), ("best", None)]
-    return Sheet(f"Time per sample by number of workers N. {of}", columns, cells, [_limits(entry["limits"])])
+    return Sheet("scaling", f"Time per sample by number of workers N. {of}", columns, cells, [_limits(entry["limits"])])
 
 
 def _limits(limits: Entry) -> str:
@@ -157,4 +161,4 @@ def _formulas(rows: Sequence[Entry]) -> Sheet:
         for row in rows
     ]
     columns = [("scheme", 12), ("seconds of b samples", 40), ("bytes per worker", 20), ("staleness", 8)]
-    return Sheet("Layers of one width: closed forms", columns, cells, [_SYMBOLS])
+    return Sheet("formulas", "Layers of one width: closed forms", columns, cells, [_SYMBOLS])

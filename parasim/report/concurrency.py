@@ -36,7 +36,7 @@ def concurrency_sheets(entry: Entry) -> list[Sheet]:
     ]
     rows.append([cell("network"), *_three(entry["forward"]), *[cell(None)] * 6])
     rows.append([cell("training step"), *_three(entry["step"]), *[cell(None)] * 6])
-    found = [Sheet(f"Work and depth. {of}", columns, rows, [_MEANING])]
+    found = [Sheet("layers", f"Work and depth. {of}", columns, rows, [_MEANING], of)]
     if entry["convolutions"]:
         found.append(_convolutions(entry, of))
     return [*found, _parallel(entry, of)]
@@ -53,7 +53,7 @@ def _convolutions(entry: Entry, of: str) -> Sheet:
         cells = [one for way in found for one in (_large(way["work"]), cell(way["depth"]))]
         rows.append([cell(each["layer"]), cell(each["convolution"]), *cells])
     note = "FFT: complex multiply-adds, images padded to powers of two. Winograd, FFT: where strides are one."
-    return Sheet(f"Convolutions, forward. {of}", columns, rows, [note])
+    return Sheet("convolutions", f"Convolutions, forward. {of}", columns, rows, [note], of)
 
 
 def _parallel(entry: Entry, of: str) -> Sheet:
@@ -63,7 +63,7 @@ def _parallel(entry: Entry, of: str) -> Sheet:
         [cell(row["how"]), cell(row["processors"]), *_three(row), *(_large(bound) for bound in row["bounds"])]
         for row in entry["parallel"]
     ]
-    return Sheet(f"A training step, divided. {of} per worker", columns, rows, [_DIVIDED])
+    return Sheet("divided", f"A training step, divided. {of} per worker", columns, rows, [_DIVIDED], of)
 
 
 def _three(whole: Entry) -> list[Cell]:

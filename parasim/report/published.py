@@ -16,7 +16,7 @@ _UNITS = {"s": "seconds", "bytes": "bytes"}
 
 def scoreboard_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     """The table of what `parasim.study.published.scoreboard` found."""
-    columns = [("paper", 16), ("what", 20), ("published", None), ("predicted", None), ("error", None), ("", 13)]
+    columns = [("paper", 16), ("what", 20), ("published", None), ("predicted", None), ("error", None), ("verdict", 13)]
     cells = [
         [
             cell(row["paper"]),
@@ -36,4 +36,4 @@ def scoreboard_sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
         f"{3 * MISS:.0%}. (m): the published number is from memory.",
         *(f"{row['paper']}, {row['what']}: {row['why']}." for row in judged if abs(row["error"]) > MISS),
     ]
-    return Sheet("Published results beside predictions", columns, cells, notes)
+    return Sheet("published", "Published results beside predictions", columns, cells, notes)

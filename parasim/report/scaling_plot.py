@@ -7,25 +7,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parasim.report.plot_text import foot, wrapped
-from parasim.report.style import SERIES, figure, house
+from parasim.report.style import SERIES, SMALL, figure, house
 
 __all__ = ["scaling_figure"]
 
 Entry = Mapping[str, Any]
+Points = list[tuple[int, float]]
 
-_PANEL, _HEIGHT = 3.6, 3.5  # inches
+_PANEL, _LEGEND, _HEIGHT = 3.2, 1.7, 2.2  # inches: width of a panel and of the names beside it, height of a row
 _LIMIT: dict[str, Any] = {"color": "#c0392b", "linewidth": 1.2}
 _ALONE: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": ":"}
 _ALIKE = 0.01
-_COLUMNS = 4
-_NAMES = 48  # characters of a line of the legend
+_NAMES = 26  # characters of a line of the legend
+_NAME = r"$\hat{N}$"
+_BENEATH = 8.0
+"""Of the least time: there the limits have their names."""
+_REMARK = (
+    "closed forms; the total batch is the same everywhere: more workers take fewer samples each. An arrow: the limit "
+    "lies beyond the edge."
+)
 
 
 def scaling_figure(entries: Sequence[Entry]) -> Any:
-    """Draw a panel per setting and a line per scheme, over 1, 2, 4 ... workers; both axes are logarithmic.
+    """Draw a column per setting, a row per family of schemes, and a line per scheme, over 1, 2, 4 ... workers.
 
-    Schemes whose lines are the same in all panels, to 1 %, share one. The limit N^ is a vertical line, that of
-    compressed gradients a dashed one; one worker's time per sample a dotted line across.
+    Both axes are logarithmic, and the same everywhere. Schemes of a family whose lines are the same in all settings, to
+    1 %, share one. One worker's time per sample is a dotted line across. Where data are divided the limit N^ is a
+    vertical line, that of compressed gradients a dashed one, or arrows at the edge where they lie beyond.
 
     Returns
     -------
@@ -33,40 +41,53 @@ def scaling_figure(entries: Sequence[Entry]) -> Any:
     """
     from matplotlib.lines import Line2D
 
-    lines = _lines(entries)
+    families = dict.fromkeys(row["family"] for entry in entries for row in entry["schemes"] if row.get("scaling"))
+    rows = {family: lines for family in families if (lines := _lines(entries, family))} or {"": []}
     with house():
-        rows = -(-(len(lines) + 3) // _COLUMNS)
-        drawn = figure(max(2, len(entries)) * _PANEL, _HEIGHT + 0.17 * rows, "constrained")
-        panels = drawn.subplots(1, len(entries), sharey=True, squeeze=False)[0]
-        for place, (axes, entry) in enumerate(zip(panels, entries, strict=True)):
-            for (_, points), series in zip(lines, SERIES, strict=False):
-                axes.plot(*zip(*points[place], strict=True) if points[place] else ([], []), **series.line())
-            _furnish(axes, entry)
-        panels[0].set_ylabel("time per sample")
-        handles = [
-            Line2D([], [], **series.line(label=wrapped(", ".join(names), _NAMES, 1)))
-            for (names, _), series in zip(lines, SERIES, strict=False)
-        ]
+        drawn = figure(max(2, len(entries)) * _PANEL + _LEGEND, len(rows) * _HEIGHT + 1.0, "constrained")
+        panels = drawn.subplots(len(rows), len(entries), sharex=True, sharey=True, squeeze=False)
+        for above, (family, lines) in zip(panels, rows.items(), strict=True):
+            for place, (axes, entry) in enumerate(zip(above, entries, strict=True)):
+                for (_, points), series in zip(lines, SERIES, strict=False):
+                    axes.plot(*zip(*points[place], strict=True) if points[place] else ([], []), **series.line())
+                _furnish(axes, entry)
+                if family.startswith("data parallel"):
+                    _limits(axes, entry["limits"])
+            above[0].set_ylabel(f"{wrapped(family, 30, 2)}\ntime per sample")
+            handles = [
+                Line2D([], [], **series.line(label=wrapped(", ".join(names), _NAMES, 3)))
+                for (names, _), series in zip(lines, SERIES, strict=False)
+            ]
+            if handles:
+                above[-1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for axes, entry in zip(panels[0], entries, strict=True):
+            axes.set_title(wrapped(entry["scenario"], 42, 2), loc="left")
+        for axes in panels[-1]:
+            axes.set_xlabel("workers N")
+        low, high = panels[0][0].get_ylim()
+        panels[0][0].set_ylim(low / _BENEATH, high)
         factor = entries[0]["limits"]["compression"]
-        handles += [
-            Line2D([], [], **_LIMIT, label="N^: computing = exchanging"),
-            Line2D([], [], **_LIMIT, linestyle="--", label=f"N^, gradients {factor:g} times smaller"),
+        handles = [
+            Line2D([], [], **_LIMIT, label=f"{_NAME}: computing takes as long as exchanging gradients"),
+            Line2D([], [], **_LIMIT, linestyle="--", label=f"{_NAME} of gradients {factor:g} times smaller"),
             Line2D([], [], **_ALONE, label="one worker"),
         ]
         drawn.suptitle("How many workers are worth it?", x=0.01, ha="left")
-        remark = "closed forms; the total batch is the same everywhere: more workers take fewer samples each"
-        foot(drawn, [remark], handles, _COLUMNS)
+        foot(drawn, [_REMARK], handles, len(handles))
+        for text in drawn.legends[-1].get_texts():
+            text.set_parse_math(True)
     return drawn
 
 
-def _lines(entries: Sequence[Entry]) -> list[tuple[list[str], list[list[tuple[int, float]]]]]:
-    """Names that share a line, and its points in every panel; schemes of one number of workers have none."""
-    by_name: dict[str, list[list[tuple[int, float]]]] = {}
+def _lines(entries: Sequence[Entry], family: str) -> list[tuple[list[str], list[Points]]]:
+    """Names that share a line, and its points in every setting; schemes of one number of workers have none."""
+    by_name: dict[str, list[Points]] = {}
     for place, entry in enumerate(entries):
         for row in entry["schemes"]:
-            points = [(point["workers"], point["seconds_per_sample"]) for point in row.get("scaling", ())]
-            by_name.setdefault(row["label"], [[] for _ in entries])[place] = points
-    found: list[tuple[list[str], list[list[tuple[int, float]]]]] = []
+            if row.get("family") == family:
+                points = [(point["workers"], point["seconds_per_sample"]) for point in row.get("scaling", ())]
+                by_name.setdefault(row["label"], [[] for _ in entries])[place] = points
+    found: list[tuple[list[str], list[Points]]] = []
     for name, panels in by_name.items():
         if not any(len(points) > 1 for points in panels):
             continue
@@ -79,32 +100,45 @@ def _lines(entries: Sequence[Entry]) -> list[tuple[list[str], list[list[tuple[in
     return found
 
 
-def _alike(points: Sequence[tuple[int, float]], others: Sequence[tuple[int, float]]) -> bool:
+def _alike(points: Points, others: Points) -> bool:
     return [workers for workers, _ in points] == [workers for workers, _ in others] and all(
         math.isclose(a, b, rel_tol=_ALIKE) for (_, a), (_, b) in zip(points, others, strict=True)
     )
 
 
 def _furnish(axes: Any, entry: Entry) -> None:
-    """Scales, titles, one worker's time and the limits of a panel."""
+    """Scales of a panel, and one worker's time."""
     from matplotlib.ticker import EngFormatter, NullLocator
 
     points = [point for row in entry["schemes"] for point in row.get("scaling", ())]
     alone = [point["seconds_per_sample"] for point in points if point["workers"] == 1]
     counts = sorted({point["workers"] for point in points}) or [1]
-    axes.set(xscale="log", yscale="log", xlabel="workers N")
+    axes.set(xscale="log", yscale="log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(EngFormatter("s"))
     axes.grid(axis="y")
     if alone:
         axes.axhline(min(alone), **_ALONE)
-    low, high = 0.8 * counts[0], 1.25 * counts[-1]
-    limits = entry["limits"]
-    for value, dashes in ((limits["workers"], "-"), (limits["compressed"]["workers"], "--")):
+    axes.set_xlim(0.8 * counts[0], 1.25 * counts[-1])
+
+
+def _limits(axes: Any, limits: Entry) -> None:
+    """Vertical lines at numbers of workers, which stand beside them, or arrows to where they lie, beyond the edge."""
+    low, high = axes.get_xlim()
+    smaller = f" ({limits['compression']:g} times smaller)"
+    found = ((limits["workers"], "", "-", 0.14), (limits["compressed"]["workers"], smaller, "--", 0.03))
+    for value, which, dashes, height in found:
+        if not math.isfinite(value):
+            continue
+        place = math.log(min(max(value, low), high) / low) / math.log(high / low)  # of the width
+        words, left = f"{_NAME} = {value:.3g}{which}", place < 0.5
         if low <= value <= high:
             axes.axvline(value, **_LIMIT, linestyle=dashes)
-    plain, packed = (f"{value:.3g}" for value in (limits["workers"], limits["compressed"]["workers"]))
-    title = f"{wrapped(entry['scenario'], 44, 1)}\nN^ = {plain}; compressed {packed}"
-    axes.set_title(title, loc="left")
-    axes.set_xlim(low, high)
+        else:
+            words = f"\N{LEFTWARDS ARROW} {words}" if left else f"{words} \N{RIGHTWARDS ARROW}"
+        axes.text(
+            place + (0.015 if left else -0.015), height, words, transform=axes.transAxes, parse_math=True, size=SMALL,
+            color=_LIMIT["color"], va="bottom", ha="left" if left else "right",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )  # fmt: skip

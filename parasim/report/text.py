@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,8 +34,11 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "\u2026"
 
 
-def table(columns: Sequence[Column], width: int) -> list[str]:
-    """Lines of the table, at most `width` wide as long as cutting the text columns achieves it."""
+def table(columns: Sequence[Column], width: int, *, whole: bool = False) -> list[str]:
+    """Lines of the table, at most `width` wide as long as cutting the text columns achieves it.
+
+    With `whole` nothing is cut: what does not fit into a text column goes on in the lines below.
+    """
     columns = list(columns)
     for place in [i for i, column in enumerate(columns) if column.narrow][::-1]:
         if sum(column.width + 1 for column in columns) - 1 > width:
@@ -52,8 +57,33 @@ def table(columns: Sequence[Column], width: int) -> list[str]:
     headings = [([""] * height + column.heading.split("\n"))[-height:] for column in columns]
     rows = [[heading[line] for heading in headings] for line in range(height)]
     rows.append(["-" * size for size in widths])
-    rows += [list(cells) for cells in zip(*(column.cells for column in columns), strict=True)]
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        rows += _lines(cells, widths) if whole else [list(cells)]
     return [(" " * gap).join(map(_aligned, row, widths, columns)).rstrip() for row in rows]
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+    """The lines of a row of whole cells."""
+    parts = [_parts(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    return [list(line) for line in itertools.zip_longest(*parts, fillvalue="")]
+
+
+def _parts(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, which end at spaces, if possible outside of brackets."""
+    words = [""]
+    for word in text.split(" "):
+        inside = words[-1].count("(") > words[-1].count(")")
+        if inside and len(words[-1]) + 1 + len(word) <= width:
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    lines = [""]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= width or not lines[-1]:
+            lines[-1] = f"{lines[-1]} {word}".lstrip()
+        else:
+            lines.append(word)
+    return [part for line in lines for part in textwrap.wrap(line, width) or [""]]
 
 
 def _aligned(cell: str, width: int, column: Column) -> str:

@@ -30,8 +30,10 @@ __all__ = ["analyze", "formulas_of", "limits_of"]
 
 Entry = dict[str, Any]
 
-_PERIODS = ("period", "local_steps", "n_push", "n_fetch")
+_PERIODS = ("period", "local_steps", "n_push", "n_fetch", "ready")
 """Options that say how often something happens: figures per step are means over whole periods."""
+_STARTS = ("burn_in",)
+"""Options that say when it begins to happen."""
 _MOST_STEPS = 20
 """Of the runs whose difference is the time of a step, but for whole periods: a table of all schemes is to be quick."""
 
@@ -186,15 +188,16 @@ def _with_batch(tree: Tree, batch: int, case: Case, workers: int | None = None) 
 def _row(scenario: Scenario, simulated: bool) -> Entry:
     """What a scheme costs per step of all workers.
 
-    `flops`, `bytes`, `messages`: that a worker computes and sends; `memory`: most that it holds, in bytes; `staleness`:
-    mean; `path`: FLOP, messages and bytes on the critical path; `closed_form` (an estimate above a lower
-    bound, if there is one) and `simulated`: seconds per step, with their `difference` relative to the closed form;
-    `meaning` and `note`: what the closed form is worth; `bounds`: of the seconds per step from below and above, where
-    the estimate lies between two.
+    `family`: of the scheme (:func:`family_of`); `flops`, `bytes`, `messages`: that a worker computes and sends;
+    `memory`: most that it holds, in bytes; `staleness`: mean; `path`: FLOP, messages and bytes on the critical path;
+    `closed_form` (an estimate above a lower bound, if there is one) and `simulated`: seconds per step, with their
+    `difference` relative to the closed form; `meaning` and `note`: what the closed form is worth; `bounds`: of the
+    seconds per step from below and above, where the estimate lies between two.
     """
     form, path = closed_form(scenario), critical_path(scenario)
     row: Entry = {
         "scheme": scenario.scheme.name,
+        "family": family_of(scenario),
         "workers": scenario.scheme.options.workers,
         "samples": scenario.workload.batch_size * scenario.scheme.pipelines(),
         "approximates": approximation(scenario),
@@ -211,7 +214,6 @@ def _row(scenario: Scenario, simulated: bool) -> Entry:
         "bounds": None if form is None or most is None else [form.seconds_per_step, most],
         **measured,
         "memory": summary["memory_bytes_per_worker"],
-        "staleness": (summary["staleness"] or {}).get("mean"),
         "difference": measured["simulated"] / seconds - 1 if seconds else None,
         "meaning": "estimate" if form is not None and form.about is not None else theory["meaning"],
         "note": "; ".join([*([theory["note"]] if theory["note"] else []), *theory["broken"]]),
@@ -221,6 +223,14 @@ def _row(scenario: Scenario, simulated: bool) -> Entry:
 def _expected(form: ClosedForm) -> float:
     """Seconds per step: the estimate between two bounds, where there is one."""
     return form.seconds_per_step if form.about is None else form.about
+
+
+def family_of(scenario: Scenario) -> str:
+    """What workers divide among them, in a few words: samples, for one model or for several, or the model."""
+    place = scenario.scheme.taxonomy
+    if place.concurrency not in ("data parallel", "none"):
+        return "model and pipeline parallel"
+    return f"data parallel, {'one model' if place.training == 'one model' else 'several models'}"
 
 
 def approximation(scenario: Scenario) -> str:
@@ -233,7 +243,10 @@ def approximation(scenario: Scenario) -> str:
 
 
 def _steady(scenario: Scenario) -> tuple[Mapping[str, Any], Entry]:
-    """The summary of a run of twice as many steps, and what the second half of it adds per step."""
+    """The summary of a run of twice as many steps, and what the second half of it adds per step.
+
+    The mean staleness is that of the gradients which it adds.
+    """
     from dataclasses import replace
 
     from parasim.study.simulate import simulate
@@ -241,13 +254,20 @@ def _steady(scenario: Scenario) -> tuple[Mapping[str, Any], Entry]:
     periods = [getattr(scenario.scheme.options, name, 1) for name in _PERIODS]
     every = math.lcm(*(period for period in periods if isinstance(period, int) and period > 0))
     steps = every * -(-min(max(2, scenario.run.steps), _MOST_STEPS) // every)
+    first = steps + max(getattr(scenario.scheme.options, name, 0) for name in _STARTS)
     short, long = (
         simulate(replace(scenario, run=replace(scenario.run, steps=count, learn=False, trace="aggregate")))
-        for count in (steps, 2 * steps)
+        for count in (first, first + steps)
     )
 
     def added(figure: str) -> float:
-        return float((long.summary[figure] * 2 * steps - short.summary[figure] * steps) / steps)
+        return float((long.summary[figure] * (first + steps) - short.summary[figure] * first) / steps)
+
+    def staleness() -> float | None:
+        before, after = ({"count": 0, "mean": 0.0} | (run.summary["staleness"] or {}) for run in (short, long))
+        more = after["count"] - before["count"]
+        late = after["mean"] * after["count"] - before["mean"] * before["count"] if more > 0 else 0.0
+        return float(max(0.0, late) / more) if more > 0 else None
 
     def flops(trace: Any) -> float:
         team = [actor for actor in trace.fold().actors if actor.role == "worker"]
@@ -258,6 +278,7 @@ def _steady(scenario: Scenario) -> tuple[Mapping[str, Any], Entry]:
         "flops": (flops(long.trace) - flops(short.trace)) / steps,
         "bytes": added("bytes_sent_per_worker_per_step"),
         "messages": added("messages_sent_per_worker_per_step"),
+        "staleness": staleness(),
     }
 
 

@@ -99,7 +99,7 @@ PUBLISHED: Final[tuple[Claim, ...]] = (
     Claim("bubbles", _GPIPE, "bubble, K = 4, M = 16", 3 / 19, _bubble("K=4 M=16")),
     Claim("bubbles", _GPIPE, "M = 1: throughput of K = 8 over K = 2", 1.0, _speedup("K=8 M=1", "K=2 M=1")),
     Claim(
-        "bubbles", _MEGATRON21, "K = 4, M = 8, v = 2: bubble / ideal, (K-1)/(vM)", 3 / 16,
+        "bubbles", _MEGATRON21, "K = 4, M = 8, v = 2: bubble over ideal time", 3 / 16,
         _bubble("K=4 M=8 v=2", ideal=True),
     ),
     Claim(
