@@ -19,7 +19,7 @@ SCENARIOS = [path for path in _ALL if not path.startswith(_PUBLISHED) and path n
 _ALL_KEYS = "scenarios/all_keys.yaml"
 """Its variants are there for what they say; a few steps show it."""
 _OF_THE_MACHINE = ("wall_seconds", "simulation_seconds", "events", "fast_paths", "evaluation", "target")
-_TIMES = ("scenarios/crosscheck/", "scenarios/crosscheck_targets/", "scenarios/studies/dogs_vs_cats")
+_TIMES = ("scenarios/crosscheck", "scenarios/studies/dogs_vs_cats", "scenarios/compression/onebit")
 _FEW_STEPS = ("run.learn=false", "run.steps=16")
 """What is held there is times; hundreds of steps tell no more, and losses of training differ by processor."""
 

@@ -16,13 +16,13 @@ from tests.test_scenarios import golden
 BOTTLENECK = ROOT / "scenarios" / "studies" / "is_network_the_bottleneck.yaml"
 
 
-def curve(name: str, variant: str, seed: int) -> list[float]:
-    """Loss of every ten steps of a scenario in scenarios/compression, on average over them and over workers."""
+def curve(name: str, variant: str, seed: int, steps: int = 10) -> list[float]:
+    """Loss of every so many steps of a scenario in scenarios/compression, on average over them and over workers."""
     case = parasim.load(ROOT / "scenarios" / "compression" / f"{name}.yaml", [f"run.seed={seed}"], variant=variant)
     found: dict[int, list[float]] = defaultdict(list)
     for row in parasim.simulate(case).trace:
         if row.label == "loss":
-            found[row.step // 10].append(row.value)
+            found[row.step // steps].append(row.value)
     return [sum(losses) / len(losses) for _, losses in sorted(found.items())]
 
 
@@ -32,23 +32,17 @@ def last(name: str) -> dict[str, float]:
 
 
 # learning ------------------------------------------------------------------------------------------------------------
-def test_one_bit_needs_error_feedback() -> None:
-    """Expected outcome of scenarios/compression/onebit.yaml."""
-    loss = last("onebit")
-    assert loss["1-bit"] == pytest.approx(loss["uncompressed"], rel=0.05)
-    assert loss["1-bit without error feedback"] > 1.25 * loss["uncompressed"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_one_bit_needs_error_feedback_whatever_the_seed(seed: int) -> None:
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+def test_one_bit_needs_error_feedback(seed: int) -> None:
+    """Expected outcome of scenarios/compression/onebit.yaml, in means of forty steps."""
     plain, coded, without = (
-        curve("onebit", variant, seed) for variant in ("uncompressed", "1-bit", "1-bit without error feedback")
+        curve("onebit", variant, seed, steps=40)
+        for variant in ("uncompressed", "1-bit", "1-bit without error feedback")
     )
-    assert coded == pytest.approx(plain, rel=0.05)
-    behind = [w / p for w, p in zip(without, plain, strict=True)]
-    assert behind[-1] > 1.25
-    assert behind == sorted(behind)  # further with every ten steps
+    assert coded == pytest.approx(plain, rel=0.1)
+    assert plain == sorted(plain, reverse=True)
+    assert sum(without[-2:]) > 0.95 * sum(without[2:4])  # no progress in the second half
+    assert without[-1] > 4 * plain[-1]
 
 
 def test_powersgd_comes_closer_with_rank() -> None:

@@ -156,6 +156,81 @@ def test_a_real_run_of_coded_gossip_is_the_simulated_one(pool):
     same_in_both(learning("dpsgd", 3, 3, compression=code, order="adapt_then_combine", consensus=0.5), pool)
 
 
+# changes that are pushed ----------------------------------------------------------------------------------------------
+TAILED = [[0, 1], [1, 2], [2, 0], [0, 2], [2, 3], [3, 0]]
+"""Workers 0 and 2 send to two others, 1 and 3 to one: weights differ."""
+PUSHED = {
+    "ring": {"graph": "ring"},
+    "complete": {"graph": "complete"},
+    "edges": {"graph": "edges", "edges": TAILED},
+    "all hops": {"peers": 2},
+    "ring, late": {"graph": "ring", "overlap": 1},
+}
+"""Graphs in which everyone sends to the same workers in every iteration."""
+
+
+def push(name, compression=None, **settings):
+    options = {"model": MODEL, "data": EXACT_DATA, "batch": 4, "steps": STEPS, "dtype": "float64", "learn": True}
+    return run("sgp", 4, compression=compression, **options | PUSHED[name] | settings)
+
+
+def masses(result):
+    """Sum of the models as they are before they are divided by their weights, and of the weights."""
+    weights = [row.value for row in result.trace if row.buffer == "weight"][-4:]
+    ranks = [row.rank for row in result.trace if row.buffer == "weight"][-4:]
+    assert sorted(ranks) == [0, 1, 2, 3]
+    models = [weight * torch.as_tensor(result.returns[rank]) for rank, weight in zip(ranks, weights, strict=True)]
+    return sum(models), sum(weights)
+
+
+@pytest.mark.parametrize("name", PUSHED)
+def test_pushed_changes_of_all_elements_are_shares_of_models(name):
+    """Quantised push-sum (Taheri et al. 2020) without a loss is push-sum."""
+    plain, coded = push(name), push(name, {"kind": "topk", "density": 1.0})
+    for one, other in zip(plain.returns, coded.returns, strict=True):
+        assert torch.allclose(torch.as_tensor(one), torch.as_tensor(other), rtol=1e-12, atol=1e-12)
+    assert coded.summary["loss"] == pytest.approx(plain.summary["loss"])
+
+
+@pytest.mark.parametrize("code", ["topk", "randomk", "onebit", "qsgd", "terngrad", "powersgd", "threshold"])
+@pytest.mark.parametrize("name", ["edges", "ring"])
+def test_pushed_changes_leave_sums_alone(name, code):
+    """After one step: all began alike, so the sum of models moves by the gradients, whatever is sent."""
+    (plain, _), (coded, mass) = (
+        masses(push(name, by, steps=1, **more)) for by, more in ((None, {}), ({"kind": code}, {"consensus": 0.3}))
+    )
+    assert mass == pytest.approx(4)
+    assert torch.allclose(plain, coded, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["edges", "ring, late"])
+def test_models_find_together_though_a_tenth_of_what_is_pushed_is_sent(name):
+    rate = {"kind": "sgd", "lr": 0.1, "schedule": {"kind": "step", "at": [8], "factor": 1e-12}}
+    options = {"data": {"kind": "classification"}, "optimizer": rate, "consensus": 0.2}
+    code = {"kind": "topk", "density": 0.1}
+    apart, together = (spread_of(push(name, code, steps=steps, **options)) for steps in (8, 250))
+    assert together < 1e-3 * apart
+
+
+def test_bytes_of_pushed_changes_are_the_laws():
+    """A tenth of 160 elements, each with its place, to the next worker."""
+    summary = push("ring", {"kind": "topk", "density": 0.1}, dtype="float32").summary
+    assert summary["bytes_sent_per_worker_per_step"] == 16 * 8
+
+
+@pytest.mark.real
+def test_a_real_run_of_pushed_changes_is_the_simulated_one(pool):
+    code = {"kind": "topk", "density": 0.1}
+    same_in_both(learning("sgp", 3, 3, compression=code, graph="ring", consensus=0.5), pool)
+
+
+def test_why_changes_can_not_be_sent_is_said_in_a_line():
+    with pytest.raises(ScenarioError, match="or write graph: ring, complete or edges"):
+        make("sgp", 4, compression={"kind": "topk"})
+    with pytest.raises(ScenarioError, match=r"for gradients \(partners are drawn, .*: use identity, fp16, bf16$"):
+        make("adpsgd", 4, compression={"kind": "topk"})
+
+
 @pytest.mark.parametrize(
     ("options", "compression", "what"),
     [

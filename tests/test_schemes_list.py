@@ -9,6 +9,7 @@ import pytest
 import parasim
 from parasim import SCHEMES, ScenarioError
 from parasim.cli import main
+from parasim.program.scheme import Scheme
 from parasim.report.schemes import scheme_entry, schemes_list
 from parasim.report.taxonomy import likes_entry
 from parasim.schemes import find
@@ -171,3 +172,18 @@ def test_neighbours_differ_where_it_is_said(capsys):
     assert max(map(len, text.splitlines())) <= 120
     assert main(["schemes", "--like", "spp"]) == 2
     assert "did you mean 'ssp'?" in capsys.readouterr().err
+
+
+def test_what_can_be_sent_in_code_is_what_a_scenario_may_say():
+    """Of schemes whose options do not decide: nothing is refused that is listed, nothing listed that is refused."""
+    for name, scheme in SCHEMES.items():
+        if scheme.codes is not Scheme.codes:
+            continue
+        options = {"learn": False, "compression": {"kind": "fp16"}}
+        if scheme_entry(scheme)["in_code"] is None:
+            with pytest.raises(ScenarioError, match="sends nothing that a compressor works on"):
+                make(name, 4, **options)
+        else:
+            make(name, 4, **options)
+    assert "No changes of them: partners are drawn" in scheme_entry(SCHEMES["adpsgd"])["in_code"]
+    assert "graph: ring, complete, edges" in scheme_entry(SCHEMES["osgp"])["in_code"]

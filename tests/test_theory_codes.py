@@ -76,3 +76,25 @@ def test_uneven_shards_are_an_estimate_and_bytes_are_met():
     options = {"model": {"kind": "mlp", "width": 25, "depth": 3}, "compression": {"kind": "onebit"}}
     assert ratio("allreduce", 4, steps=1, **options) == pytest.approx(1, rel=0.05)
     assert ratio("parameter_server", 6, steps=1, workers=4, servers=2, **options) == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("order", ["combine_then_adapt", "adapt_then_combine"])
+def test_gossip_in_half_precision_is_exact(order):
+    meets("dpsgd", 4, model=MATRICES, compression={"kind": "fp16"}, order=order, **QUICK)
+
+
+@pytest.mark.parametrize("code", [name for name in FIXED if not COMPRESSORS[name].keeps_error])
+def test_gossip_of_changes_is_exact(code):
+    options = {"order": "adapt_then_combine", "consensus": 0.5, "model": MATRICES}
+    meets("dpsgd", 4, compression={"kind": code}, **options, **QUICK)
+
+
+@pytest.mark.parametrize("options", [{}, {"graph": "ring"}, {"graph": "complete"}])
+def test_pushes_in_half_precision_are_exact(options):
+    meets("sgp", 4, steps=2, model=MATRICES, compression={"kind": "bf16"}, **options, **QUICK)
+
+
+@pytest.mark.parametrize("graph", ["ring", "complete"])
+@pytest.mark.parametrize("code", [name for name in FIXED if not COMPRESSORS[name].keeps_error])
+def test_pushed_changes_are_exact(code, graph):
+    meets("sgp", 4, graph=graph, model=MATRICES, compression={"kind": code}, **QUICK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["add", "clear", "copied", "overwrite", "scale"]
+__all__ = ["add", "clear", "copied", "difference", "overwrite", "scale"]
 
 
 def copied(xp: Tensors, x: Tensor) -> Tensor:
@@ -30,3 +30,8 @@ def scale(xp: Tensors, x: Tensor, factor: float) -> None:
 def clear(xp: Tensors, x: Tensor) -> None:
     """X = 0."""
     xp.fill_(x, 0.0)
+
+
+def difference(xp: Tensors, one: Tensor, other: Tensor) -> Tensor:
+    """One - other."""
+    return xp.add(one, other, -1.0)

@@ -80,6 +80,8 @@ class Scheme:
     for owners of pieces, changes of models for neighbours, models as they are; nothing."""
     changes_with: ClassVar[str] = ""
     """Options with which codes for gradients carry changes of its models, as a file has them."""
+    no_changes: ClassVar[str] = ""
+    """Why changes of its models can't be sent in place of them, whatever the options; "": see `changes_with`."""
     most_workers: ClassVar[int | None] = None
     """What a number of workers that the options leave open is cut to."""
     fixed_batch: ClassVar[str] = ""

@@ -28,8 +28,26 @@ def scheme_entry(scheme: type[Scheme]) -> dict[str, Any]:
         "staleness": scheme.staleness,
         "approximates": scheme.approximates or None,
         "closed_form": _closed_form(scheme),
+        "in_code": _in_code(scheme),
         "options": [option_entry(field, hints[field.name]) for field in dataclasses.fields(scheme.Options)],
     }
+
+
+_IN_CODE = {
+    "sums": "Gradients that workers sum, in any code.",
+    "models": "Models that workers average, or in codes for gradients their changes.",
+    "messages": "Gradients to servers, in any code.",
+    "values": "Models, in codes that carry parameters.",
+}
+
+
+def _in_code(scheme: type[Scheme]) -> str | None:
+    """What of it can be sent in code (the section `compression` of a scenario); None if nothing can."""
+    if scheme.codes is not Scheme.codes:  # options decide
+        return " ".join((inspect.getdoc(scheme.codes) or "").replace("``", "").split())
+    if not scheme.compresses:
+        return None
+    return _IN_CODE[scheme.compresses] + (f" No changes of them: {scheme.no_changes}." if scheme.no_changes else "")
 
 
 def schemes_list(schemes: Sequence[type[Scheme]]) -> str:
@@ -66,6 +84,7 @@ def _paragraph(entry: Mapping[str, Any]) -> str:
     form = entry["closed_form"]
     headed = {"family": family, "paper": entry["citation"], "staleness": entry["staleness"]}
     headed |= {"replaces": entry["approximates"]} if entry["approximates"] else {}
+    headed |= {"in code": entry["in_code"] or "nothing"}
     for heading, text in (headed | ({"step": form["formula"]} if form else {})).items():
         lines += wrapped(f"{heading:<9} ", text)
     return "\n".join([*lines, *option_lines(entry["options"])])

@@ -52,10 +52,13 @@ def read_compression(section: Section, scheme: Scheme, model: Model, chosen: Sec
     composing = section.build(Composing, beside=("kind", *described(cls)), of=of)
     sends = scheme.codes()
     if not sends:
-        raise section.error(None, f"scheme {scheme.name} sends nothing that a compressor works on: leave it out")
+        depends = type(scheme).codes is not Scheme.codes
+        sent = "with these options" if depends else f"(but {scheme.taxonomy.communication})"
+        raise section.error(None, f"scheme {scheme.name} sends nothing that a compressor works on {sent}: leave it out")
     if sends == "values" and not code.for_values:
         carriers = ", ".join(name for name, each in compressor_kinds().items() if each.for_values and name == each.name)
-        what = f"scheme {scheme.name} sends models as they are, and {code.name} is for gradients: use {carriers}"
+        why = f" ({scheme.no_changes})" if scheme.no_changes else ""
+        what = f"scheme {scheme.name} sends models as they are, and {code.name} is for gradients{why}: use {carriers}"
         if scheme.changes_with:
             what += f", or write {scheme.changes_with}"
         raise section.error("kind", what)

@@ -81,7 +81,7 @@ class Adag(LocalSteps):
         return self.where != "server"
 
     def codes(self) -> Codes:
-        """What tells the scale are parameters: a code must be for these too."""
+        """Gradients to servers; with scaled_by: message parameters too, and the code must be for these."""
         return "values" if self.where == "message" else "messages"
 
     def commit(self, me: Context, parameters: Buffer, held: Held, pushed: Buffer, fetch: bool) -> Program[None]:

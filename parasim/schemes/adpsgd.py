@@ -75,6 +75,7 @@ class AdPsgd(Scheme):
     approximates = "stale gradients; models averaged in pairs"
     Options = AdPsgdOptions
     compresses = "values"
+    no_changes = "partners are drawn, so nobody knows the model that a change would be added to"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Compute at a copy, apply to the model; averaging goes on beside it."""

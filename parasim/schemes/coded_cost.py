@@ -32,7 +32,17 @@ from parasim.schemes.pushing import majority
 from parasim.theory.collectives import Cost, cost
 from parasim.theory.patterns import patterns
 
-__all__ = ["CodedMessages", "Coding", "coded_messages", "coded_sum_cost", "coding", "pulled", "pushed"]
+__all__ = [
+    "CodedMessages",
+    "CodedModel",
+    "Coding",
+    "coded_messages",
+    "coded_model",
+    "coded_sum_cost",
+    "coding",
+    "pulled",
+    "pushed",
+]
 
 _CHANCES = ("own", "common", "step")
 _LATE = 1 << 60
@@ -260,3 +270,35 @@ def coded_messages(setting: Setting, servers: int, workers: int) -> CodedMessage
     slowest = max(range(servers), key=times.__getitem__)
     equal = len(set(sent)) == 1 and max(times) <= min(times) * (1 + 1e-12) and up[0].settled
     return CodedMessages(sum(sent), sum(down), worker, server[slowest], equal)
+
+
+class CodedModel(NamedTuple):
+    """What codes add where neighbours send each other whole models, or their changes.
+
+    Attributes
+    ----------
+    nbytes
+        Bytes of a message.
+    making, reading
+        Kernels that make one, and that make a vector of one that came; none where nothing is in code.
+    changes
+        Are changes sent?
+    settled
+        Is the code that of every step, and are its messages as long as its law says?
+    """
+
+    nbytes: int
+    making: Sequence[Kernel]
+    reading: Sequence[Kernel]
+    changes: bool
+    settled: bool
+
+
+def coded_model(setting: Setting) -> CodedModel:
+    """Of messages with the whole model, or its change, in the scenario's code, if it has one."""
+    whole = setting.model.whole
+    if setting.compression is None:
+        return CodedModel(whole.nbytes, (), (), False, True)
+    changes = not setting.compression.compressor.for_values
+    one = coding(setting, 0, whole.parameters, 1, values=not changes)
+    return CodedModel(one.wire[0], (pushed(setting, one),), (pulled(setting, one),), changes, one.settled)

@@ -28,6 +28,7 @@ from parasim.program import (
     Context,
     Exchange,
     HeldModel,
+    Kernel,
     Message,
     Model,
     Options,
@@ -43,7 +44,7 @@ from parasim.program import (
     Wait,
     option,
 )
-from parasim.program.elementwise import add
+from parasim.program.elementwise import add, difference
 from parasim.program.graphs import (
     Matrix,
     check_mixing,
@@ -53,6 +54,7 @@ from parasim.program.graphs import (
     named_graph,
 )
 from parasim.program.scheme import Codes
+from parasim.schemes.coded_cost import CodedModel, coded_model
 from parasim.schemes.pushing import packed, packed_values, unpacked
 
 __all__ = ["DPsgd"]
@@ -91,9 +93,10 @@ class DPsgd(Scheme):
     Options = DPsgdOptions
     compresses = "values"
     changes_with = "order: adapt_then_combine"
+    prices_codes = True
 
     def codes(self) -> Codes:
-        """Models; after adapting, codes for gradients carry their changes."""
+        """Models; with order: adapt_then_combine their changes, in any code."""
         return "changes" if self.options.order == "adapt_then_combine" else "values"
 
     @cached_property
@@ -191,29 +194,39 @@ class DPsgd(Scheme):
         graph = graph_of_matrix(self.weights)
         workers, degrees = len(graph), [len(others) for others in graph]
         pairs = [(i, j) for i, others in enumerate(graph) for j in others]
-        nbytes, place = setting.model.whole.nbytes, setting.place
+        coded, place = coded_model(setting), setting.place
         route = setting.together(pairs)
-        exchange = route.alpha + nbytes * route.beta if pairs else 0.0
+        exchange = route.alpha + coded.nbytes * route.beta if pairs else 0.0
         mixing = [
-            setting.math_kernel(mix, len(row), weights=row)
+            self._mixing(setting, coded, row)
             for row in (tuple(w for j, w in enumerate(row) if w or j == i) for i, row in enumerate(self.weights))
         ]
-        slowest = max(mixing, key=place.seconds)
-        passes, after = setting.gradient_kernels(), [setting.update_kernel(), slowest]
+        slowest = max(mixing, key=lambda kernels: sum(map(place.seconds, kernels)))
+        passes, after = setting.gradient_kernels(), [setting.update_kernel(), *slowest]
         if self.options.order == "combine_then_adapt":
-            seconds = max(place.longest(passes), exchange) + place.longest(after)
+            making = place.longest(coded.making) if coded.making else 0.0
+            seconds = making + max(place.longest(passes), exchange) + place.longest(after)
         else:
-            seconds = place.longest([*passes, *after]) + exchange
+            seconds = place.longest([*passes, *after, *coded.making]) + exchange
         sent = sum(degrees) / workers
         regular = len(set(degrees)) == 1
         return ClosedForm(
             seconds,
-            sent * nbytes,
+            sent * coded.nbytes,
             sent,
             0.0,
-            "exact" if regular else "estimate",
+            "exact" if regular and coded.settled else "estimate",
             note="" if regular else "workers with fewer neighbours have their messages sooner",
         )
+
+    def _mixing(self, setting: Setting, coded: CodedModel, row: tuple[float, ...]) -> list[Kernel]:
+        """What a worker computes to mix, given its row of the matrix, beside making its own message."""
+        others = len(row) - 1
+        if not coded.changes:
+            return [*list(coded.reading) * others, setting.math_kernel(mix, len(row), weights=row)]
+        told = [*coded.reading, setting.math_kernel(add, 2)] * (1 + others)
+        weights = row[:others]
+        return [setting.math_kernel(difference, 2), *told, setting.math_kernel(approach, 2 + others, weights=weights)]
 
 
 def mix(xp: Tensors, *models: Tensor, weights: tuple[float, ...]) -> Tensor:
@@ -222,11 +235,6 @@ def mix(xp: Tensors, *models: Tensor, weights: tuple[float, ...]) -> Tensor:
     for model, weight in zip(models[1:], weights[1:], strict=True):
         xp.add_(mixed, model, weight)
     return mixed
-
-
-def difference(xp: Tensors, one: Tensor, other: Tensor) -> Tensor:
-    """One - other."""
-    return xp.add(one, other, -1.0)
 
 
 def approach(xp: Tensors, model: Tensor, own: Tensor, *others: Tensor, weights: tuple[float, ...]) -> None:
