@@ -34,6 +34,8 @@ class Ratios:
         Least CPU time of plain simulation over that of fast paths: well below what was measured.
     small, small_events
         Workers of the version that tests run, and most events per operation there.
+    like
+        Cases of benchmarks.peers that it is a smaller version of.
     """
 
     make: Callable[[int], dict[str, Any]]
@@ -42,6 +44,7 @@ class Ratios:
     times: float
     small: int
     small_events: float
+    like: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,11 @@ def _layers(workers: int) -> dict[str, Any]:
     return text
 
 
+def _coupled_ring(workers: int) -> dict[str, Any]:
+    """One flow per collective."""
+    return _ring(workers, fidelity="coupled")
+
+
 def _hierarchy(workers: int) -> dict[str, Any]:
     """Nodes of four workers, one flow per collective."""
     nodes = workers // 4
@@ -133,21 +141,29 @@ def _equal_steps(workers: int) -> dict[str, Any]:
     return text
 
 
-def _fat_ring(workers: int) -> dict[str, Any]:
-    """Two levels of switches with half of the cables upwards; ranks in a random order."""
-    leaves = workers // 4
-    topology = {"kind": "fat_tree", "children": [4, leaves], "parents": [1, 2]}
-    text = _ring(workers, topology=topology)
+def _fat(hosts: int, parents: int) -> dict[str, Any]:
+    """Two levels of switches, four hosts at each of the lower ones: with 4 parents full, with 2 half of the cables."""
+    return {"kind": "fat_tree", "children": [4, hosts // 4], "parents": [1, parents]}
+
+
+def _fat_ring(workers: int, parents: int = 2) -> dict[str, Any]:
+    """Half of the cables upwards; ranks in a random order."""
+    text = _ring(workers, topology=_fat(workers, parents))
     text["scheme"]["placement"] = {"worker": shuffled(workers)}
     text["run"]["steps"] = 1
     return text
 
 
-def _fat_halving(workers: int) -> dict[str, Any]:
+def _fat_halving(workers: int, parents: int = 2) -> dict[str, Any]:
     """The same with few rounds, in which rounding can't grow, of messages that share links."""
-    text = _fat_ring(workers)
+    text = _fat_ring(workers, parents)
     text["scheme"]["algorithm"] = "rabenseifner"
     return text
+
+
+def _full_fat_halving(workers: int) -> dict[str, Any]:
+    """All cables upwards."""
+    return _fat_halving(workers, 4)
 
 
 def _server(workers: int) -> dict[str, Any]:
@@ -160,17 +176,31 @@ def _shards(workers: int) -> dict[str, Any]:
     return document(f"shards of {workers}", star(workers + 4), 2, scheme, noise=LOG_NORMAL)
 
 
+def _fat_shards(workers: int) -> dict[str, Any]:
+    """Shards in a tree with half of the cables upwards, and one host in 16 for a server; all in a random order."""
+    servers = workers // 15
+    order = shuffled(workers + servers)
+    text = _server(workers)
+    text["cluster"]["topology"] = _fat(workers + servers, 2)
+    placement = {"worker": order[:workers], "server": order[workers:]}
+    text["scheme"] |= {"servers": servers, "placement": placement}
+    return text
+
+
 CASES: dict[str, Ratios] = {
-    "ring": Ratios(_ring, 64, 0.0, 60, 16, 0.0),
-    "ring, noisy": Ratios(_noisy_ring, 64, 0.0, 25, 16, 0.0),
-    "layers": Ratios(_layers, 32, 0.0, 80, 8, 0.0),
+    "ring": Ratios(_ring, 64, 0.0, 60, 16, 0.0, ("r256", "r1024")),
+    "ring, noisy": Ratios(_noisy_ring, 64, 0.0, 25, 16, 0.0, ("r1024_noise",)),
+    "ring, coupled": Ratios(_coupled_ring, 64, 0.0, 5, 16, 0.0, ("r256_coupled", "r1024_coupled")),
+    "layers": Ratios(_layers, 32, 0.0, 80, 8, 0.0, ("d256",)),
     "rings of groups": Ratios(_groups, 64, 0.12, 5, 16, 0.3),
     "hierarchy, coupled": Ratios(_hierarchy, 64, 0.0, 2.5, 16, 0.0),
     "equal steps": Ratios(_equal_steps, 16, 0.0, 150, 4, 0.0),
     "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
-    "halving in a fat tree": Ratios(_fat_halving, 1024, 0.18, 3, 16, 1.4),
-    "server": Ratios(_server, 1024, 0.0, 10, 16, 2.6),
+    "halving in a fat tree": Ratios(_fat_halving, 1024, 0.18, 3, 16, 1.4, ("r1024_fat16o",)),
+    "halving in a full fat tree": Ratios(_full_fat_halving, 1024, 0.18, 2, 16, 1.4, ("r1024_fat16",)),
+    "server": Ratios(_server, 1024, 0.0, 10, 16, 2.6, ("ps256", "ps1024")),
     "shards": Ratios(_shards, 32, 1.6, 0.5, 16, 1.7),
+    "shards in a fat tree": Ratios(_fat_shards, 120, 0.0, 15, 30, 2.5, ("pss120", "pss1008")),
 }
 """By name."""
 
@@ -190,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers = case.small if given.small else case.workers
         found = compare(case.make(workers), given.repeat)
         print(
-            f"{name:<22} {workers:>5} workers {found.operations:>9,} operations  {found.fast_events:>7,} events"
+            f"{name:<26} {workers:>5} workers {found.operations:>9,} operations  {found.fast_events:>7,} events"
             f" ({found.events_per_operation:.3f} per operation, plain {found.plain_events / found.operations:.3f})"
             f"  {found.times:6.2f} times as fast",
             flush=True,

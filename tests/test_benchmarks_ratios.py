@@ -7,6 +7,7 @@ import pytest
 import parasim
 from benchmarks import growth, learning, ratios, scale
 from benchmarks.cases import ring
+from benchmarks.peers.cases import CASES as PEERS
 from benchmarks.ratios import CASES, compare
 from benchmarks.scale import FAMILIES, Family, Point, report, slope
 from parasim.scenario import from_document
@@ -19,6 +20,11 @@ def test_fast_paths_give_the_same_in_no_more_events(name):
     assert found.fast_makespan == pytest.approx(found.plain_makespan, rel=1e-9)
     assert found.fast_events <= found.plain_events
     assert found.events_per_operation <= case.small_events
+
+
+def test_every_workload_of_the_peers_has_a_smaller_version():
+    like = [name for case in CASES.values() for name in case.like]
+    assert sorted(like) == sorted(PEERS)
 
 
 def test_the_ratios_of_a_ring_are_those_of_its_closed_form(monkeypatch, capsys):
