@@ -129,7 +129,7 @@ def test_alone_it_takes_the_time_of_its_messages(algorithm, memory):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_two_jobs_on_the_same_hosts(algorithm):
     """They share every link and core, in step and out of step."""
-    for ranks in SIZES.get(algorithm, (2, 4, 6, 8, 12, 24)):
+    for ranks in SIZES.get(algorithm, (2, 4, 6, 8, 12, 16)):
         elements = elements_for(algorithm, ranks)
         unit = 4 * elements / BANDWIDTH
         for other, seconds, after in ((2 / 3, 0.0, 0.0), (1.0, unit, 0.3 * unit), (0.3, 0.4 * unit, 0.1 * unit)):
@@ -143,7 +143,7 @@ def test_two_jobs_on_the_same_hosts(algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_two_jobs_that_share_uplinks_only(algorithm):
-    for ranks in SIZES.get(algorithm, (2, 4, 8, 16, 24)):
+    for ranks in SIZES.get(algorithm, (2, 4, 8, 12, 16)):
         elements = elements_for(algorithm, ranks)
         jobs = [
             Job(range(0, 2 * ranks, 2), algorithm, elements, steps=3),

@@ -126,8 +126,9 @@ def crew(program, count, name="job"):
 # scenarios -----------------------------------------------------------------------------------------------------------
 def shortest(path):
     """The scenarios of a file with as few steps, and as little learning, as it can do with."""
+    often = ["run.steps=100", "run.evaluate={every: 1 epoch}"]
     for learn in (["run.learn=false"], []):
-        for short in (["run.steps=2"], ["run.steps=6"], []):
+        for short in (["run.steps=2"], ["run.steps=6"], often, []):
             try:
                 return parasim.load_all(ROOT / path, ["run.trace=aggregate", *learn, *short], allow_code=True)
             except ScenarioError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -68,9 +69,14 @@ def _recorded(outputs: torch.Tensor) -> Iterator[torch.Tensor]:
             continue
         seen.add(function)
         pending += [following for following, _ in function.next_functions]
-        for name in dir(function):
-            if name.startswith("_saved_"):
-                yield from (t for t in _listed(getattr(function, name)) if isinstance(t, torch.Tensor))
+        for name in _kept_by(type(function)):
+            yield from (t for t in _listed(getattr(function, name)) if isinstance(t, torch.Tensor))
+
+
+@functools.cache
+def _kept_by(operator: type) -> tuple[str, ...]:
+    """The names under which an operator of this kind keeps something: to list all of them takes longer than a pass."""
+    return tuple(name for name in dir(operator) if name.startswith("_saved_"))
 
 
 def _listed(value: Any) -> tuple[Any, ...]:
