@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the user's input is wrong (one line, no traceback); 130 in
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DONE, _FAILED, _WRONG_INPUT, _INTERRUPTED = 0, 1, 2, 130
+_NOT_WRITTEN = {
+    errno.ENOSPC: "make room there, or write elsewhere",
+    errno.EDQUOT: "make room there, or write elsewhere",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or keep sums only (run.trace=aggregate)",
+    errno.EROFS: "write elsewhere",
+}
+"""What to do where a file can't be written, by the error's number."""
 
 
 # verbs -------------------------------------------------------------------------------------------------------------
@@ -64,9 +72,10 @@ def run(arguments: argparse.Namespace) -> None:
     results = _each(arguments, "simulating", runs)
     if arguments.fit_steps:
         from parasim.study.modelled import fitted_text
+        from parasim.trace.files import write_atomic
 
         text = fitted_text([result.summary for _, result in results])
-        Path(arguments.fit_steps).write_text(text)
+        write_atomic(arguments.fit_steps, text.encode())
         print(text, end="", file=sys.stderr if arguments.json else sys.stdout)
 
 
@@ -303,7 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb, arguments = parse(words, VERBS)
         with _warnings_in_lines(arguments.said):
             code = verb(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the shell has closed it
+            sys.stdout.flush()
     except ScenarioError as error:
         return _failed(_one_line(error), _WRONG_INPUT, debug)
     except DeadlockError as error:
@@ -316,12 +326,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _DONE
     except SystemExit as stop:  # --help, --version
         return int(stop.code or 0)
+    except OSError as error:
+        return _failed(_of_file(error), _FAILED, debug)
     except Exception as error:
-        name = type(error).__name__
-        what = _one_line(error) or "no message"
-        kind = what if isinstance(error, ParasimError) else f"{name}: {what}"
-        kind = ", ".join([kind, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note)])
-        return _failed(f"parasim: {kind} (--debug for the traceback)", _FAILED, debug)
+        return _failed(_of_another(error), _FAILED, debug)
     return code or _DONE
 
 
@@ -341,6 +349,23 @@ def _warnings_in_lines(said: list[str]) -> Iterator[None]:
         warnings.simplefilter("default", ScenarioWarning)
         warnings.showwarning = show
         yield
+
+
+def _of_file(error: OSError) -> str:
+    """What can't be written (the standard output has no name), why, and what to do; else as any other error."""
+    remedy = _NOT_WRITTEN.get(error.errno or 0)
+    if remedy is None:
+        return _of_another(error)
+    where = "" if error.filename is None else f"{error.filename} can't be written: "
+    return _one_line(OSError(f"parasim: {where}{error.strerror}: {remedy}"))
+
+
+def _of_another(error: Exception) -> str:
+    """An error that is not the user's."""
+    what = _one_line(error) or "no message"
+    kind = what if isinstance(error, ParasimError) else f"{type(error).__name__}: {what}"
+    kind = ", ".join([kind, *(note for note in getattr(error, "__notes__", ()) if "\n" not in note)])
+    return f"parasim: {kind} (--debug for the traceback)"
 
 
 def _one_line(error: Exception) -> str:

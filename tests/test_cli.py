@@ -336,5 +336,36 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_a_line_that_says_what_to_do() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "parasim.cli", "schema"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=_root())
+    said = "parasim: No space left on device: make room there, or write elsewhere\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize(("verb", "name"), [("run", "trace.csv"), ("sweep", "points.jsonl")])
+def test_a_file_that_is_cut_short_is_named(verb: str, name: str, example: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    code = "import sys\nfrom resource import *\nfrom parasim.cli import main\n"
+    code += "setrlimit(RLIMIT_FSIZE, (3000, RLIM_INFINITY))"
+    words = [verb, example, "run.steps=40" if verb == "run" else "run.seed=1..5", "--out", str(folder)]
+    command = [sys.executable, "-c", f"{code}\nsys.exit(main({words!r}))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_root())
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"parasim: {folder / name} can't be written: File too large: raise the limit of file sizes")
+    assert done.returncode == 1
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    if verb == "sweep":  # what was written down is not lost
+        assert main(words) == 0
+
+
+def test_a_standard_output_that_the_shell_has_closed_is_no_error() -> None:
+    command = f"{sys.executable} -m parasim.cli schema >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False, cwd=_root())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def _root() -> Path:
     return Path(parasim.__file__).parent.parent

@@ -52,7 +52,7 @@ def test_places_of_keys_and_values(tmp_path: Path) -> None:
         ("a: 1\n---\nb: 2", "2:1: a second document begins here: use 'variants:'"),
         ("a: [1", "1:6: is no valid YAML: expected ',' or ']', but got '<stream end>'"),
         ("a: b: c", "1:5: is no valid YAML: mapping values are not allowed here"),
-        ("a: 1\n\tb: 2", "2:1: is no valid YAML: found character '\\t' that cannot start any token"),
+        ("a: 1\n\tb: 2", "2:1: is no valid YAML: found character '\\t' that cannot start any token: use spaces"),
         ("? [a]\n: 1", "1:3: a key must be a word"),
         ("a: 1\nb: \x01", "2:4: is no valid YAML: character #x01 is not allowed"),
         (b"a: 1\nb: \xff", "2:4: is no UTF-8 text: save the file as UTF-8"),

@@ -127,6 +127,8 @@ def _parse(text: str, source: str, *, lines: bool) -> Tree:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = f"is no valid YAML: {error.problem or error.context}"
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            problem += ": use spaces"
         raise ScenarioError(" ".join(f"{builder.place(mark) if mark else source}: {problem}".split())) from None
     except ReaderError as error:
         before = text[: error.position]

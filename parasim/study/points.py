@@ -81,7 +81,11 @@ class Points:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:  # what a full disk did not take is tried once more here
+            if error is None:
+                raise
 
     def _lock(self) -> None:
         try:
@@ -92,9 +96,12 @@ class Points:
             ) from None
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:  # of a full disk it names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _read(self, of: dict[str, Any]) -> None:
         self._file.seek(0)

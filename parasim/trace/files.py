@@ -15,11 +15,11 @@ def write_atomic(path: str | Path, data: bytes) -> Path:
     Raises
     ------
     OSError
-        If the place can't be written to.
+        If the place can't be written to; it names the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = _made(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -27,7 +27,17 @@ def write_atomic(path: str | Path, data: bytes) -> Path:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):  # of a full disk it names none, or the temporary one
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     return path
+
+
+def _made(path: Path) -> tuple[int, str]:
+    """A temporary file in the same folder, open."""
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
