@@ -177,7 +177,8 @@ def test_the_spectral_gap_is_shown():
         (2, {"matrix": [[1.0]]}, "matrix must have 2 rows of 2 numbers"),
         (2, {"matrix": [[0.5, 0.4], [0.4, 0.5]]}, "row 0 sums to 0.9, not 1"),
         (2, {"matrix": [[1.5, -0.5], [-0.5, 1.5]]}, "row 0 has a negative weight"),
-        (2, {"matrix": [[0.5, 0.5], [0.4, 0.6]]}, "differs from"),
+        (3, {"graph": "edges", "edges": [[0, 1], [1, 2], [2, 2]]}, "joins worker 2 with itself: leave it out"),
+        (2, {"matrix": [[0.5, 0.5], [0.4, 0.6]]}, "differs from .*: make it symmetric, or use sgp"),
         (2, {"matrix": HALVES, "edges": [[0, 1]]}, "give edges or a matrix, not both"),
     ],
 )

@@ -43,7 +43,8 @@ def named_graph(kind: GraphKind, workers: int, edges: Edges = ()) -> Graph:
     Raises
     ------
     ValueError
-        If there is no such graph of so many workers, if edges are given and not asked for, or if it is not connected.
+        If there is no such graph of so many workers, if edges are given and not asked for, if one joins a worker with
+        itself, or if it is not connected.
     """
     if bool(edges) != (kind == "edges"):
         raise ValueError("edges belong to graph: edges, which needs some: write edges: [[0, 1], [1, 2]]")
@@ -54,6 +55,8 @@ def named_graph(kind: GraphKind, workers: int, edges: Edges = ()) -> Graph:
         for worker in (one, other):
             if not 0 <= worker < workers:
                 raise ValueError(f"edge [{one}, {other}]: worker {worker} does not exist (workers: 0..{workers - 1})")
+        if one == other and kind == "edges":
+            raise ValueError(f"edge [{one}, {other}] joins worker {one} with itself: leave it out")
         if one != other:
             beside[one].add(other)
             beside[other].add(one)
@@ -164,7 +167,7 @@ def check_mixing(matrix: Matrix, workers: int) -> None:
             raise ValueError(f"matrix: row {i} sums to {sum(row):.12g}, not 1: the mean of all models would move")
         for j, weight in enumerate(row):
             if weight != matrix[j][i]:
-                raise ValueError(f"matrix: weight [{i}, {j}] differs from [{j}, {i}]; make it symmetric")
+                raise ValueError(f"matrix: weight [{i}, {j}] differs from [{j}, {i}]: make it symmetric, or use sgp")
 
 
 def graph_of_matrix(matrix: Matrix) -> Graph:
