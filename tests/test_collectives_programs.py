@@ -116,7 +116,7 @@ class Run:
 
 def run(kind, name, size, vectors, *, links=lambda source, peer: (ALPHA, BETA), starts=(), **options):
     """Run a collective on copies of these vectors (None: a barrier); ranks are not the indices."""
-    if name == "hierarchical":
+    if name.startswith("hierarchical"):
         options.setdefault("shape", most_square(size))
     ranks = tuple(100 - 3 * i for i in range(size))
     group, buffers, programs = Group("g", ranks), {}, {}
@@ -179,7 +179,7 @@ def test_all_members_end_with_identical_bits(name, size, reduce):
 )
 def test_all_reduce_for_any_size_root_shape_and_chunks(name, size, elements, reduce, data):
     options = {"reduce": reduce, "root": data.draw(st.integers(0, size - 1))}
-    if name in {"torus", "hierarchical"}:
+    if name in {"torus", "hierarchical", "hierarchical_leader"}:
         rows = data.draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0]))
         options["shape"] = (rows, size // rows)
     if name == "double_tree":
@@ -305,7 +305,8 @@ def test_double_tree_is_within_a_factor_of_its_estimate(size, chunks):
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 2), (3, 5), (1, 6), (6, 1)])
-def test_hierarchical_with_slower_links_between_nodes(shape):
+@pytest.mark.parametrize("algorithm", ["hierarchical", "hierarchical_leader"])
+def test_hierarchical_with_slower_links_between_nodes(algorithm, shape):
     nodes, per_node = shape
     size = nodes * per_node
 
@@ -313,11 +314,14 @@ def test_hierarchical_with_slower_links_between_nodes(shape):
         same = (100 - source) // 3 // per_node == (100 - peer) // 3 // per_node
         return (ALPHA, BETA) if same else (10 * ALPHA, 20 * BETA)
 
-    done = run("all_reduce", "hierarchical", size, integers(size, size * 4), shape=shape, links=links)
+    done = run("all_reduce", algorithm, size, integers(size, size * 4), shape=shape, links=links)
     form = cost(
-        "all_reduce", "hierarchical", size, 32 * size, ALPHA, BETA, GAMMA, shape=shape, outer=(10 * ALPHA, 20 * BETA)
+        "all_reduce", algorithm, size, 32 * size, ALPHA, BETA, GAMMA, shape=shape, outer=(10 * ALPHA, 20 * BETA)
     )
     assert done.seconds == pytest.approx(form.seconds, rel=1e-9)
+    assert max(done.nbytes.values()) == pytest.approx(form.bytes_sent_max)
+    assert sum(done.nbytes.values()) == pytest.approx(size * form.bytes_sent_mean)
+    assert sum(done.messages.values()) == pytest.approx(size * form.messages_sent_mean)
 
 
 @pytest.mark.parametrize(("kind", "name"), ALGORITHMS)

@@ -14,9 +14,9 @@ NAMED = [pair for pair in ALGORITHMS if pair[0] != "barrier"]
 
 def ops(kind: str, algorithm: str, size: int, elements: int) -> list[Collective]:
     group = Group("all", tuple(range(size)))
-    shape = (2, size // 2) if algorithm == "hierarchical" and size % 2 == 0 else None
-    if algorithm == "hierarchical" and shape is None:
-        shape = (1, size)
+    shape = None
+    if algorithm.startswith("hierarchical"):
+        shape = (2, size // 2) if size % 2 == 0 else (1, size)
     counts = None
     if kind == "all_to_all":
         even = elements // size

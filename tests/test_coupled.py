@@ -29,7 +29,16 @@ from tests.conformance.stage import simulated
 from tests.pods import BANDWIDTH, LATENCY, SLOW_MEMORY
 from tests.pods import pods as cluster_of
 
-ALGORITHMS = ("ring", "rabenseifner", "binomial", "double_tree", "torus", "hierarchical", "recursive_doubling")
+ALGORITHMS = (
+    "ring",
+    "rabenseifner",
+    "binomial",
+    "double_tree",
+    "torus",
+    "hierarchical",
+    "hierarchical_leader",
+    "recursive_doubling",
+)
 MODEL = Model("m", (Layer("l", 4, 1.0, 1.0, 1.0, 1, 1, 1),))
 FAST_MEMORY = 1e13  # bytes/s: a reduction takes no time
 
@@ -50,10 +59,9 @@ class Job:
     def program(self, me, group):
         buffer = Buffer("b", self.elements)
         shape = None
-        if self.algorithm == "hierarchical":
-            size = len(self.hosts)
-            inner = next(inner for inner in (8, 4, 2, 3, 1) if size % inner == 0)
-            shape = (size // inner, inner)
+        if self.algorithm.startswith("hierarchical"):
+            nodes = nodes_of(len(self.hosts))
+            shape = (nodes, len(self.hosts) // nodes)
         if self.after:
             yield Sleep(self.after)
         for step in range(self.steps):
@@ -105,9 +113,15 @@ def traffic(trace):
     return {key: value for key, value in figures.items() if value != (0, 0)}
 
 
+def nodes_of(ranks):
+    """Of eight ranks each, or as few as fill them."""
+    return ranks // next(inner for inner in (8, 4, 2, 3, 1) if ranks % inner == 0)
+
+
 def elements_for(algorithm, ranks):
     """Chunks that flow twenty times as long as the latency of a route of two links."""
     pieces = ranks if algorithm in {"ring", "rabenseifner", "torus", "hierarchical"} else 1
+    pieces = nodes_of(ranks) if algorithm == "hierarchical_leader" else pieces
     return int(20 * 2 * LATENCY * BANDWIDTH * pieces / 4)
 
 

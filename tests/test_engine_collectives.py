@@ -47,7 +47,7 @@ def cases():
             continue  # headers take no time here; an estimate; not an operation by itself
         elements = ELEMENTS * 17 if ranks == 17 else ELEMENTS
         shapes = [None]
-        if algorithm == "hierarchical":
+        if algorithm.startswith("hierarchical"):
             shapes = [(q, ranks // q) for q in range(1, ranks + 1) if ranks % q == 0]
         for shape in shapes:
             yield kind, algorithm, ranks, elements, shape

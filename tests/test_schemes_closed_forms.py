@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from parasim import closed_form
 from tests.schemes_setup import make, steady
 
-ALL_REDUCES = ("ring", "binomial", "recursive_doubling", "rabenseifner", "torus", "hierarchical", "naive", "direct")
+ALL_REDUCES = (
+    *("ring", "binomial", "recursive_doubling", "rabenseifner"),
+    *("torus", "hierarchical", "hierarchical_leader", "naive", "direct"),
+)
 LAYERS = {  # 2520 is the least common multiple of 2 to 9: every algorithm cuts it evenly
     "kind": "layers",
     "layers": [{"parameters": 2520, "forward_flops": 5040.0, "output_elements": 32, "repeat": 4}],
@@ -45,7 +48,8 @@ def test_sequential(rule):
 
 
 def shaped(algorithm, workers):
-    return {"rows": next(rows for rows in (2, 3, 1) if workers % rows == 0)} if algorithm == "hierarchical" else {}
+    in_nodes = algorithm.startswith("hierarchical")
+    return {"rows": next(rows for rows in (2, 3, 1) if workers % rows == 0)} if in_nodes else {}
 
 
 @pytest.mark.parametrize("workers", range(2, 10))

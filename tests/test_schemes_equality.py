@@ -15,6 +15,7 @@ ALGORITHMS = (
     "hierarchical",
     "double_tree",
     "naive",
+    "hierarchical_leader",
     "direct",
     "native",
 )
@@ -37,7 +38,7 @@ def sequential(model, steps, **settings):
 
 
 def rows_for(algorithm, workers):
-    return next(rows for rows in (2, 3, 1) if workers % rows == 0) if algorithm == "hierarchical" else 0
+    return next(rows for rows in (2, 3, 1) if workers % rows == 0) if algorithm.startswith("hierarchical") else 0
 
 
 def digits(kind, hosts, **settings):

@@ -7,6 +7,7 @@ from parasim import simulate
 from parasim.learning.build import pin_threads
 from tests.schemes_real import executed, same_payload
 from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, weights
+from tests.test_schemes_equality import ALGORITHMS, rows_for
 
 P = 4 * 4 * 32**2
 """4 L n^2: bytes of four layers of 32 neurons."""
@@ -75,3 +76,18 @@ def test_real_limits_are_met_in_every_bit(row, pool):
     for rank in range(2):
         of = 0 if other == "sequential" else rank
         assert torch.equal(weights(real, range(rank, rank + 1)), weights(expected, range(of, of + 1)))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_real_allreduce_by_any_collective_is_sequential_in_every_bit(algorithm, pool):
+    """SCHEMES 17, S3: four real workers, two buckets a step."""
+    pin_threads()
+    model, steps = EXACT_MODELS["two layers"]
+    work = {**EXACT, "model": model, "steps": steps}
+    options = {"algorithm": algorithm, "rows": rows_for(algorithm, 4), "bucket_bytes": 1}
+    case = make("allreduce", 4, batch=4, **options, **work)
+    real, alone = executed(case, pool), run("sequential", 1, batch=16, **work)
+    same_payload(real, simulate(case))
+    for rank in range(4):
+        assert torch.equal(weights(real, range(rank, rank + 1)), weights(alone, range(1)))

@@ -17,7 +17,6 @@ from parasim.theory.collectives import (
     best_chunks,
     cost,
     double_tree_beats_ring,
-    hierarchical_leader_seconds,
     lower_bounds,
     parameter_server_seconds,
     ring_meets_doubling_bytes,
@@ -130,7 +129,7 @@ def test_hierarchical_pays_for_slow_links_between_nodes_with_a_slice_alone():
 
 
 def test_leaders_reduce_and_broadcast_whole_vectors():
-    seconds = hierarchical_leader_seconds(2, 4, 800, 1, 1, 1, outer=(10, 10))
+    seconds = cost("all_reduce", "hierarchical_leader", 8, 800, 1, 1, 1, shape=(2, 4), outer=(10, 10)).seconds
     inside = 2 * (1 + 800) + 2 * 800 + 2 * (1 + 800)
     assert seconds == pytest.approx(inside + 2 * 10 + 800 * 10 + 400)
 

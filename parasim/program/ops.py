@@ -283,7 +283,7 @@ class Collective(Op[Any]):
     sends to each and `counts_in` those it gets from each. A named `algorithm` is expanded into its program
     (parasim/program/collectives; "": the kind's default, a ring where there is one); "native" is the backend's own, and
     its messages are not claimed. `shape` is (rows,
-    columns) of the torus and (nodes, ranks per node) of the hierarchical algorithm. Until done the buffer is in use.
+    columns) of the torus and (nodes, ranks per node) of the hierarchical algorithms. Until done the buffer is in use.
     """
 
     kind: CollectiveKind

@@ -42,6 +42,9 @@ __all__ = [
     "sum_in",
 ]
 
+_SHAPED = ("torus", "hierarchical", "hierarchical_leader")
+"""Algorithms of workers in rows and columns, or in nodes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SummingOptions(Options):
@@ -54,16 +57,17 @@ class SummingOptions(Options):
         "rabenseifner",
         "torus",
         "hierarchical",
+        "hierarchical_leader",
         "double_tree",
         "naive",
         "direct",
         "native",
     ] = option("ring", "algorithm of the all-reduce; native: the backend's own")
-    rows: int = option(0, "rows of the torus, or nodes of the hierarchical algorithm (0: as square as can be)", ge=0)
+    rows: int = option(0, "rows of the torus (0: as square as can be), or nodes of the hierarchical algorithms", ge=0)
 
     def idle(self) -> Mapping[str, str]:
         """Rows, of algorithms that have none."""
-        if self.algorithm in ("torus", "hierarchical"):
+        if self.algorithm in _SHAPED:
             return {}
         return {"rows": f"rows are of algorithm: torus or hierarchical, not {self.algorithm}"}
 
@@ -76,8 +80,8 @@ class SummingOptions(Options):
 def check_rows(options: SummingOptions) -> None:
     """The torus must be full; the hierarchy needs its nodes. `ValueError` if not."""
     rows, workers = options.rows, options.workers
-    if options.algorithm == "hierarchical" and not rows:
-        raise ValueError(f"hierarchical needs rows: the number of nodes that the {workers} workers sit on")
+    if options.algorithm.startswith("hierarchical") and not rows:
+        raise ValueError(f"{options.algorithm} needs rows: the number of nodes that the {workers} workers sit on")
     if rows and workers % rows:
         raise ValueError(f"{workers} workers do not fill {rows} rows: rows x columns must be {workers}")
 
@@ -190,7 +194,7 @@ def _routes(options: SummingOptions, setting: Setting) -> tuple[Route, Route]:
     if options.algorithm == "double_tree":  # its form counts what members send and receive at once
         route = setting.worst_between({pair for pattern in rounds for pair in pattern})
         return route, route
-    if options.algorithm not in ("torus", "hierarchical"):
+    if options.algorithm not in _SHAPED:
         route = setting.worst(place.together(pattern) for pattern in rounds)
         return route, route
     columns = (shape or most_square(workers))[1]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from parasim.errors import ProgramError
@@ -30,7 +30,6 @@ __all__ = [
     "best_chunks",
     "cost",
     "double_tree_beats_ring",
-    "hierarchical_leader_seconds",
     "lower_bounds",
     "parameter_server_seconds",
     "ring_meets_doubling_bytes",
@@ -123,11 +122,11 @@ def cost(
     alpha, beta, gamma
         Seconds per message; seconds per byte sent; seconds per byte added.
     shape
-        (rows, columns) of the torus, (nodes, ranks per node) of the hierarchical algorithm; default: most square.
+        (rows, columns) of the torus, (nodes, ranks per node) of the hierarchical algorithms; default: most square.
     chunks
         Of each half of the double tree; default: as its schedule chooses.
     outer
-        Alpha and beta between nodes, for the hierarchical algorithm: beta is what one of the rings that share a node's
+        Alpha and beta between nodes, for the hierarchical algorithms: beta is what one of the rings that share a node's
         uplink gets. Default: as inside.
 
     Raises
@@ -187,6 +186,20 @@ def _torus(c: _Case) -> Cost:
     rounds, sent = 2 * (columns - 1) + 2 * (rows - 1), 2 * (inner + across) * c.s
     seconds = 2 * (columns - 1) * c.a + 2 * inner * c.s * c.b + 2 * (rows - 1) * a + 2 * across * c.s * b
     return Cost(seconds + (inner + across) * c.s * c.g, rounds, sent, sent, rounds)
+
+
+def _leaders(c: _Case) -> Cost:
+    nodes, ranks = c.shape or most_square(c.n)
+    inside = replace(c, n=ranks)
+    up, down = _binomial_reduce(inside), _binomial_broadcast(inside)
+    ring = _ring_all_reduce(replace(c, n=nodes, a=c.outer[0], b=c.outer[1]))
+    return Cost(
+        up.seconds + ring.seconds + down.seconds,
+        up.rounds + ring.rounds + down.rounds,
+        ring.bytes_sent_max + down.bytes_sent_max,  # a leader's
+        up.bytes_sent_mean + ring.bytes_sent_mean / ranks + down.bytes_sent_mean,
+        up.messages_sent_mean + ring.messages_sent_mean / ranks + down.messages_sent_mean,
+    )
 
 
 def _double_tree(c: _Case) -> Cost:
@@ -260,6 +273,7 @@ FORMS: Final[Mapping[tuple[str, str], Callable[[_Case], Cost]]] = {
     ("all_reduce", "rabenseifner"): _rabenseifner,
     ("all_reduce", "torus"): _torus,
     ("all_reduce", "hierarchical"): _torus,
+    ("all_reduce", "hierarchical_leader"): _leaders,
     ("all_reduce", "double_tree"): _double_tree,
     ("all_reduce", "naive"): _naive,
     ("all_reduce", "direct"): _direct,
@@ -295,28 +309,6 @@ def parameter_server_seconds(
 ) -> float:
     """Push and pull of all workers at a server of so many shards, each on a host of its own (SCHEMES 13.1)."""
     return 2 * alpha + 2 * max(1, workers / shards) * nbytes * beta + workers / shards * nbytes * gamma
-
-
-def hierarchical_leader_seconds(
-    nodes: int,
-    ranks_per_node: int,
-    nbytes: float,
-    alpha: float,
-    beta: float,
-    gamma: float = 0.0,
-    *,
-    algorithm: str = "ring",
-    outer: tuple[float, float] | None = None,
-) -> float:
-    """Binomial reduce to each node's leader, an all-reduce among leaders, binomial broadcast (SCHEMES 13.1).
-
-    `outer` are alpha and beta between nodes; default: as inside.
-    """
-    outer_alpha, outer_beta = outer or (alpha, beta)
-    inside = [
-        cost(kind, "binomial", ranks_per_node, nbytes, alpha, beta, gamma).seconds for kind in ("reduce", "broadcast")
-    ]
-    return sum(inside) + cost("all_reduce", algorithm, nodes, nbytes, outer_alpha, outer_beta, gamma).seconds
 
 
 def ring_meets_doubling_bytes(ranks: int, alpha: float, beta: float) -> float:

@@ -16,6 +16,7 @@ from parasim.program.collectives import (
     double_tree,
     doubling,
     hierarchical,
+    hierarchical_leader,
     naive,
     pairwise,
     rabenseifner,
@@ -84,6 +85,9 @@ ALGORITHMS: dict[tuple[str, str], Algorithm] = {
     ("all_reduce", "rabenseifner"): Algorithm(lambda op, i: rabenseifner.all_reduce(i, op.group.size, _elements(op))),
     ("all_reduce", "torus"): Algorithm(lambda op, i: torus.all_reduce(i, shape_of(op), _elements(op))),
     ("all_reduce", "hierarchical"): Algorithm(lambda op, i: hierarchical.all_reduce(i, shape_of(op), _elements(op))),
+    ("all_reduce", "hierarchical_leader"): Algorithm(
+        lambda op, i: hierarchical_leader.all_reduce(i, shape_of(op), _elements(op))
+    ),
     ("all_reduce", "double_tree"): Algorithm(_double_tree),
     ("all_reduce", "naive"): Algorithm(lambda op, i: naive.gather(i, op.group.size, _elements(op), op.root)),
     ("all_reduce", "direct"): Algorithm(lambda op, i: naive.direct(i, op.group.size, _elements(op)), "add"),
@@ -149,7 +153,8 @@ def check(op: Collective, index: int) -> Algorithm:
 
 
 _KINDS = {kind for kind, _ in ALGORITHMS}
-_SHAPED = {"torus": "(rows, columns)", "hierarchical": "(nodes, ranks per node)"}
+_NODES = "(nodes, ranks per node)"
+_SHAPED = {"torus": "(rows, columns)", "hierarchical": _NODES, "hierarchical_leader": _NODES}
 
 
 def _name(op: Collective) -> str:
@@ -159,7 +164,7 @@ def _name(op: Collective) -> str:
 def _check_shape(op: Collective) -> None:
     meaning = _SHAPED[op.algorithm]
     if op.shape is None:
-        if op.algorithm == "hierarchical":
+        if meaning == _NODES:
             raise ProgramError(f"{_name(op)} has no shape: give {meaning}, with product {op.group.size}")
         return
     first, second = op.shape
