@@ -321,13 +321,14 @@ class Easgd(Scheme):
         else:
             cycle += place.seconds(setting.math_kernel(copied, fraction=fraction), workers)
             cycle = max(cycle, nbytes * max(place.busiest(pairs), place.busiest(back)))
-        exact = exact and not place.noisy and whole.parameters % servers == 0
+        even = whole.parameters % servers == 0
+        exact = exact and not place.noisy and even
         return ClosedForm(
             cycle / options.period,
             whole.nbytes / options.period,
             servers / options.period,
             0.0,
-            "exact" if exact else "lower bound",
+            "exact" if exact else "lower bound" if even else "estimate",
             note="" if exact else "workers wait for each other at the servers, or shards differ in size",
         )
 

@@ -12,7 +12,7 @@ which they come to the first, which tells the others whose is next.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from parasim.program import (
     Buffer,
@@ -124,7 +124,9 @@ class KAsync(Collecting):
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``T_c + 2 (alpha + P beta)`` and the server's work; at least N P beta / S, all that its link takes in a step.
 
-        Exact for K = N and one server, which is the synchronous one: all push, one update, all pull.
+        Exact for K = N and one server, which is the synchronous one: all push, one update, all pull. Of several servers
+        the first may update and answer while the others still take their pieces: only the last piece is sure to be
+        pulled after the push.
         """
         workers, k, place, servers = self.options.workers, self.options.k, setting.place, self.servers
         nbytes, kernels = setting.model.whole.nbytes, setting.gradient_kernels()
@@ -136,15 +138,23 @@ class KAsync(Collecting):
             push, pull = place.together(pairs), place.together((server, worker) for worker, server in pairs)
             seconds += push.alpha + pull.alpha + (push.beta + pull.beta) * nbytes
         else:
-            seconds = max(seconds + sum(self.alone_seconds(setting)), self.busiest_seconds(setting))
+            pushing, pulling = self.alone_seconds(setting)
+            if servers > 1:
+                last = setting.worst_between((workers + shard, i) for shard in range(servers) for i in range(workers))
+                pulling = last.alpha + last.beta * nbytes / servers
+            seconds = max(seconds + pushing + pulling, self.busiest_seconds(setting))
         return ClosedForm(
             seconds,
             nbytes,
             servers,
             self._staleness_mean(),
-            "exact" if exact else "lower bound",
+            "exact" if exact else self._bound(setting),
             note="" if exact else "workers wait for each other at the servers, and for the update",
         )
+
+    def _bound(self, setting: Setting) -> Literal["lower bound", "estimate"]:
+        """Where shards differ in size, a server may be done with its own before another has got it."""
+        return "estimate" if setting.model.whole.parameters % self.servers else "lower bound"
 
     def _staleness_mean(self) -> float:
         """Each worker is in K / N of the updates, so N / K - 1 lie between two of its own."""
@@ -170,7 +180,7 @@ class KBatchAsync(KAsync):
             setting.model.whole.nbytes,
             self.servers,
             self._staleness_mean(),
-            "lower bound",
+            self._bound(setting),
             note="workers wait for each other at the servers, and for additions and updates",
         )
 

@@ -40,7 +40,9 @@ class Cycle:
     pushes, fetches
         Messages as long as the parameters per push and per fetch (1 each, but for schemes that send more).
     apply
-        What a server does with a push, on average; its work for a fetch that comes with a push is a part of it.
+        What a server does with a push that comes with a fetch, on average; its work for the fetch is a part of it.
+    apply_only
+        What it does with a push alone.
     local
         What a worker computes per step beside the gradient, in seconds.
     per_update
@@ -52,6 +54,7 @@ class Cycle:
     pushes: int = 1
     fetches: int = 1
     apply: float = 0.0
+    apply_only: float = 0.0
     local: float = 0.0
     per_update: int = 1
 
@@ -103,16 +106,17 @@ class ServerTimes(Scheme):
         push, fetch = self.exchange_seconds(setting)
         gradient = setting.gradient_seconds()
         compute = gradient + cycle.local
+        served = cycle.apply * both + cycle.apply_only * (1 / n_push - both)
         alone = compute + push * pushes + fetch * fetches + cycle.apply * both
         if options.service == "concurrent":
             there, back = self.routes()
             busiest, shard = setting.place.busiest, nbytes / servers
             shares = busiest(there) * pushes / workers, busiest(back) * fetches / workers
-            demands = [shard * shares[0], shard * shares[1], cycle.apply / n_push]
+            demands = [shard * shares[0], shard * shares[1], served]
             latency, crowd = setting.worst_between([*there, *back]).alpha, shard * busiest([*there, *back])
             worst = compute + (pushes + fetches) * (latency + crowd) + workers * cycle.apply / n_push
         else:
-            demands = [push * pushes + fetch * fetches + cycle.apply / n_push]
+            demands = [push * pushes + fetch * fetches + served]
             worst = compute + workers * demands[0]
         lower = max(alone, workers * max(demands))
         even = setting.model.whole.parameters % servers == 0
@@ -125,10 +129,10 @@ class ServerTimes(Scheme):
             nbytes * pushes,
             servers * pushes,
             asynchronous_mean(workers, cycle.per_update) if in_step else float("nan"),
-            "exact" if exact else "lower bound",
+            "exact" if exact else "lower bound" if even else "estimate",
             at_most=worst if bracketed else None,
             about=min(max(lower, queued), worst) if bracketed else None,
-            note="" if exact else _NOTE,
+            note="" if exact else _NOTE if even else "shards differ in size, so servers are not busy at the same times",
         )
 
     @property
@@ -158,6 +162,7 @@ class ServerTimes(Scheme):
             n_push=self.n_push,
             n_fetch=self.n_fetch,
             apply=self.server_seconds(setting, self.update_kernel(setting)),
+            apply_only=self.server_seconds(setting, setting.update_kernel(1 / self.options.servers)),
             local=self.local_seconds(setting),
         )
 
