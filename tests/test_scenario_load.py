@@ -290,7 +290,7 @@ def test_one_line_with_the_right_place(tmp_path: Path, line: int, written: str, 
         (
             "scheme.x.99999999999999999999=5",
             "scheme.x: unknown key of scheme 'allreduce' (there are: "
-            "algorithm, bucket_bytes, kind, overlap, placement, rows, workers)",
+            "algorithm, bucket_bytes, first_bucket_bytes, kind, overlap, placement, rows, workers)",
         ),
         ("run.steps=1e999", "run.steps: inf is no whole number"),
         ("cluster.link.latency=1e999", "cluster.link.latency: inf is not finite: write '50 us'"),

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+import parasim
+from parasim import closed_form
 from parasim.learning.build import pin_threads
-from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, run, weights
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, weights
 
 ALGORITHMS = (
     "ring",
@@ -13,9 +15,9 @@ ALGORITHMS = (
     "rabenseifner",
     "torus",
     "hierarchical",
+    "hierarchical_leader",
     "double_tree",
     "naive",
-    "hierarchical_leader",
     "direct",
     "native",
 )
@@ -102,6 +104,21 @@ def test_there_is_one_allreduce_per_bucket(bucket_bytes, buckets):
     result = run("allreduce", 4, steps=3, bucket_bytes=bucket_bytes)
     for rank in range(4):
         assert sum(row.rank == rank and row.op == "collective" for row in result.trace) == 3 * buckets
+
+
+@pytest.mark.parametrize(("first", "buckets"), [(0, [2, 2]), (1, [1, 2, 1]), (3 * 4096, [3, 1]), (10**9, [4])])
+def test_the_first_bucket_may_be_smaller(first, buckets):
+    """DDP's leaves after 1 MiB (SCHEMES S3.4); here of four layers of 4,096 bytes each, in buckets of two."""
+    case = make("allreduce", 4, steps=1, bucket_bytes=8192, first_bucket_bytes=first)
+    rows = [row for row in parasim.simulate(case).trace if row.rank == 0 and row.op == "collective"]
+    assert [row.nbytes / 4096 for row in sorted(rows, key=lambda row: row.t_post)] == buckets
+    assert closed_form(case).messages_sent_per_worker_per_step == 6 * len(buckets)
+
+
+def test_ddp_is_allreduce_with_a_first_bucket_of_a_mebibyte():
+    options = make("DDP", 4).scheme.options
+    assert (options.bucket_bytes, options.first_bucket_bytes) == (25 * 2**20, 2**20)
+    assert make("horovod", 4).scheme.options.first_bucket_bytes == 0
 
 
 # GPipe ---------------------------------------------------------------------------------------------------------------

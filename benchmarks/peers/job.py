@@ -77,7 +77,9 @@ def _mode(scenario: Scenario) -> tuple[str, tuple[Part, ...]]:
     scheme, model = scenario.scheme, scenario.workload.model
     options = scheme.options
     if scheme.name == "allreduce" and options.algorithm == "ring":
-        return ("overlap", model.buckets(options.bucket_bytes)) if options.overlap else ("ring", (model.whole,))
+        least = options.bucket_bytes
+        buckets = model.buckets(least, options.first_bucket_bytes or least)
+        return ("overlap", buckets) if options.overlap else ("ring", (model.whole,))
     if scheme.name == "downpour" and all(getattr(options, name) == value for name, value in _PLAIN.items()):
         return "server", (model.whole,)
     raise ValueError(

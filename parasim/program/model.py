@@ -211,15 +211,18 @@ class Model:
         """Shards of it that were made so far."""
         return {}
 
-    def buckets(self, nbytes: float) -> tuple[Part, ...]:
-        """Contiguous parts of at least so many bytes of parameters, filled from the last layer on as DDP's buckets."""
+    def buckets(self, nbytes: float, first: float | None = None) -> tuple[Part, ...]:
+        """Contiguous parts of at least so many bytes of parameters, filled from the last layer on as DDP's buckets.
+
+        The first to be filled, which is the last of them, has at least `first` bytes (None: as the others).
+        """
         cuts = [len(self.layers)]
-        size = 0
+        size, least = 0, nbytes if first is None else first
         for index in range(len(self.layers) - 1, -1, -1):
             size += self.layers[index].parameters * self.itemsize
-            if size >= nbytes and index:
+            if size >= least and index:
                 cuts.append(index)
-                size = 0
+                size, least = 0, nbytes
         cuts.append(0)
         return tuple(Part(self, start, stop) for stop, start in itertools.pairwise(cuts))[::-1]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from parasim.program import (
     Buffer,
@@ -41,10 +42,14 @@ class AllReduceOptions(SummingOptions):
 
     overlap: bool = option(True, "reduce buckets beside the backward pass (else one all-reduce after it)")
     bucket_bytes: int = option(25 * 2**20, "least bytes of a bucket, filled from the last layer on", ge=1)
+    first_bucket_bytes: int = option(
+        0, "least bytes of the first bucket, which then leaves sooner (0: as of the others; DDP: 1 MiB)", ge=0
+    )
 
     def idle(self) -> Mapping[str, str]:
-        """The size of buckets where there is one all-reduce."""
-        buckets = {} if self.overlap else {"bucket_bytes": "without overlap there is one bucket"}
+        """Sizes of buckets where there is one all-reduce."""
+        why = "without overlap there is one bucket"
+        buckets = {} if self.overlap else {"bucket_bytes": why, "first_bucket_bytes": why}
         return {**SummingOptions.idle(self), **buckets}
 
 
@@ -53,6 +58,7 @@ class AllReduce(Scheme):
 
     name = "allreduce"
     aliases = ("ddp", "sync_sgd", "synchronous_sgd", "ssgd", "ar_sgd", "ring_allreduce", "horovod")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"ddp": {"first_bucket_bytes": 2**20}}
     citation = "Goyal et al. (2017); Sergeev, Del Balso (2018); Li et al. (2020)"
     taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "0"
@@ -90,7 +96,9 @@ class AllReduce(Scheme):
 
     def _parts(self, model: Model) -> tuple[Part, ...]:
         """The buckets, as parts of the model."""
-        return model.buckets(self.options.bucket_bytes) if self.options.overlap else (model.whole,)
+        options = self.options
+        least = options.bucket_bytes
+        return model.buckets(least, options.first_bucket_bytes or least) if options.overlap else (model.whole,)
 
     def check(self, model: Model, batch_size: int) -> None:
         """The torus must be full; the hierarchy needs its nodes."""
