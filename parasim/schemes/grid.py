@@ -48,7 +48,9 @@ class Grid(Scheme):
     name = "grid"
     aliases = ("yadan", "multi_gpu_convnets")
     citation = "Yadan, Adams, Taigman, Ranzato (2013)"
-    taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "hybrid", "synchronous", "decentralised", "activations, their gradients; all-reduce of gradients"
+    )
     staleness = "0"
     Options = GridOptions
 

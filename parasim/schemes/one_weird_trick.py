@@ -68,7 +68,9 @@ class OneWeirdTrick(Scheme):
     name = "one_weird_trick"
     aliases = ("owt",)
     citation = "Krizhevsky (2014)"
-    taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "hybrid", "synchronous", "decentralised", "activations, their gradients; all-reduce of gradients"
+    )
     staleness = "0"
     Options = OneWeirdTrickOptions
     fixed_batch = "activations are exchanged in pieces of one size"

@@ -39,7 +39,7 @@ class PipeSgd(Scheme):
     name = "pipe_sgd"
     aliases = ("delayed_allreduce",)
     citation = "Li, Yu, Li, Avestimehr, Kim, Schwing (2018)"
-    taxonomy = Taxonomy("data parallel", "synchronous", "decentralised", "all-reduce of gradients", "one model")
+    taxonomy = Taxonomy("data parallel", "stale-synchronous", "decentralised", "all-reduce of gradients", "one model")
     staleness = "1 (0 of the first gradient)"
     approximates = "stale gradients, of the step before"
     Options = PipeSgdOptions

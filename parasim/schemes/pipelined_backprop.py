@@ -33,7 +33,7 @@ class PipelinedBackprop(Staged):
     name = "pipelined_backprop"
     aliases = ("pb",)
     citation = "Petrowski, Dreyfus, Girault (1993); Chen, Eversole, Li, Yu, Seide (2012)"
-    taxonomy = Taxonomy("pipeline parallel", "asynchronous, fixed delays", "none")
+    taxonomy = Taxonomy("pipeline parallel", "stale-synchronous", "none")
     staleness = "2(K-1-k) at stage k"
     approximates = "old weights forward, newer ones backward"
     Options = PipelinedBackpropOptions

@@ -126,7 +126,9 @@ class ThreeD(Staged):
     name = "three_d"
     aliases = ("3d", "ptd_p", "megatron_3d")
     citation = "Narayanan et al. (2021)"
-    taxonomy = Taxonomy("hybrid", "synchronous", "decentralised")
+    taxonomy = Taxonomy(
+        "hybrid", "synchronous", "decentralised", "activations, their gradients; all-reduce of gradients"
+    )
     staleness = "0"
     Options: ClassVar[type[Options]] = ThreeDOptions
 
