@@ -21,7 +21,7 @@ from parasim.units import EXAMPLES, parse_quantity
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["MAX_INTEGER", "Section", "adapters", "shorten", "suggestion"]
+__all__ = ["MAX_INTEGER", "Section", "adapter", "shorten", "suggestion"]
 
 _T = TypeVar("_T")
 _MAX_SHOWN = 60
@@ -42,29 +42,31 @@ def suggestion(word: object, known: Collection[object]) -> str:
 
 
 @functools.cache
-def adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
-    """Validators of the fields of a dataclass, strict: no text is taken for a number."""
+def adapter(cls: type, name: str) -> TypeAdapter[Any]:
+    """Validator of a field of a dataclass, by its name in files; strict: no text is taken for a number."""
     from pydantic import BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
     from pydantic import Field as Limits
 
-    hints = get_type_hints(cls, include_extras=True)
-    result: dict[str, TypeAdapter[Any]] = {}
-    for name, field in described(cls).items():
-        hint: Any = _not_none(hints[field.name])
-        annotations: list[Any] = [Limits(**limits)] if (limits := limits_of(field)) else []
-        if dimension := field.metadata.get("dimension"):
-            annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
-            schema = {"type": ["string", "number"], "examples": [EXAMPLES[dimension]]}
-            annotations.append(WithJsonSchema(schema))
-        elif get_origin(hint) is tuple:
-            item, *_ = get_args(hint)
-            item = Annotated[(item, *annotations)] if annotations else item
-            hint, annotations = GenericAlias(tuple, (item, ...)), [BeforeValidator(_tuples)]
-        elif any(get_origin(kind) is tuple for kind in get_args(hint)):  # a value, or a list of them
-            annotations.append(BeforeValidator(_tuples))
-        whole: Any = Annotated[(hint, *annotations)] if annotations else hint
-        result[name] = TypeAdapter(whole, config=ConfigDict(strict=True, allow_inf_nan=False))
-    return result
+    field = described(cls)[name]
+    hint: Any = _not_none(_hints(cls)[field.name])
+    annotations: list[Any] = [Limits(**limits)] if (limits := limits_of(field)) else []
+    if dimension := field.metadata.get("dimension"):
+        annotations.append(BeforeValidator(functools.partial(parse_quantity, dimension=dimension)))
+        schema = {"type": ["string", "number"], "examples": [EXAMPLES[dimension]]}
+        annotations.append(WithJsonSchema(schema))
+    elif get_origin(hint) is tuple:
+        item, *_ = get_args(hint)
+        item = Annotated[(item, *annotations)] if annotations else item
+        hint, annotations = GenericAlias(tuple, (item, ...)), [BeforeValidator(_tuples)]
+    elif any(get_origin(kind) is tuple for kind in get_args(hint)):  # a value, or a list of them
+        annotations.append(BeforeValidator(_tuples))
+    whole: Any = Annotated[(hint, *annotations)] if annotations else hint
+    return TypeAdapter(whole, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def _not_none(hint: Any) -> Any:
@@ -132,11 +134,11 @@ class Section:
         known = described(cls)
         self.only([*known, *beside], of)
         values = dict(defaults or {})
-        for name, adapter in adapters(cls).items():  # type: ignore[arg-type]
+        for name, field in known.items():
             if name in self.data:
-                values[known[name].name] = self._value(name, adapter, known[name])
-            elif known[name].name not in values:
-                values[known[name].name] = self._default(name, known[name])
+                values[field.name] = self._value(name, adapter(cls, name), field)  # type: ignore[arg-type]
+            elif field.name not in values:
+                values[field.name] = self._default(name, field)
         with self.blamed(None):
             return cls(**values)
 
@@ -162,7 +164,7 @@ class Section:
         except (ValueError, ProgramError) as error:
             raise self.error(key, str(error)) from None
 
-    def _value(self, name: str, adapter: TypeAdapter[Any], field: Field[Any]) -> Any:
+    def _value(self, name: str, checked: TypeAdapter[Any], field: Field[Any]) -> Any:
         from pydantic import ValidationError
 
         value = self.data[name]
@@ -171,12 +173,12 @@ class Section:
         if isinstance(value, int) and abs(value) > MAX_INTEGER and not field.metadata.get("dimension"):
             raise self.error(name, f"{shorten(value)} is too large (the limit is 10^18)")
         try:
-            return adapter.validate_python(value)
+            return checked.validate_python(value)
         except ValidationError as invalid:
             first = invalid.errors(include_url=False, include_context=True)[0]
             inner = tuple(key for key in first["loc"] if isinstance(key, int))
             path = (*self.path, name, *inner)
-            raise self.places.error(path, _what(first, shorten(first["input"] if inner else value), adapter)) from None
+            raise self.places.error(path, _what(first, shorten(first["input"] if inner else value), checked)) from None
 
 
 def shorten(value: object) -> str:

@@ -17,7 +17,7 @@ from parasim.fields import default_of, described
 from parasim.program.batches import Growth
 from parasim.program.searching import Search
 from parasim.scenario.changes import CUT, HOST_KEYS, LINK_KEYS
-from parasim.scenario.check import adapters
+from parasim.scenario.check import adapter
 from parasim.scenario.cluster import CLUSTER_KEYS
 from parasim.scenario.compression import Composing
 from parasim.scenario.devices import FromSheet
@@ -120,7 +120,7 @@ def _section(cls: type) -> _Schema:
     """A mapping whose keys are the fields of a dataclass."""
     properties, required = {}, []
     for name, field in described(cls).items():
-        entry = adapters(cls)[name].json_schema()
+        entry = adapter(cls, name).json_schema()
         entry["description"] = field.metadata.get("doc", name)
         default = default_of(field)
         if default is MISSING:
