@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from parasim import simulate
 from parasim.compression import COMPRESSORS
 from parasim.compression.half import Fp16
 from parasim.compression.identity import Identity
 from parasim.compression.topk import TopK
 from parasim.errors import ScenarioError
-from parasim.learning.build import pin_threads
+from parasim.learning.build import make_learner, pin_threads
 from parasim.learning.tensors import TorchTensors
 from parasim.program import Span
 from parasim.program.coded_sums import summand_function, total_function
@@ -102,6 +103,27 @@ def test_what_was_decoded_and_what_is_left_are_what_was_put_in(code, mode):
             came_out += total
     assert torch.equal(came_out + error, put_in)
     assert code == Identity() or float(error.norm()) > 0
+
+
+# votes ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("aggregation", ["gather", "server"])
+def test_the_majority_of_signs_decides(aggregation):
+    """Each weight moves by the learning rate, against the sign of most of four workers' gradients; a tie is -1."""
+    options = {"model": MODEL, "data": {"kind": "classification"}, "dtype": "float64", "learn": True, "batch": 4}
+    rule = {"kind": "sgd", "lr": 0.25}
+    code = {"kind": "signsgd", "aggregation": aggregation}
+    case = make("allreduce", WORKERS, steps=1, compression=code, optimizer=rule, **options)
+    work = case.workload
+    learner = make_learner(
+        work.model_kind, work.model_options, work.data_kind, work.data_options, case.run.seed, work.dtype
+    )
+    whole, start, votes = learner.model.whole, learner.initial(learner.model.whole), 0
+    for i in range(WORKERS):
+        samples = learner.samples(0, 4 * i, 4 * (i + 1), 4 * WORKERS)
+        _, saved = learner.forward(whole, start, learner.inputs(samples), samples)
+        votes += torch.where(learner.backward(whole, saved, None)[1] > 0, 1, -1)
+    assert {-4, -2, 0, 2, 4} == set(votes.tolist())
+    assert torch.equal(final(simulate(case)), start - torch.where(votes > 0, 0.25, -0.25))
 
 
 # every code ----------------------------------------------------------------------------------------------------------
