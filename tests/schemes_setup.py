@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from parasim import Result, Scenario, simulate
+from parasim.metrics.memory import course_of
 from parasim.scenario import from_document
 
 EXACT_DATA = {"kind": "regression", "inputs": 16, "outputs": 4, "integers": True}
@@ -90,6 +92,16 @@ def steady(kind: str, hosts: int = 4, *, steps: int = 2, **settings: Any) -> tup
         difference("bytes_sent_per_worker_per_step"),
         difference("messages_sent_per_worker_per_step"),
     )
+
+
+def but_messages(parts: Mapping[str, int]) -> dict[str, int]:
+    """How many messages wait at once is a matter of times: plans know the most."""
+    return {part: nbytes for part, nbytes in parts.items() if part != "messages"}
+
+
+def peak_but_messages(trace: Any, rank: int) -> int:
+    """The most that an actor held at once of all else, in bytes."""
+    return max(held.total - held.bytes_of["messages"] for held in course_of(trace, rank))
 
 
 def weights(result: Result, ranks: range) -> Any:

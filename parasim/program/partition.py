@@ -32,6 +32,8 @@ class Holding:
         Micro-batches of which the stage's input alone is held besides (0 at the first stage, which reads its batch).
     halves
         Micro-batches between the two halves of a backward pass: the gradients of all layers' outputs.
+    arriving, leaving
+        Messages as large as what enters the stage (whole micro-batches, up or down), and as what leaves it: at most.
     samples
         Per micro-batch.
     """
@@ -44,11 +46,17 @@ class Holding:
     inputs: float = 0
     halves: float = 0
     buffers: float = 0
+    arriving: float = 0
+    leaving: float = 0
     samples: int = 1
 
     def with_state(self, slots: int) -> Holding:
         """With so many vectors of optimiser state for each of weights."""
         return replace(self, state=self.weights * slots)
+
+    def with_messages(self, arriving: float, leaving: float) -> Holding:
+        """With so many messages at the most, of what enters the stage and of what leaves it."""
+        return replace(self, arriving=arriving, leaving=leaving)
 
     @property
     def vectors(self) -> float:
@@ -60,12 +68,15 @@ class Holding:
         kept = self.activations * part.stored_elements + (0 if part.is_first else self.inputs * part.input_elements)
         outputs = part.layers[:-1] if part.is_last else part.layers  # the gradient of the last ones is stored
         kept += self.halves * sum(layer.output_elements for layer in outputs)
+        entering = 0 if part.is_first else self.arriving * part.input_elements
+        sent = entering + (0 if part.is_last else self.leaving * part.output_elements)
         found = {
             "weights": self.weights * part.nbytes,
             "stashed versions": self.versions * part.nbytes,
             "gradients": self.gradients * part.nbytes,
             "optimizer state": self.state * part.nbytes,
             "activations": self.samples * part.model.itemsize * kept,
+            "messages": self.samples * part.model.itemsize * sent,
             "buffers": self.buffers * part.nbytes,
         }
         return {name: round(nbytes) for name, nbytes in found.items() if nbytes}
@@ -134,13 +145,16 @@ def _fits(model: Model, holdings: Sequence[Holding], room: Sequence[float]) -> A
 
     stored = np.cumsum([0, *(layer.stored_elements for layer in model.layers)])
     entering = np.array([0, *(layer.input_elements for layer in model.layers[1:])])
-    leaving = np.cumsum([0, *(layer.output_elements for layer in model.layers)])
+    outputs = np.array([0, *(layer.output_elements for layer in model.layers)])
+    leaving = np.cumsum(outputs)
+    outputs[-1] = 0  # nothing is sent after the last layer
     offsets = np.array(model.offsets)
 
     def fits(stage: int, least: int, stop: int) -> Any:
         h, starts = holdings[stage], slice(least, stop)
         kept = h.activations * (stored[stop] - stored[starts]) + h.inputs * entering[starts]
         kept = kept + h.halves * (leaving[stop] - leaving[starts])
+        kept = kept + h.arriving * entering[starts] + h.leaving * outputs[stop]
         held = h.vectors * (offsets[stop] - offsets[starts]) + h.samples * kept
         return model.itemsize * held <= room[stage]
 

@@ -23,6 +23,7 @@ _LOOKS = (
     Look("#f6b04e", "#9a5b00", "//////", "black"),
     Look("#6aa84f", "#3c542b", "\\\\\\\\", "black"),
     Look("#a6cbe3", "#41698a", "", "black"),
+    Look("#d9c8e8", "#6b4a86", "----", "black"),
     Look("#f1f1f1", "#9a9a9a", "....", "black"),
 )
 _MOST: dict[str, Any] = {"color": "black", "marker": "|", "markersize": 11.0, "markeredgewidth": 1.5, "linestyle": ""}
@@ -41,9 +42,9 @@ def memory_figure(summaries: Sequence[Mapping[str, Any]], labels: Sequence[str],
     Returns
     -------
     matplotlib.figure.Figure
-        Bars of the largest sizes of weights, stashed versions, gradients, optimizer state, activations and buffers, one
-        after the other, as means over workers. As these may be largest at different times, the whole, whose number
-        stands beside the bars and whose place is marked, may be less.
+        Bars of the largest sizes of weights, stashed versions, gradients, optimizer state, activations, messages and
+        buffers, one after the other, as means over workers. As these may be largest at different times, the whole,
+        whose number stands beside the bars and whose place is marked, may be less.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

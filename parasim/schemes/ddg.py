@@ -23,14 +23,13 @@ from parasim.program import (
     Post,
     Program,
     Recv,
-    Send,
     Setting,
     Taxonomy,
     option,
 )
 from parasim.schedules.ddg import IDLE, ddg
 from parasim.schemes.decoupled import stash_seconds
-from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, received, sent, stage_seconds, taken
 from parasim.schemes.stash import Stash
 from parasim.theory.staleness import decoupled_backward
 
@@ -74,21 +73,22 @@ class Ddg(Staged):
                 batch, version = me.batch(ahead, share=0, shares=1), replica.version
                 activation = yield from me.forward(part, stash.borrow(), batch, inputs, lent=True)
                 yield from me.log_loss(activation)
-                if not part.is_last:
-                    yield from Post(Send(me.rank + 1, activation.outputs, "outputs", lent=True), "send outputs")
+                if activation.outputs is not None:
+                    yield from Post(sent(me, me.rank + 1, activation.outputs, "outputs"), "send outputs")
                 stored[ahead] = self.keep(me, stash, activation, inputs), version
                 if self.options.start == "together":
                     yield from Collective("barrier", me.group("worker"))
             if behind is not None:
                 activation, version = yield from self.recall(me, stash, *stored.pop(behind))
+                taken(me, error)
                 downstream = yield from me.backward(activation, error, gradient)
-                if not part.is_first:
-                    yield from Post(Send(me.rank - 1, downstream, "errors", lent=True), "send errors")
+                if downstream is not None:
+                    yield from Post(sent(me, me.rank - 1, downstream, "errors"), "send errors")
                 stash.give_back(version)
                 yield from stash.update(gradient, read=version, layer=part.name)
                 yield from me.step_done(behind)
             if next_behind is not None and not part.is_last:
-                error = (yield from Recv(me.rank + 1, "errors")).buffer
+                error = yield from received(me, me.rank + 1, "errors")
         return replica.parameters
 
     def keep(self, me: Context, stash: Stash, activation: Activation, inputs: Buffer | None) -> Activation:

@@ -36,7 +36,7 @@ from parasim.program import (
 )
 from parasim.program.kernels import counted
 from parasim.program.tensors import Shape
-from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, received, sent, stage_seconds, taken
 from parasim.schemes.synthetic import GradientModel
 
 __all__ = ["Dni"]
@@ -83,18 +83,19 @@ class Dni(Staged):
             yield from me.log_loss(activation)
             error: Buffer | None = None
             if activation.outputs is not None:
-                yield from Post(Send(me.rank + 1, activation.outputs, "outputs", lent=True), "send outputs")
-                if predicts:
+                if predicts:  # outputs are held, as what is predicted from, until their gradient has come
+                    yield from Post(Send(me.rank + 1, activation.outputs, "outputs", lent=True), "send outputs")
                     given = self._given(me, activation.outputs, batch)
                     error = yield from me.math(model.predict, (), (theta.parameters, *given), samples=batch.size)
                     me.hold("predicted from", activation.outputs.nbytes, activation.outputs)
-                    coming = yield from Post(Recv(me.rank + 1, "errors"), "receive errors")
+                    coming = yield from Post(received(me, me.rank + 1, "errors"), "receive errors")
                     waiting.append((given, batch.size, coming))
                 else:
+                    yield from Post(sent(me, me.rank + 1, activation.outputs, "outputs"), "send outputs")
                     error = (yield from Recv(me.rank + 1, "errors")).buffer
             downstream = yield from me.backward(activation, error, gradient)
-            if not part.is_first:
-                yield from Post(Send(me.rank - 1, downstream, "errors", lent=True), "send errors")
+            if downstream is not None:
+                yield from Post(sent(me, me.rank - 1, downstream, "errors"), "send errors")
             yield from me.update(replica, gradient, read=replica.version, layer=part.name)
             while len(waiting) > (self.options.late if step + 1 < me.num_steps else 0):
                 yield from self._train(me, model, theta, slope, *waiting.popleft())
@@ -135,14 +136,19 @@ class Dni(Staged):
         coming: Handle,
     ) -> Program[None]:
         """A step of the model towards the target that has come."""
-        (message,) = yield from Wait([coming])
-        yield from me.math(model.gradient, (slope,), (theta.parameters, message.buffer, *given), samples=samples)
+        (error,) = yield from Wait([coming])
+        taken(me, error)
+        yield from me.math(model.gradient, (slope,), (theta.parameters, error, *given), samples=samples)
         yield from me.optimize(theta, slope, scale=self.options.rate)
         me.release("predicted from", given[0].nbytes, given[0])
 
     def holding(self, place: int, samples: int) -> Holding:
         """One mini-batch."""
         return Holding(samples=samples)
+
+    def waiting(self, place: int) -> tuple[int, int]:
+        """Gradients of the steps that modules go on for; outputs of one."""
+        return self.options.late + 1, self.options.late + 2
 
     def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
         """Beside a module its model with its gradient and state, and outputs of the steps that it goes on for."""

@@ -29,7 +29,7 @@ from parasim.program.elementwise import scale
 from parasim.schedules.ddg import IDLE
 from parasim.schedules.fdg import fdg
 from parasim.schemes.decoupled import payload, stash_seconds, trade
-from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.staged import Staged, StagedOptions, StageSeconds, stage_seconds, taken, waits
 from parasim.schemes.stash import Stash
 from parasim.theory.staleness import decoupled_forward_and_backward
 
@@ -66,6 +66,7 @@ class Fdg(Staged):
         iterations = [IDLE, *fdg(self.cuts, module, me.num_steps), IDLE]
         for (ahead, behind), (next_ahead, next_behind) in pairwise(iterations):
             outputs = downstream = None
+            taken(me, inputs)
             if ahead is not None:
                 batch, version = me.batch(ahead, share=pipeline, shares=self.pipelines()), stash.version
                 activation = yield from me.forward(part, stash.borrow(), batch, inputs, lent=True)
@@ -74,18 +75,22 @@ class Fdg(Staged):
                 outputs = activation.outputs
             if behind is not None:
                 activation, version = stored.pop(behind)
+                taken(me, error)
                 if error is not None and self.options.shrink < 1:
                     yield from me.math(scale, (error,), factor=self.options.shrink)
                 downstream = yield from me.backward(activation, error, gradient)
                 stash.give_back(version)
             above, below = next_behind is not None and not part.is_last, next_ahead is not None and not part.is_first
             exchange = trade(me, outputs, downstream, above, below)
+            waits(me, outputs, downstream)
             if behind is None:
                 arrived = yield from exchange
             else:
                 arrived = yield from self.step(me, stash, gradient, version, exchange)
                 yield from me.step_done(behind)
             inputs, error = payload(arrived, "outputs"), payload(arrived, "errors")
+            waits(me, inputs, error)
+            taken(me, outputs, downstream)
         return replica.parameters
 
     def step(
@@ -101,6 +106,10 @@ class Fdg(Staged):
         """2 (K - 1 - k) + 1 mini-batches are in flight, at as many versions."""
         delay = decoupled_forward_and_backward(self.cuts, place)
         return Holding(versions=delay, activations=delay + 1, samples=samples)
+
+    def waiting(self, place: int) -> tuple[int, int]:
+        """One leaves and one arrives, on both sides."""
+        return 2, 2
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``max_k (F_k + B_k)``, with updates, and the exchange of outputs and error gradients (SCHEMES S33.5).

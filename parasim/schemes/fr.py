@@ -11,6 +11,7 @@ from parasim.program import Activation, Buffer, ClosedForm, Context, Holding, Pr
 from parasim.schemes.ddg import Ddg
 from parasim.schemes.staged import StageSeconds
 from parasim.schemes.stash import Stash
+from parasim.theory.staleness import decoupled_backward
 
 __all__ = ["FeaturesReplay"]
 
@@ -47,6 +48,10 @@ class FeaturesReplay(Ddg):
     def holding(self, place: int, samples: int) -> Holding:
         """K - k inputs, and all of one mini-batch."""
         return Holding(inputs=0 if place == self.cuts - 1 else self.cuts - place, samples=samples)
+
+    def in_flight(self, place: int) -> int:
+        """K - k, as of DDG."""
+        return decoupled_backward(self.cuts, place) + 1
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``sum_k F_k + max_k (F_k + B_k)``, with updates and transfers; the last module does not replay.

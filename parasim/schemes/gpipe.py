@@ -63,6 +63,10 @@ class GPipe(Flushing):
             return Holding(activations=1, inputs=micros - self.options.keep_last, samples=samples)
         return Holding(activations=micros, samples=samples)
 
+    def in_flight(self, place: int) -> int:
+        """All."""
+        return int(self.options.micro_batches)
+
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3); stages and links as a flow line otherwise.
 

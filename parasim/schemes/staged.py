@@ -3,6 +3,9 @@
 `Staged` is their base: it cuts the model (`stages: balanced`, or by hand) and tells what each stage holds. A `Stage` is
 one part at work: what arrives is asked for ahead, on lanes beside the computing, and what leaves is sent on lanes too,
 so that a stage waits only for what it needs next.
+
+Messages take memory. A send is a rendezvous: until the receiver asks for it, and it has arrived, a message is held by
+its sender; from then on, by the receiver, until a pass takes it.
 """
 
 from __future__ import annotations
@@ -39,7 +42,18 @@ from parasim.program import (
     option,
 )
 
-__all__ = ["Stage", "StageSeconds", "Staged", "StagedOptions", "stage_seconds", "update_seconds"]
+__all__ = [
+    "Stage",
+    "StageSeconds",
+    "Staged",
+    "StagedOptions",
+    "received",
+    "sent",
+    "stage_seconds",
+    "taken",
+    "update_seconds",
+    "waits",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +152,23 @@ class Staged(Scheme):
         samples = setting.batch_size // self.micro_batches()
         found = [self.holding(place, samples) for place in range(self.cuts)]
         slots = len(setting.optimizer.slots)
-        return [h.with_state(slots) for h in found if h is not None]
+        return [h.with_state(slots).with_messages(*self.waiting(k)) for k, h in enumerate(found) if h is not None]
+
+    def in_flight(self, place: int) -> int:
+        """Micro-batches that have begun their forward pass at a place, and not ended their backward pass: at most."""
+        found = self.holding(place, 1)
+        return 0 if found is None else round(found.activations)
+
+    def waiting(self, place: int) -> tuple[int, int]:
+        """Messages at a place: as large as what enters it, and as what leaves it; what they take at the most.
+
+        What the place before has in flight and this one has not may wait here, on its way up or down; so may, of all
+        that is in flight here, what is on its way to or from the place above. Between the halves of a backward pass a
+        micro-batch is in flight here while its gradient is on its way down.
+        """
+        flying, found = self.in_flight(place), self.holding(place, 1)
+        halves = 0 if found is None else round(found.halves)
+        return (max(0, self.in_flight(place - 1) - flying) + halves if place else 0), flying
 
     def check(self, model: Model, batch_size: int) -> None:
         """Enough layers for the stages; equal micro-batches."""
@@ -194,7 +224,7 @@ class Stage:
         if ranks:
             peer = ranks[micro % len(ranks)]
             lane = f"receive {way}{self._name}{_peer(ranks, peer)}"
-            self._coming[way, micro] = yield from Post(Recv(peer, way + self._name), lane)
+            self._coming[way, micro] = yield from Post(received(self._me, peer, way + self._name), lane)
 
     def expect_all(self, passes: Iterable[tuple[str, int]]) -> Program[None]:
         """Ask for all that these passes need."""
@@ -206,17 +236,17 @@ class Stage:
         handle = self._coming.pop((way, micro), None)
         if handle is None:
             return None
-        (message,) = yield from Wait([handle])
-        buffer: Buffer | None = message.buffer
-        return buffer
+        (buffer,) = yield from Wait([handle])
+        taken(self._me, buffer)
+        return buffer  # type: ignore[no-any-return]
 
     def send(self, way: str, micro: int, buffer: Buffer | None) -> Program[None]:
         """Send an activation up or a gradient down, if there is a neighbour; nobody waits for it."""
         ranks = self._sources["backward" if way == "forward" else "forward"]
-        if ranks:
+        if ranks and buffer is not None:
             peer = ranks[micro % len(ranks)]
             lane = f"send {way}{self._name}{_peer(ranks, peer)}"
-            yield from Post(Send(peer, buffer, way + self._names[way], lent=True), lane)
+            yield from Post(sent(self._me, peer, buffer, way + self._names[way]), lane)
 
     def forward(self, micro: int, parameters: Buffer, batch: Batch, recompute: bool = False) -> Program[Activation]:
         """Forward pass of a micro-batch with these parameters, which are lent until its backward pass.
@@ -258,6 +288,38 @@ class Stage:
     def backward_weights(self, micro: int, into: Buffer, add: bool = False) -> Program[None]:
         """The other half."""
         yield from backward_weights(self._me, self.stored.pop(micro), into, add=add)
+
+
+def received(me: Context, peer: int, tag: str) -> Program[Buffer | None]:
+    """Await a message; hold it until it is `taken`."""
+    message = yield from Recv(peer, tag)
+    waits(me, message.buffer)
+    return message.buffer
+
+
+def sent(me: Context, peer: int, buffer: Buffer, tag: str) -> Program[None]:
+    """Hold a buffer from now on, and send it when this is run; then it is the receiver's."""
+    waits(me, buffer)
+    return _sent(me, peer, buffer, tag)
+
+
+def _sent(me: Context, peer: int, buffer: Buffer, tag: str) -> Program[None]:
+    yield from Send(peer, buffer, tag, lent=True)
+    taken(me, buffer)
+
+
+def waits(me: Context, *buffers: Buffer | None) -> None:
+    """These are messages that have come and wait, or that are to be sent: a piece keeps the whole in memory."""
+    for buffer in buffers:
+        if buffer is not None:
+            me.hold("messages", buffer.root.nbytes, buffer)
+
+
+def taken(me: Context, *buffers: Buffer | None) -> None:
+    """They are no messages any more: a pass reads them, or they are with the receiver."""
+    for buffer in buffers:
+        if buffer is not None:
+            me.release("messages", buffer.root.nbytes, buffer)
 
 
 def _peer(ranks: Sequence[int], peer: int) -> str:

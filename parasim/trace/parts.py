@@ -13,9 +13,11 @@ _LABELS = {
     "activations": "activations",
     "inputs": "activations",
     "output gradients": "activations",
+    "messages": "messages",
 }
 PARTS = (*dict.fromkeys(_LABELS.values()), "buffers")
-"""Weights, stashed versions of them, gradients, optimizer state, activations in flight; buffers are all the rest."""
+"""Weights, stashed versions of them, gradients, optimizer state, activations in flight; messages that have come and are
+not read yet, or are on their way to somebody; buffers are all the rest."""
 
 
 def part_of(label: str) -> str:
