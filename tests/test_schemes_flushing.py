@@ -217,7 +217,7 @@ def parasim_with(scenario, memory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_real_runs_give_the_same_bits(kind, pool):
     stages = 2 if kind == "interleaved_1f1b" else 3
-    options = {**KINDS[kind], **({"stages": [1, 1, 1]} if stages == 3 else {"chunks": 1})}
+    options = {**KINDS[kind], **({"stages": [1, 1, 1]} if stages == 3 else {"depth": 4})}
     real = same_in_both(learning(kind, stages, 4, **options), pool)
     for rank in range(stages):
         said, counted = course_of(real.trace, rank), tensors_of(real.trace, rank)

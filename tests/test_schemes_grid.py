@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from parasim import closed_form, simulate
-from parasim.learning.build import pin_threads
+from parasim.learning.build import make_optimizer, pin_threads
+from parasim.metrics.memory import memory_of
+from parasim.program import Planning
 from tests.golden import golden_path
 from tests.schemes_real import learning, same_in_both
-from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, steady, weights
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, but_messages, make, peak_but_messages, run, steady, weights
 from tests.shards_setup import TEXT, TRANSFORMER, whole_of
 
 SPLITS = pytest.mark.parametrize("split", ["outputs", "pairs"])
@@ -33,8 +35,16 @@ def copies_of(case, result):
     copies = o.workers // (o.pipeline * o.tensor)
     for first in range(0, copies * o.pipeline * o.tensor, o.pipeline * o.tensor):
         stages = [first + stage * o.tensor for stage in range(o.pipeline)]
-        held = [torch.cat([torch.as_tensor(result.returns[k + t]) for k in stages]) for t in range(o.tensor)]
+        held = [
+            torch.cat([part_of(result.returns[k + t], chunk) for chunk in range(o.chunks) for k in stages])
+            for t in range(o.tensor)
+        ]
         yield whole_of(case, held, o.split)
+
+
+def part_of(returned, chunk):
+    """A worker's part, or one of them if it has several."""
+    return torch.as_tensor(returned[chunk] if isinstance(returned, list) else returned)
 
 
 # the grid ------------------------------------------------------------------------------------------------------------
@@ -190,6 +200,118 @@ def test_stages_that_send_pieces_change_no_bit(split):
     assert sent[1] == sent[0]  # what stages send less, tensor groups gather
 
 
+DEEP = {"model": {"kind": "mlp", "width": 8, "depth": 8, "activation": "relu"}, "data": {"kind": "digits"}}
+LEARNS = {**DEEP, "dtype": "float64", "learn": True, "steps": 3}
+SCHEDULES = [
+    {"chunks": 2},
+    {"recompute": True},
+    {"chunks": 2, "recompute": True},
+    {"chunks": 4, "scatter_gather": True},
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("data", "pipeline", "tensor", "split"), [(1, 2, 1, "pairs"), (2, 2, 2, "outputs")])
+def test_chunks_and_recomputation_equal_sequential(data, pipeline, tensor, split, schedule):
+    """To rounding (members find other sums); recomputing changes no bit."""
+    plan = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 4, "split": split, "batch": 16 // data}
+    case = make("three_d", data * pipeline * tensor, **plan, **schedule, **LEARNS)
+    found = list(copies_of(case, simulate(case)))
+    whole = weights(run("sequential", 1, batch=16, **LEARNS), range(1))
+    for copy in found:
+        torch.testing.assert_close(copy, whole, rtol=1e-12, atol=1e-12)
+    stored = make("three_d", data * pipeline * tensor, **plan, **{**schedule, "recompute": False}, **LEARNS)
+    assert all(torch.equal(one, other) for one, other in zip(found, copies_of(stored, simulate(stored)), strict=True))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("data", "pipeline", "tensor"), [(1, 1, 2), (1, 2, 1), (1, 2, 2), (2, 2, 2), (1, 4, 1)])
+def test_without_a_flush_it_is_2bw(data, pipeline, tensor, recompute):
+    """A delay of one update, whatever the plan; bit for bit where layers are not split."""
+    plan = {"pipeline": pipeline, "tensor": tensor, "flush": False, "recompute": recompute}
+    case = make("three_d", data * pipeline * tensor, micro_batches=4, batch=8, **plan, **{**LEARNS, "steps": 5})
+    result = simulate(case)
+    known = run("pipedream_2bw", data * pipeline, copies=data, micro_batches=4, batch=8, **{**LEARNS, "steps": 5})
+    whole = weights(known, range(pipeline))
+    for copy in copies_of(case, result):
+        torch.testing.assert_close(copy, whole, rtol=1e-12, atol=1e-12)
+        assert tensor > 1 or torch.equal(copy, whole)
+    assert result.summary["staleness"]["max"] == 1
+
+
+def test_schedules_alone_are_known_schemes():
+    """In time, bytes and messages: interleaved 1F1B, and PipeDream-2BW with copies."""
+    deep = {"model": DEEP["model"], "batch": 16, "cores": 2, **FREE}
+    plan = {"tensor": 1, "micro_batches": 4, **deep}
+    for mine, yours in (
+        (("three_d", 2, {"pipeline": 2, "chunks": 4}), ("interleaved_1f1b", 2, {"chunks": 4})),
+        (("three_d", 4, {"pipeline": 2, "flush": False}), ("pipedream_2bw", 4, {"copies": 2})),
+        (("three_d", 4, {"pipeline": 4, "flush": False}), ("pipedream_2bw", 4, {})),
+    ):
+        found = steady(*mine[:2], **mine[2], **plan)
+        known = steady(*yours[:2], **yours[2], micro_batches=4, **deep)
+        assert found == pytest.approx(known, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, {"flush": False}, {"flush": False, "recompute": True}])
+@pytest.mark.parametrize(("data", "pipeline", "tensor"), [(1, 2, 1), (1, 1, 2), (2, 2, 2), (1, 2, 3)])
+def test_closed_form_and_memory_of_schedules(data, pipeline, tensor, schedule):
+    if pipeline == 1 and schedule.get("chunks", 1) > 1:
+        pytest.skip("one stage interleaves nothing")
+    links = {"bandwidth": 1e11, "latency": 1e-7}
+    plan = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 4, "steps": 6, "model": DEEP["model"], **links}
+    plan |= schedule
+    workers = data * pipeline * tensor
+    case = make("three_d", workers, **plan)
+    form, met = closed_form(case), steady("three_d", workers, **plan)
+    assert met[1:] == pytest.approx((form.bytes_sent_per_worker_per_step, form.messages_sent_per_worker_per_step))
+    assert form.seconds_per_step * (1 - 1e-9) <= met[0] <= 1.7 * form.seconds_per_step
+    trace = simulate(case).trace
+    planning = Planning(case.workload.model, 16, make_optimizer(*case.optimizer), None)
+    for rank, planned in enumerate(case.scheme.memory(planning)):
+        peak = peak_but_messages(trace, rank)
+        several = schedule.get("chunks", 1) > 1
+        assert peak <= sum(but_messages(planned).values()) if several else peak == sum(but_messages(planned).values())
+        assert memory_of(trace)[rank].peak_bytes <= sum(planned.values())
+
+
+@pytest.mark.parametrize(
+    ("stages", "micros", "schedule", "expected"),
+    [
+        (4, 8, {"chunks": 2}, lambda f, b: (8 + 3 / 2) * (f + b)),
+        (4, 8, {"chunks": 1}, lambda f, b: (8 + 3) * (f + b)),
+        (4, 8, {"flush": False}, lambda f, b: 8 * (f + b)),
+        (1, 8, {"recompute": True}, lambda f, b: 8 * (2 * f + b)),
+    ],
+)
+def test_bubbles_of_schedules(stages, micros, schedule, expected):
+    """Balanced stages, and links that take no time; a layer's pass takes 2 b n^2 FLOP, its backward twice."""
+    settings = {"model": {"kind": "mlp", "width": 64, "depth": 8}, "batch": 64, "flops": 1e9}
+    free = {"memory_bandwidth": 1e24, "bandwidth": 1e18, "latency": 0.0}
+    plan = {"pipeline": stages, "tensor": 1, "micro_batches": micros, **schedule}
+    forward, update = 2 * (64 // micros) * 64**2 * (8 // stages) / 1e9, 2 * 64**2 * (8 // stages) / 1e9
+    met = steady("three_d", stages, steps=6, **plan, **settings, **free)
+    assert met[0] == pytest.approx(expected(forward, 2 * forward) + update, rel=1e-6)
+    form = closed_form(make("three_d", stages, steps=6, **plan, **settings, **free))
+    assert form.exact or schedule.get("recompute")
+    assert met[0] == pytest.approx(form.seconds_per_step, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunks": 2, "micro_batches": 1}, "micro_batches 1 is no multiple of 2 stages"),
+        ({"chunks": 2, "flush": False}, "chunks 2 are interleaved between flushes: use chunks: 1, or flush: true"),
+        ({"pipeline": 4, "flush": False, "micro_batches": 2}, "micro_batches 2 are fewer than 4 stages"),
+        ({"pipeline": 1, "chunks": 2}, "one worker has nobody to interleave chunks with"),
+        ({"chunks": 4}, "8 stages need at least 8 layers"),
+    ],
+)
+def test_schedules_that_can_not_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make("three_d", 4, **{"pipeline": 2, "tensor": 1, "micro_batches": 4, **options})
+
+
 def test_workers_must_fill_the_grid():
     with pytest.raises(ValueError, match="6 workers are no multiple of pipeline 2 x tensor 2 = 4: change one of them"):
         make("three_d", 6, pipeline=2, tensor=2)
@@ -214,3 +336,10 @@ def test_a_real_grid_gives_the_same_bits_bytes_and_messages(pool):
 def test_real_runs_of_three_dimensions_give_the_same_bits_bytes_and_messages(pipeline, tensor, pool):
     settings = {"pipeline": pipeline, "tensor": tensor, "micro_batches": 2, "scatter_gather": tensor == pipeline}
     same_in_both(learning("three_d", workers=4, **settings), pool)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("schedule", [{"chunks": 2, "recompute": True}, {"flush": False, "recompute": True}])
+def test_real_runs_of_schedules_give_the_same_bits_bytes_and_messages(schedule, pool):
+    settings = {"pipeline": 2, "tensor": 2, "micro_batches": 4, "split": "outputs", **schedule}
+    same_in_both(learning("three_d", workers=4, depth=4, **settings), pool)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from parasim.program import Buffer, ClosedForm, Context, Options, Program, Replica, Setting, option
 from parasim.schemes.staged import Stage, Staged, StagedOptions, StageSeconds, stage_seconds
 from parasim.theory.pipelines import flush
 
-__all__ = ["Flushing", "FlushingOptions", "Pass", "balanced", "flushed", "free"]
+__all__ = ["Chunk", "Flushing", "FlushingOptions", "Pass", "Seat", "balanced", "flushed", "free"]
 
 Pass = tuple[str, int, int]
 """A pass of a schedule: "forward", "backward" (or its halves, "inputs" and "weights"); chunk; micro-batch."""
@@ -26,6 +26,14 @@ class FlushingOptions(StagedOptions):
     """Options of pipelines with a flush; `workers` is the number of stages."""
 
     micro_batches: int = option(4, "micro-batches per mini-batch (M >= 4 stages makes the bubble small)", ge=1)
+
+
+class Seat(NamedTuple):
+    """A worker's stage, and which of how many copies of the pipeline it is in."""
+
+    stage: int
+    copy: int = 0
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +62,37 @@ class Flushing(Staged):
         """M."""
         return int(self.options.micro_batches)
 
+    @property
+    def stages(self) -> int:
+        """Workers that a mini-batch passes through."""
+        return int(self.options.workers)
+
+    def seat(self, me: Context) -> Seat:
+        """Which stage of which copy of the pipeline a worker is."""
+        return Seat(me.index)
+
+    def stage(self, me: Context, place: int, name: str, beyond: tuple[str, str]) -> Stage:
+        """The part at a place, at work."""
+        neighbours = [self.rank_of(place - 1)], [self.rank_of(place + 1)]
+        return Stage(me, self.parts(me.model)[place], *neighbours, name, beyond)
+
     def chunks(self, me: Context) -> list[Chunk]:
         """The parts of this worker."""
-        stages = self.options.workers
         found = []
-        for place in range(me.index, self.cuts, stages):
-            part = self.parts(me.model)[place]
-            names = ("", "", "") if self.cuts == stages else tuple(f" {place + shift}" for shift in (0, -1, 1))
-            neighbours = [self.rank_of(place - 1)], [self.rank_of(place + 1)]
-            stage = Stage(me, part, *neighbours, names[0], (names[1], names[2]))
-            found.append(Chunk(stage, me.replica(part), me.buffer("gradient", part.parameters)))
+        for place in range(self.seat(me).stage, self.cuts, self.stages):
+            names = ["", "", ""] if self.cuts == self.stages else [f" {place + shift}" for shift in (0, -1, 1)]
+            stage = self.stage(me, place, names[0], (names[1], names[2]))
+            found.append(Chunk(stage, me.replica(stage.part), me.buffer("gradient", stage.part.parameters)))
         return found
+
+    def summed(self, me: Context, chunk: Chunk, step: int) -> Program[None]:
+        """The gradient, over all copies of the pipeline, before an update: there is one."""
+        yield from ()
 
     def worker(self, me: Context) -> Program[Any]:
         """All passes of a mini-batch in their order; then the update."""
-        micros, chunks = self.micro_batches(), self.chunks(me)
-        order = list(self.order(me.index))
+        micros, chunks, seat = self.micro_batches(), self.chunks(me), self.seat(me)
+        order = list(self.order(seat.stage))
         for step in me.steps():
             for way, chunk, micro in order:
                 if way != "weights":
@@ -78,7 +101,7 @@ class Flushing(Staged):
             for way, chunk, micro in order:
                 stage, replica, gradient = chunks[chunk].stage, chunks[chunk].replica, chunks[chunk].gradient
                 if way == "forward":
-                    batch = me.batch(step, share=0, shares=1, micro=micro, micros=micros)
+                    batch = me.batch(step, share=seat.copy, shares=seat.copies, micro=micro, micros=micros)
                     yield from stage.forward(micro, replica.parameters, batch, self.recomputes(micro))
                 elif way == "inputs":
                     yield from stage.backward_inputs(micro)
@@ -91,8 +114,9 @@ class Flushing(Staged):
                     yield from stage.backward(micro, gradient, add=begun[chunk])
                     begun[chunk] = True
             for at in chunks:
-                name, version = at.stage.part.name, at.replica.version
-                yield from me.update(at.replica, at.gradient, read=version, scale=1 / micros, layer=name)
+                name, version, scale = at.stage.part.name, at.replica.version, 1 / (micros * seat.copies)
+                yield from self.summed(me, at, step)
+                yield from me.update(at.replica, at.gradient, read=version, scale=scale, layer=name)
             yield from me.step_done(step)
         return chunks[0].replica.parameters if len(chunks) == 1 else [at.replica.parameters for at in chunks]
 

@@ -6,14 +6,14 @@ micro-batch comes by v times in each direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from parasim.program import ClosedForm, Holding, Model, Setting, Taxonomy, option
 from parasim.schedules.interleaved import interleaved
 from parasim.schemes.flushing import Flushing, FlushingOptions, Pass, flushed
 
-__all__ = ["Interleaved"]
+__all__ = ["Interleaved", "check_interleaving", "chunk_in_flight"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +49,12 @@ class Interleaved(Flushing):
     def holding(self, place: int, samples: int) -> Holding:
         """What the order has in flight of this chunk; of all chunks together at most 2(K-1-k) + (v-1)K + 1."""
         chunk, index = divmod(place, self.options.workers)
-        flying = most = 0
-        for way, at, _ in self.order(index):
-            flying += (at == chunk) * (1 if way == "forward" else -1)
-            most = max(most, flying)
-        return Holding(activations=most, samples=samples)
+        return Holding(activations=chunk_in_flight(self.order(index), chunk), samples=samples)
 
     def check(self, model: Model, batch_size: int) -> None:
         """Groups of K micro-batches; messages between workers."""
         super().check(model, batch_size)
-        workers, micros = self.options.workers, self.options.micro_batches
-        if micros % workers:
-            raise ValueError(f"micro_batches {micros} is no multiple of {workers} stages: interleaving needs that")
-        if workers == 1 and self.options.chunks > 1:
-            raise ValueError("one worker has nobody to interleave chunks with: use chunks: 1, or more workers")
+        check_interleaving(self.options.workers, self.options.chunks, self.options.micro_batches)
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``(M + (K-1)/v)(F + B)`` when balanced, F and B of all chunks of a stage.
@@ -70,3 +62,20 @@ class Interleaved(Flushing):
         Exact for balanced chunks and links that take no time.
         """
         return flushed(self, setting, self.options.chunks)
+
+
+def check_interleaving(stages: int, chunks: int, micros: int) -> None:
+    """Groups of K micro-batches; messages between workers. `ValueError` if not."""
+    if micros % stages:
+        raise ValueError(f"micro_batches {micros} is no multiple of {stages} stages: interleaving needs that")
+    if stages == 1 and chunks > 1:
+        raise ValueError("one worker has nobody to interleave chunks with: use chunks: 1, or more workers")
+
+
+def chunk_in_flight(order: Iterable[Pass], chunk: int) -> int:
+    """The most micro-batches that an order has in flight of a chunk."""
+    flying = most = 0
+    for way, at, _ in order:
+        flying += (at == chunk) * (1 if way == "forward" else -1)
+        most = max(most, flying)
+    return most

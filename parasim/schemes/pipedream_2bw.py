@@ -24,12 +24,13 @@ from parasim.program import (
     option,
 )
 from parasim.program.scheme import Codes
-from parasim.schedules.one_f_one_b import fill, one_f_one_b
 from parasim.schemes.crossings import ring_route, rings
+from parasim.schemes.flushing import Chunk, Seat
 from parasim.schemes.staged import Stage, Staged, StagedOptions, update_seconds
-from parasim.schemes.stash import Stash, stash_kernel_seconds
-from parasim.schemes.streaming import Stream, streamed
+from parasim.schemes.stash import stash_kernel_seconds
+from parasim.schemes.streaming import streamed
 from parasim.schemes.summing import sum_in
+from parasim.schemes.two_versions import check_two_versions, two_versions
 
 __all__ = ["PipeDream2BW"]
 
@@ -77,32 +78,18 @@ class PipeDream2BW(Staged):
     def worker(self, me: Context) -> Program[Buffer]:
         """One stage: 1F1B over the micro-batches of all mini-batches, an update after every M backward passes."""
         copy, number = divmod(me.index, self.cuts)
-        part, micros, copies = self.parts(me.model)[number], self.micro_batches(), self.pipelines()
+        part = self.parts(me.model)[number]
         stage = Stage(me, part, [me.rank - 1], [me.rank + 1])
-        replica, gradient = me.replica(part), me.buffer("gradient", part.parameters)
-        stash = Stash(me, replica)
-        weights = {step: (stash.version, stash.borrow()) for step in me.steps()[:2]}
-        passes = one_f_one_b(fill(number, self.cuts), micros * me.num_steps)
-        stream = Stream(stage, passes, 2 * self.cuts)
-        while (now := (yield from stream.next())) is not None:
-            way, place = now
-            step, micro = divmod(place, micros)
-            version, parameters = weights[step]
-            if way == "forward":
-                batch = me.batch(step, share=copy, shares=copies, micro=micro, micros=micros)
-                yield from stage.forward(place, parameters, batch)
-                continue
-            yield from stage.backward(place, gradient, add=micro > 0)
-            if micro == micros - 1:
-                if copies > 1:
-                    yield from sum_in(me, me.group(f"stage {number}"), gradient, step, "ring", offset=part.offset)
-                del weights[step]
-                stash.give_back(version)
-                yield from stash.update(gradient, read=version, scale=1 / (micros * copies), layer=part.name)
-                if step + 2 < me.num_steps:
-                    weights[step + 2] = stash.version, stash.borrow()
-                yield from me.step_done(step)
-        return replica.parameters
+        chunk = Chunk(stage, me.replica(part), me.buffer("gradient", part.parameters))
+        seat = Seat(number, copy, self.pipelines())
+        parameters = yield from two_versions(me, chunk, seat, self.cuts, self.micro_batches(), self.summed)
+        return parameters
+
+    def summed(self, me: Context, chunk: Chunk, step: int) -> Program[None]:
+        """The gradient, over all copies of a stage."""
+        if self.pipelines() > 1:
+            group = me.group(f"stage {me.index % self.cuts}")
+            yield from sum_in(me, group, chunk.gradient, step, "ring", offset=chunk.stage.part.offset)
 
     def holding(self, place: int, samples: int) -> Holding:
         """Two versions, K - k micro-batches."""
@@ -113,16 +100,12 @@ class PipeDream2BW(Staged):
         return list(super().memory(setting)[: self.cuts]) * self.pipelines()
 
     def check(self, model: Model, batch_size: int) -> None:
-        """Whole copies. M >= K: an update is done before the mini-batch after the next begins."""
+        """Whole copies, enough micro-batches."""
         workers, copies = self.options.workers, self.options.copies
         if workers % copies:
             raise ValueError(f"{workers} workers do not fill {copies} copies of a pipeline: use a multiple of {copies}")
         super().check(model, batch_size)
-        if self.micro_batches() < self.cuts:
-            raise ValueError(
-                f"micro_batches {self.micro_batches()} are fewer than {self.cuts} stages, so two versions "
-                f"of the weights are not enough: use {self.cuts} or more"
-            )
+        check_two_versions(self.cuts, self.micro_batches())
 
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``M max of (F_k + B_k)``, and the update with its copy, after the sum over copies: no bubble.

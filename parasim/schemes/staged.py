@@ -248,7 +248,7 @@ class Stage:
             lane = f"send {way}{self._name}{_peer(ranks, peer)}"
             yield from Post(sent(self._me, peer, buffer, way + self._names[way]), lane)
 
-    def forward(self, micro: int, parameters: Buffer, batch: Batch, recompute: bool = False) -> Program[Activation]:
+    def forward(self, micro: int, parameters: Buffer, batch: Batch, recompute: bool = False) -> Program[None]:
         """Forward pass of a micro-batch with these parameters, which are lent until its backward pass.
 
         With `recompute` only the stage's input is kept (the first stage reads its batch again).
@@ -263,7 +263,6 @@ class Stage:
                 me.hold("inputs", inputs.nbytes, inputs)
             activation = me.keep_input(activation, inputs)
         self.stored[micro] = activation
-        return activation
 
     def again(self, micro: int, parameters: Buffer) -> Program[None]:
         """Repeat a forward pass of which only the input was kept."""
