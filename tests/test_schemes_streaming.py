@@ -255,6 +255,19 @@ def test_peaks_are_the_closed_forms_and_the_tensors(kind, options, versions, fly
         assert memory_of(result.trace)[k].peak_bytes <= sum(planned[k].values())
 
 
+@pytest.mark.parametrize("speeds", [{}, {0: 0.2}, {2: 0.2}])
+@pytest.mark.parametrize("replicas", [[2, 1], [1, 2], [3, 1], [3, 2, 1], [1, 2, 1]])
+def test_every_replica_holds_what_is_planned(replicas, speeds):
+    settings = {"steps": 8, "replicas": replicas, "speeds": speeds, "optimizer": MOMENTUM}
+    scenario = make("pipedream", sum(replicas), **settings)
+    planning = Planning(scenario.workload.model, 16, make_optimizer(*scenario.optimizer), None)
+    planned, trace = scenario.scheme.memory(planning), simulate(scenario).trace
+    assert len(planned) == sum(replicas)
+    for rank, of in enumerate(planned):
+        assert peak_but_messages(trace, rank) == sum(but_messages(of).values())
+        assert memory_of(trace)[rank].peak_bytes <= sum(of.values())
+
+
 def test_a_plan_with_too_many_versions_is_refused():
     layers = {
         "kind": "layers",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parasim.program import (
@@ -142,6 +143,19 @@ class PipeDream(Staged):
         versions = self.cuts - 1 if self.options.vertical_sync else flying - 1 if self.options.stashing else 0
         return Holding(versions=versions, activations=flying, samples=samples)
 
+    def waiting(self, place: int) -> tuple[int, int]:
+        """As ever; what all replicas of the stage before have in flight is shared out among those of this one."""
+        arriving, leaving = super().waiting(place)
+        if place:
+            before = self.replicas[place - 1] * self.in_flight(place - 1)
+            arriving = max(0, math.ceil(before / self.replicas[place]) - self.in_flight(place))
+        return arriving, leaving
+
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """The same in every replica of a stage."""
+        stages = zip(self._holdings(setting), self.parts(setting.model), self.replicas, strict=True)
+        return [holding.bytes_of(part) for holding, part, count in stages for _ in range(count)]
+
     # planning ------------------------------------------------------------------------------------------------------
     def plan(self, setting: Planning) -> None:
         """By PipeDream's planner, if asked to; layers as on the first worker, within the smallest device.
@@ -165,6 +179,7 @@ class PipeDream(Staged):
         @functools.cache
         def fits(start: int, stop: int, flying: int) -> bool:
             holding = self._holding(flying, samples).with_state(len(setting.optimizer.slots))
+            holding = holding.with_messages(1, flying)  # the stage before has one more in flight, if it has no replicas
             return sum(holding.bytes_of(model.part(start, stop)).values()) <= room
 
         work = seconds, activations, weights, _levels(ground, workers)
