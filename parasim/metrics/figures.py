@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from parasim.metrics.shares import TimeSplit, time_split
@@ -67,15 +67,23 @@ def _columns(actors: Sequence[ActorTotals], seconds: float, steps: int) -> _Colu
             split = known[key] = time_split(actor, seconds)
         splits.append(split)
     compute, transfer, wait, beside, moving = map(list, zip(*splits, strict=True)) if splits else ([] for _ in range(5))
-    parts = sorted({part for actor in actors for part in actor.peak_bytes_of})
+    peaks = list(map(operator.attrgetter("peak_bytes_of"), actors))
+    parts = sorted(set().union(*{id(own): own for own in peaks}.values()))  # actors that are alike share one
     return _Columns(
         {"compute": compute, "transfer": transfer, "wait": wait},
         {name: per_step(list(map(operator.attrgetter(name), actors))) for name in _TRAFFIC},
-        [actor.peak_bytes for actor in actors],
-        {part: [actor.peak_bytes_of.get(part, 0) for actor in actors] for part in parts},
+        list(map(operator.attrgetter("peak_bytes"), actors)),
+        {part: _of_each(peaks, part) for part in parts},
         {"compute": per_step(beside), "transfer": per_step(moving)},
-        [actor.cancelled_seconds for actor in actors],
+        list(map(operator.attrgetter("cancelled_seconds"), actors)),
     )
+
+
+def _of_each(peaks: Sequence[Mapping[str, int]], part: str) -> list[float]:
+    """What each holds of a part at most."""
+    if peaks and peaks.count(peaks[0]) == len(peaks):
+        return [peaks[0][part]] * len(peaks)
+    return [own.get(part, 0) for own in peaks]
 
 
 def _picked(columns: _Columns, per: str, pick: Callable[[list[float]], float]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from parasim.trace.actor import ActorTotals, Mark
@@ -19,8 +20,8 @@ def members_of(actors: Iterable[ActorTotals]) -> dict[str, Any]:
     `accuracy` of the `first` member and of the `mean` prediction, as they are found at the end (None: not learning).
     """
     marks: dict[str, dict[str, Mark]] = {}
-    for actor in actors:
-        for (label, layer), mark in actor.marks.items():
+    for noted in filter(None, map(attrgetter("marks"), actors)):
+        for (label, layer), mark in noted.items():
             kind = marks.setdefault(layer, {})
             kind[label] = max(kind.get(label, mark), mark, key=lambda found: found.step)
     together = marks.pop("", {})

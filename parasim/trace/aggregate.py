@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import attrgetter
 
 from parasim.errors import ProgramError
 from parasim.trace.actor import HANDLERS, ActorTotals
@@ -117,4 +118,4 @@ class Aggregates:
     @property
     def actors(self) -> list[ActorTotals]:
         """The sums of each actor that has rows, by rank."""
-        return [actor for actor in map(self._actors.__getitem__, sorted(self._actors)) if actor.num_rows]
+        return list(filter(attrgetter("num_rows"), map(self._actors.__getitem__, sorted(self._actors))))

@@ -8,6 +8,7 @@ need the same seconds; if there is no noise and no rule, one number stands for a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,15 +88,11 @@ class Paces:
             law = law.law
         self._law = law
         self.steady = isinstance(law, NoNoise) and not rules
-        kinds: dict[tuple[int, float], int] = {}
-        self._kind_of = np.zeros(len(devices), dtype=np.intp)
-        self._kinds: list[tuple[Device, float]] = []
-        for rank, device in enumerate(devices):
-            speed = speeds.get(rank, 1.0)
-            kind = kinds.setdefault((id(device), speed), len(kinds))
-            if kind == len(self._kinds):
-                self._kinds.append((device, speed))
-            self._kind_of[rank] = kind
+        own = list(zip(map(id, devices), map(speeds.get, range(len(devices)), itertools.repeat(1.0)), strict=False))
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(own))}
+        self._kind_of = np.fromiter(map(numbers.__getitem__, own), np.intp, len(own))
+        by_identity = {id(device): device for device in devices}
+        self._kinds: list[tuple[Device, float]] = [(by_identity[device], speed) for device, speed in numbers]
         self._draws: _ManyDraws | None = None
         self._rules = [
             (rank, rule, Draws(seed, role, rank).branch(rule.draws)) for rank, own in rules.items() for rule in own
