@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,9 +15,9 @@ from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
-from parasim.errors import CalibrationError, ScenarioError
+from parasim.errors import CalibrationError, DeadlockError, ScenarioError
 from parasim.program.cast import Cast, Role
-from parasim.program.ops import Compute, Kernel, Post, Wait
+from parasim.program.ops import Compute, Kernel, Post, Recv, Send, Wait
 from parasim.simulation.engine import Engine
 from parasim.trace.table import Trace
 
@@ -147,11 +150,13 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
 
 @pytest.mark.slow
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 0.003, 1.2, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
     cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
     cases += [Case(f"{p} after {ms} ms", 2, 8) for p in ("ping_pong", "facing") for ms in (5, 30)]
     cases += [Case(f"{p} after {ms} ms of work", 2, 8) for p in ("ping_pong", "facing") for ms in (1, 5)]
+    cases += [Case(f"{p} after 5 ms{work}", 2, 1 << 19) for p in ("ping_pong", "facing") for work in ("", " of work")]
+    cases += [Case(f"{p} after 30 ms", 2, 1 << 19) for p in ("ping_pong", "facing")] + [Case("ring after 30 ms", 4, 8)]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases, rounds=16), 2, 0)
     assert found.drift.value < 0.05
     assert not found.warnings
@@ -176,7 +181,7 @@ def test_what_is_fitted_predicts_cases_that_were_not_observed():
 
 
 def test_a_strange_case_is_named_and_does_not_move_the_rest():
-    values = [2e-5, 3e-5, 2e-10, 2.5e-10, 5e-10, 1e-4, 0.5]
+    values = [2e-5, 3e-5, 2e-10, 2.5e-10, 5e-10, 1e-4, 0.5, 0.5]
     cases = [Case("native", n, b) for n in (2, 3, 4) for b in SIZES]
     observations = synthetic(NATIVE, values, cases, handling=Handling())
     bad = [
@@ -194,11 +199,51 @@ def test_a_strange_case_is_named_and_does_not_move_the_rest():
 
 def test_too_few_cases_are_refused():
     with pytest.raises(CalibrationError, match="1 cases were timed, 9 are needed for 6 costs"):
-        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 11, [Case("ring", 2, 8)]), 2, 0)
+        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 13, [Case("ring", 2, 8)]), 2, 0)
 
 
 def test_what_no_pattern_tells_is_left_out():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 0.003, 1.2, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
     cases = [Case(p, n, b) for p in ("ping_pong", "stream", "ring") for n in (2, 4) for b in SIZES]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
-    assert {"operation", "cold", "cooling", "idle_cold", "idle_cooling"}.isdisjoint(found.numbers)
+    untold = {"operation", *(f"{idle}{name}" for idle in ("", "idle_") for name in ("cold", "cold_near", "cooling"))}
+    assert untold.isdisjoint(found.numbers)
+
+
+def test_bytes_and_what_nobody_waits_for_are_dearer_after_a_pause_too():
+    costs = Handling(near_bytes=1e6, near_byte=1e-9, send_byte=1e-9, receive_byte=1e-9, cold_near=1.0, cooling=0.001)
+    assert costs.sending(3e6, pause=0.0) == pytest.approx(3e-3)
+    assert costs.sending(3e6, pause=1.0) == pytest.approx(4e-3)  # the first million only
+    warm, after = (seconds(Case(name, 2, 10**6), costs) for name in ("stream", "stream after 30 ms"))
+    assert after == pytest.approx(2e-3, rel=1e-3)
+    assert warm < 1.5e-3
+    beside = Handling(post=1e-3, background=1e-3, cold=1.0, cooling=0.001)
+    pushes = Case("fan_in after 30 ms", 3, 8)
+    assert seconds(pushes, beside, cores=1) > seconds(pushes, replace(beside, background=0.0), cores=1) + 3e-3
+
+
+def test_what_comes_while_the_loop_computes_waits():
+    """A program alone computes in its loop: the announcement is heard after it; with a lane beside, meanwhile."""
+
+    def receiver(me, alone):
+        if not alone:
+            yield from Post(Recv(1, "never"), "beside")
+        yield from Compute(Kernel("work", flops=1e13))  # 10 ms
+        yield from Recv(1, "word")
+        yield from me.step_done(0)
+
+    def sender(me):
+        yield from Send(0, None, "word")
+
+    for alone, ends in ((True, 0.012), (False, 0.01)):
+        cast = Cast((Role("worker", 2, lambda me, alone=alone: sender(me) if me.index else receiver(me, alone)),))
+        device = Device("none", flops=1e15, memory=1.0, memory_bandwidth=1.0)
+        host = Host("machine", 4, device, handling=Handling(hear=2e-3))
+        trace = Trace()
+        context = contexts_of(cast)
+        cluster = Cluster([host], {(0, 0): Link("loopback", 1e15, 0.0)})
+        engine = Engine(cluster, [0, 0], cast, [context(0), context(1)], trace)
+        with contextlib.suppress(DeadlockError):  # of the lane that waits for ever
+            engine.run()
+        (stepped,) = [row for row in trace if row.op == "log"]
+        assert stepped.t_end == pytest.approx(ends, abs=1e-6)

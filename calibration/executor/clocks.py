@@ -76,7 +76,7 @@ class Clock:
     Attributes
     ----------
     zero
-        The moment of this machine's clock at which the run's starts.
+        The moment of this machine's clock at which the run's starts: that of `begin`.
     machine
         Number of this rank's machine, by its first rank.
     """
@@ -94,6 +94,12 @@ class Clock:
         self._drift = 0.0
         self._error = self._start.error
         self.zero = table[0][1] - self._start.ahead
+
+    def begin(self) -> float:
+        """Wait until all ranks are ready to run, and let the run's clock start: the new `zero`."""
+        ready = self._group.exchange([self._now() + self._start.ahead])
+        self.zero = max(moment for (moment,) in ready) - self._start.ahead
+        return self.zero
 
     def stop(self) -> None:
         """Compare the clocks again, at the end of the run: all ranks do.

@@ -107,7 +107,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
         device,
         None if setup.pace is None else setup.pace(context),
         [_latency(setup, peer, place.rank) for peer in range(place.size)],
-        clock.zero,
+        clock.zero,  # until all are ready
     )
     for name, lane in setup.streams:
         members = setup.cast.groups[name]
@@ -118,6 +118,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     delayed |= {("send", peer) for peer in peers if _latency(setup, place.rank, peer)}
     sink, recorder = _Rows(delayed), Recorder()
     actor = Actor(context, runtime, sink, recorder=recorder)
+    runtime.epoch = clock.begin()
     main = actor.post(role.program(context), "main", role.daemon)
     with awake():
         runtime.run(actor)

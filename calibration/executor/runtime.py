@@ -86,6 +86,8 @@ class Runtime:
     ----------
     gauge
         How fast this rank's core was meanwhile.
+    epoch
+        As given, until the run begins.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Runtime:
         self._device = device
         self._pace = pace
         self._latencies = latencies
-        self._epoch = epoch
+        self.epoch = epoch
         self.gauge = Gauge(self.now)
         self._inbox = Inbox()
         self._courier = Courier(group, up, down, self._heard)
@@ -184,7 +186,7 @@ class Runtime:
     # the port: time --------------------------------------------------------------------------------------------------
     def now(self) -> float:
         """Seconds since the run's start."""
-        return time.monotonic() - self._epoch
+        return time.monotonic() - self.epoch
 
     def wake(self, actor: Actor) -> None:
         """Nothing to do: the loop steps the actor after every item."""
@@ -234,7 +236,7 @@ class Runtime:
             if end is None or at > end:
                 ended(result, at)
             else:
-                self._inbox.at(end + self._epoch, lambda: ended(result, end))
+                self._inbox.at(end + self.epoch, lambda: ended(result, end))
 
         def ended(result: Any, at: float) -> None:
             self._watch.event()

@@ -116,7 +116,7 @@ class Costs:
 
 
 IDLE = "idle_"
-COLD = ("cold", "cooling")
+COLD = ("cold", "cold_near", "cooling")
 """Costs that differ where the cores had nothing to do before: they sleep then, besides that caches are lost."""
 _WORKED = {
     "messages": tuple(name for name in WORKED if not name.startswith("native")),
@@ -126,27 +126,28 @@ MESSAGES = Costs(
     "handling",
     {
         "step": 1e-4, "finish": 3e-5, "background": 8e-5, "near_byte": 1.4e-10, "byte": 2.3e-10, "transfer": 3e-10,
-        "operation": 1.1e-4, "cold": 1.0, "cooling": 0.005, "idle_cold": 1.2, "idle_cooling": 0.008,
+        "operation": 1.1e-4, "cold": 1.0, "cold_near": 1.0, "cooling": 0.005,
+        "idle_cold": 1.2, "idle_cold_near": 1.0, "idle_cooling": 0.008,
     },
     ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES, *_WORKED["messages"]),
     {
-        "operation": (OPERATED,), "cold": _WORKED["messages"], "cooling": _WORKED["messages"],
-        "idle_cold": tuple(PAUSES), "idle_cooling": tuple(PAUSES),
+        "operation": (OPERATED,), **dict.fromkeys(COLD, _WORKED["messages"]),
+        **dict.fromkeys((f"{IDLE}{name}" for name in COLD), tuple(PAUSES)),
     },
 )  # fmt: skip
 NATIVE = Costs(
     "native",
     {
         "step": 2e-5, "background": 3e-5, "near_byte": 2e-10, "byte": 2.5e-10, "transfer": 5e-10, "operation": 1e-4,
-        "cold": 0.5,
+        "cold": 0.5, "cold_near": 0.5,
     },
     ("native", *_WORKED["native"]),
-    {"cold": _WORKED["native"]},
+    dict.fromkeys(("cold", "cold_near"), _WORKED["native"]),
 )  # fmt: skip
 
 _UNITS = {
     "near_bytes": "bytes", "near_byte": "seconds/byte", "send_byte": "seconds/byte", "receive_byte": "seconds/byte",
-    "bandwidth": "bytes/s", "cold": "", "idle_cold": "",
+    "bandwidth": "bytes/s", **dict.fromkeys(("cold", "cold_near", "idle_cold", "idle_cold_near"), ""),
 }  # fmt: skip
 
 

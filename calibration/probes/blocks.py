@@ -1,8 +1,8 @@
 """Probes of a scenario's own network: every forward and backward pass that its scheme asks for, and the update.
 
 A rank of the executor computes them as it does in a run: the learner's path, data and loss included, in their order.
-So a block is measured with what the caches hold by then. The same on several ranks, now one, now all of them, says what
-they cost each other (`calibration.probes.contention`).
+So a block is measured with what the caches hold by then. The same on several ranks at once says what they cost each
+other (`calibration.probes.contention`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "chains", "probe_blocks", "setup", "timed"]
 
-WARM = 2
-"""Pairs of repetitions at the start of a chain that are not timed."""
-LEAST = 2
-"""Pairs of repetitions that are timed at least."""
+WARM = 4
+"""Repetitions at the start of a chain that are not timed."""
+LEAST = 4
+"""Repetitions that are timed at least."""
 SINGLES = 40
 """Single times that are kept of each kernel and round."""
 _MOST = 1000
@@ -156,11 +156,7 @@ def setup(
 
 
 def _worker(me: Context, script: Sequence[Chain], seconds: float) -> Program[None]:
-    """Go through the chains; a row's step says which chain and which repetition.
-
-    Several ranks take turns: one of them computes alone while the others wait, then all compute, and so on with the
-    next one. So what they cost each other is the ratio of times that are milliseconds apart.
-    """
+    """Go through the chains, all ranks at once; a row's step says which chain and which repetition."""
     for number, chain in enumerate(script):
         parts = [me.model.part(start, stop) for start, stop in chain.parts]
         span = me.model.part(chain.parts[0][0], chain.parts[-1][1])
@@ -171,16 +167,9 @@ def _worker(me: Context, script: Sequence[Chain], seconds: float) -> Program[Non
             first = me.index * chain.samples
             total = me.count("worker") * chain.samples
             batch = Batch(number * _MOST + repeat, -1, first, first + chain.samples, total)
-            alone = _alone(repeat, me.count("worker"))
-            if alone in (None, me.index):
-                yield from _pass(me, parts, replica, gradient, batch, inputs)
+            yield from _pass(me, parts, replica, gradient, batch, inputs)
             if not (yield from _go_on(me, limit)):
                 break
-
-
-def _alone(repeat: int, ranks: int) -> int | None:
-    """The rank that computes alone in a repetition; None if all compute."""
-    return None if ranks == 1 or repeat % 2 else repeat // 2 % ranks
 
 
 def _go_on(me: Context, limit: _Limit) -> Program[bool]:
@@ -229,7 +218,7 @@ class _Limit:
         self._asked += 1
         if self._asked == 1:
             self._began = time.monotonic()
-        return self._asked >= 2 * (WARM + LEAST) and time.monotonic() - self._began >= self._seconds
+        return self._asked >= WARM + LEAST and time.monotonic() - self._began >= self._seconds
 
 
 def timed(
@@ -238,8 +227,8 @@ def timed(
     """Run chains of a scenario's parts on so many ranks, each for so many seconds.
 
     Of each kernel the mean over the repetitions (kind "block"), and up to `SINGLES` single times (kind "block/single");
-    of several ranks, of those of a rank that computes alone ("cores" is 1), and of the same rank right after while all
-    compute. Repetitions while others had a part of a core are left out; where that leaves none, the mean is marked.
+    several ranks compute at once, on as many "cores". Repetitions while others had a part of a core are left out; where
+    that leaves none, the mean is marked.
     """
     from calibration.executor.launch import run_cast
 
@@ -250,11 +239,11 @@ def timed(
     outcome = run_cast("calibration.probes.blocks:setup", arguments, ranks)
     at = time.time()
     slow = slow_of(outcome)
-    for (number, label, layer, cores), spans in _spans(outcome.trace, ranks).items():
+    for (number, label, layer), spans in _spans(outcome.trace).items():
         kernel = _kernel(scenario, found[number], label, layer)
         parameters: dict[str, float | str] = {
             "signature": kernel.signature, "size": kernel.size, "flops": kernel.flops, "nbytes": kernel.nbytes,
-            "cores": cores, "device": "cpu",
+            "cores": ranks, "device": "cpu",
         }  # fmt: skip
         calm = [end - start for start, end in spans if not slow(start, end)]
         mean = statistics.fmean(calm or [end - start for start, end in spans])
@@ -263,17 +252,16 @@ def timed(
             yield Observation(probe, "block/single", parameters, one, task.round, at)
 
 
-def _spans(trace: Trace, ranks: int) -> dict[tuple[int, str, str, int], list[tuple[float, float]]]:
-    """From when to when each compute went, by chain, label, layer and cores at work: of the rank whose turn it was."""
-    spans: dict[tuple[int, str, str, int], list[tuple[float, float]]] = {}
+def _spans(trace: Trace) -> dict[tuple[int, str, str], list[tuple[float, float]]]:
+    """From when to when each compute went, by chain, label and layer."""
+    spans: dict[tuple[int, str, str], list[tuple[float, float]]] = {}
     step: dict[int, int] = {}
     for row in sorted((row for row in trace if row.op == "compute"), key=lambda row: row.t_start):
         if row.step >= 0:  # an update has none
             step[row.rank] = row.step
         number, repeat = divmod(step[row.rank], _MOST)
-        if repeat // 2 >= WARM and repeat // 2 % ranks == row.rank:
-            cores = 1 if _alone(repeat, ranks) is not None else ranks
-            spans.setdefault((number, row.label, row.layer, cores), []).append((row.t_start, row.t_end))
+        if repeat >= WARM:
+            spans.setdefault((number, row.label, row.layer), []).append((row.t_start, row.t_end))
     return spans
 
 

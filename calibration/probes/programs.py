@@ -172,19 +172,33 @@ def _computes() -> Program[float | None]:
 
 
 def _work(least: float = 0.0) -> float:
-    """Multiply matrices, for so many seconds at least: what is timed is how long that takes itself."""
+    """Train a perceptron, for so many seconds at least: what is timed is how long that takes itself.
+
+    What it reads and writes (weights, gradients, activations) leaves nothing else in the caches of a core, as the
+    passes of a real network do.
+    """
     import torch
 
     start = time.perf_counter()
-    matrix = torch.ones(_MATRIX, _MATRIX)
-    products = 0
+    activations, weights, gradients = _perceptron()
+    passed = 0
     while True:
-        matrix = matrix @ matrix
-        matrix /= _MATRIX
-        products += 1
+        layer = passed % len(weights)
+        after = activations @ weights[layer]
+        torch.mm(activations.T, after, out=gradients[layer])
+        passed += 1
         taken = time.perf_counter() - start
-        if products >= _PRODUCTS and taken >= least:
+        if passed >= _LAYERS_AT_LEAST and taken >= least:
             return taken
+
+
+@functools.cache
+def _perceptron() -> tuple[Any, list[Any], list[Any]]:
+    """Activations, weights and gradients of its layers: 8 MB."""
+    import torch
+
+    weights = [torch.ones(_WIDTH, _WIDTH) for _ in range(_LAYERS)]
+    return torch.ones(_SAMPLES, _WIDTH), weights, [torch.empty(_WIDTH, _WIDTH) for _ in range(_LAYERS)]
 
 
 def _after_work(seconds: float, pattern: Pattern) -> Pattern:
@@ -215,7 +229,7 @@ WORK_SECONDS = 1e-3
 OPERATED = "operations"
 FLOPS = 1e15
 """FLOP/s of the device that is simulated."""
-_MATRIX, _PRODUCTS = 192, 3
+_WIDTH, _SAMPLES, _LAYERS, _LAYERS_AT_LEAST = 512, 64, 4, 1
 PATTERNS: Mapping[str, Pattern] = {
     "ping_pong": _ping_pong,
     "stream": _stream,
@@ -303,25 +317,31 @@ def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], C
 def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
-    Of operations: of one of them, besides the work. After a pause or work: besides that.
+    Of operations: of one of them, besides the work. After a pause: besides that. After work: since the last actor's
+    was done, however long it took each.
     """
-    worked: dict[int, list[float]] = {}
-    work: dict[int, float] = {}
+    worked: dict[int, list[tuple[float, float]]] = {}
+    work: dict[int, tuple[float, float]] = {}
     for row in trace:
         if row.op == "log" and row.label == "step":
-            worked.setdefault(row.step, []).append(work.pop(row.rank, 0.0))
+            worked.setdefault(row.step, []).append(work.pop(row.rank, (0.0, 0.0)))
         elif row.op == "log" and row.label == WORK:
-            work[row.rank] = work.get(row.rank, 0.0) + (row.value or 0.0)
+            before, _ = work.get(row.rank, (0.0, 0.0))
+            work[row.rank] = before + (row.value or 0.0), row.t_end
     times = []
     number = 0
     for block, spans in zip(script, spans_of(trace, script, warm), strict=True):
-        taken = [end - start for start, end in spans]
+        timed = range(number + warm, number + warm + block.repeats)
         if block.pattern in PAUSES:
-            taken = [max(seconds - PAUSES[block.pattern][0], 0.0) for seconds in taken]
+            taken = [max(end - start - PAUSES[block.pattern][0], 0.0) for start, end in spans]
+        elif block.pattern in WORKED:
+            last = [max(moment for _, moment in worked[repeat]) for repeat in timed]
+            taken = [max(end - moment, 0.0) for (_, end), moment in zip(spans, last, strict=True)]
         elif works(block.pattern):
-            own = [fmean(worked[number + warm + repeat]) for repeat in range(block.repeats)]
-            count = OPERATIONS if block.pattern == OPERATED else 1
-            taken = [max(seconds - work, 0.0) / count for seconds, work in zip(taken, own, strict=True)]
+            own = [fmean(seconds for seconds, _ in worked[repeat]) for repeat in timed]
+            taken = [max(end - start - work, 0.0) / OPERATIONS for (start, end), work in zip(spans, own, strict=True)]
+        else:
+            taken = [end - start for start, end in spans]
         times.append(taken)
         number += warm + block.repeats
     return times

@@ -52,6 +52,8 @@ class Handling:
     cold, cooling
         A job of a kind that an actor has not done for p seconds takes ``1 + cold (1 - exp(-p / cooling))`` times as
         long: what it needs has left the caches.
+    cold_near
+        The same for the first `near_bytes` of a message, of an actor that has moved none for p seconds.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Handling:
     credit: float = quantity("seconds", "time of an idle link that a message saves (a shaper's burst)", 0.0, ge=0)
     bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)
     cold: float = quantity("", "how much longer handling takes after a long pause: 1 is twice as long", 0.0, ge=0)
+    cold_near: float = quantity("", "how much longer the first near_bytes take after a long pause", 0.0, ge=0)
     cooling: float = quantity("seconds", "time constant of that pause", 0.01, gt=0)
 
     def __post_init__(self) -> None:
@@ -80,16 +83,20 @@ class Handling:
 
     def warmth(self, pause: float) -> float:
         """How many times as long a job takes when the last of its kind was so many seconds ago."""
-        return 1.0 - self.cold * math.expm1(-pause / self.cooling)
+        return 1.0 + self.cold * self._lost(pause)
 
-    def sending(self, nbytes: float) -> float:
-        """CPU seconds of a sender for so many bytes."""
-        return self._bytes(nbytes, self.send_byte)
+    def sending(self, nbytes: float, pause: float = 0.0) -> float:
+        """CPU seconds of a sender for so many bytes, when it moved the last ones so many seconds ago."""
+        return self._bytes(nbytes, self.send_byte, pause)
 
-    def receiving(self, nbytes: float) -> float:
-        """CPU seconds of a receiver for so many bytes."""
-        return self._bytes(nbytes, self.receive_byte)
+    def receiving(self, nbytes: float, pause: float = 0.0) -> float:
+        """CPU seconds of a receiver for so many bytes, when it moved the last ones so many seconds ago."""
+        return self._bytes(nbytes, self.receive_byte, pause)
 
-    def _bytes(self, nbytes: float, far: float) -> float:
+    def _bytes(self, nbytes: float, far: float, pause: float) -> float:
         near = min(nbytes, self.near_bytes)
-        return near * self.near_byte + (nbytes - near) * far
+        return near * self.near_byte * (1.0 + self.cold_near * self._lost(pause)) + (nbytes - near) * far
+
+    def _lost(self, pause: float) -> float:
+        """The share of what was in the caches that a pause has cost."""
+        return -math.expm1(-pause / self.cooling)

@@ -216,7 +216,7 @@ class Context:
         if what is None or self._learner is None or self._ledger is None:
             self.notes.append(held_note("hold", label, nbytes))
             return
-        counted = float(self._ledger.hold(self._ledger.named(what) or self._learner.blocks(what)))
+        counted = float(self._ledger.hold(self._ledger.kept(what, self._learner.blocks)))
         self.notes.append(Event("hold", label, nbytes=nbytes, value=counted))
 
     def release(self, label: str, nbytes: int, what: Any = None) -> None:
@@ -224,7 +224,7 @@ class Context:
         if what is None or self._learner is None or self._ledger is None:
             self.notes.append(held_note("release", label, nbytes))
             return
-        counted = float(self._ledger.release(self._ledger.named(what) or self._learner.blocks(what)))
+        counted = float(self._ledger.release(self._ledger.left(what, self._learner.blocks)))
         self.notes.append(Event("release", label, nbytes=nbytes, value=counted))
 
     def give_up(self, label: str, buffer: Buffer) -> None:

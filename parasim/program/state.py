@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,6 +95,23 @@ class Ledger:
 
     def __init__(self) -> None:
         self._holders: dict[int, int] = {}
+        self._passes: dict[int, Mapping[int, int]] = {}
+
+    def kept(self, what: Any, blocks: Callable[[Any], Mapping[int, int]]) -> Mapping[int, int]:
+        """The blocks behind what is held from now on, by `blocks`.
+
+        What a pass saved is looked through just once, and its blocks are remembered for :meth:`left`: that takes as
+        long as some of its kernels.
+        """
+        found = self.named(what) or blocks(what)
+        if not isinstance(what, Buffer):
+            self._passes[id(what)] = found
+        return found
+
+    def left(self, what: Any, blocks: Callable[[Any], Mapping[int, int]]) -> Mapping[int, int]:
+        """The blocks behind what is held no more."""
+        found = None if isinstance(what, Buffer) else self._passes.pop(id(what), None)
+        return (self.named(what) or blocks(what)) if found is None else found
 
     def named(self, what: Any) -> dict[int, int]:
         """A buffer that may share its values counts as a block of its own, which no memory has; others have none.

@@ -264,12 +264,19 @@ class Engine:
                 self._worked(actor, pending, now, now)
                 return
             seconds = self._paces[actor.rank](pending.op.kernel, now)
-            processor.start(seconds, partial(self._computed, actor, pending, now))
+            alone = self._handlers is not None and not pending.task.quiet and len(actor.tasks) == 1
+            if alone and self._handlers is not None:
+                self._handlers.hold(actor.rank)
+            processor.start(seconds, partial(self._computed, actor, pending, now, alone=alone))
 
-    def _computed(self, actor: Actor, pending: Pending, start: float, end: float | None = None) -> None:
+    def _computed(
+        self, actor: Actor, pending: Pending, start: float, end: float | None = None, alone: bool = False
+    ) -> None:
         worked = partial(self._worked, actor, pending, start, self.env.now if end is None else end)
         if self._handlers is None or pending.task.quiet:
             worked()
+        elif alone:
+            self._handlers.release(actor.rank, worked)
         else:
             self._handlers.complete(actor.rank, worked)
 

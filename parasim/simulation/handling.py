@@ -1,8 +1,9 @@
 """What messages and operations cost the cores: jobs of `parasim.cluster.handling.Handling`, in virtual time.
 
 Each actor has one *loop*, as a real rank has one thread that steps its programs: what it handles it handles one after
-the other, each as a job on cores that it shares with the computes of its host. Bytes are moved by another thread of the
-same rank: jobs of their own beside the flow.
+the other, each as a job on cores that it shares with the computes of its host. An actor with a single program computes
+in that thread too (nothing else could go on), so messages that come meanwhile wait. Bytes are moved by another thread
+of the same rank: jobs of their own beside the flow.
 """
 
 from __future__ import annotations
@@ -58,6 +59,16 @@ class Loop:
         else:
             self._begin(kind, done)
 
+    def hold(self) -> None:
+        """Nothing is handled from now on until `release`; nothing is now."""
+        assert not self._busy
+        self._busy = True
+
+    def release(self, done: Done) -> None:
+        """Call `done`, then go on with what has come meanwhile."""
+        self._busy = False
+        self._go_on(done)
+
     def _begin(self, kind: str, done: Done) -> None:
         seconds = getattr(self._costs, kind) if kind else 0.0
         if not seconds:
@@ -74,6 +85,9 @@ class Loop:
     def _ended(self, kind: str, done: Done) -> None:
         self._busy = False
         self._last[kind] = self._processor.now
+        self._go_on(done)
+
+    def _go_on(self, done: Done) -> None:
         done()
         while self._queue and not self._busy:
             self._begin(*self._queue.popleft())
@@ -111,6 +125,8 @@ class Handlers:
             for processor, handling, own in zip(self._processors, self._of, draws, strict=True)
         ]
         self._network = network
+        self._moved = [-math.inf] * len(placement)  # when a rank was last done with bytes
+        self._besides = [-math.inf] * len(placement)  # when it last began what nobody waits for
         self._ends = [
             None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
         ]
@@ -124,8 +140,16 @@ class Handlers:
         """Begin a compute (or a native collective)."""
         self._loops[rank].run("operation", then)
 
+    def hold(self, rank: int) -> None:
+        """The loop computes itself, until `release`: what comes meanwhile waits."""
+        self._loops[rank].hold()
+
+    def release(self, rank: int, then: Done) -> None:
+        """The loop's compute has ended: its program goes on by `then`."""
+        self._loops[rank].release(then)
+
     def complete(self, rank: int, then: Done) -> None:
-        """A compute has ended: its program goes on when the loop is free."""
+        """A compute beside the loop has ended: its program goes on when the loop is free."""
         self._loops[rank].run("", then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
@@ -136,8 +160,12 @@ class Handlers:
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""
         self._loops[rank].run("finish", then)
-        if background := self._of[rank].background:
-            self._processors[rank].start(background, _nothing)
+        costs = self._of[rank]
+        if costs.background:
+            now = self._network.now
+            seconds = costs.background * costs.warmth(now - self._besides[rank])
+            self._processors[rank].start(seconds, _nothing)
+            self._besides[rank] = now
 
 
 class _Transfer:
@@ -159,11 +187,13 @@ class _Transfer:
         """Let the data flow."""
         handlers, (source, destination) = self._handlers, self._ranks
         sender, receiver = handlers._of[source], handlers._of[destination]
-        sending, receiving = sender.sending(self._nbytes), receiver.receiving(self._nbytes)
+        now, moved = handlers._network.now, handlers._moved
+        sending = sender.sending(self._nbytes, now - moved[source])
+        receiving = receiver.receiving(self._nbytes, now - moved[destination])
         for rank, seconds in ((source, sending), (destination, receiving)):
             if seconds:
                 self._left += 1
-                handlers._processors[rank].start(seconds, self._done)
+                handlers._processors[rank].start(seconds, partial(self._moved, rank))
         handlers._network.start(
             handlers._placement[source],
             handlers._placement[destination],
@@ -173,6 +203,10 @@ class _Transfer:
             credit=sender.credit,
             ends=tuple(end for end in (handlers._ends[source], handlers._ends[destination]) if end is not None),
         )
+
+    def _moved(self, rank: int) -> None:
+        self._handlers._moved[rank] = self._handlers._network.now
+        self._done()
 
     def _done(self) -> None:
         self._left -= 1
