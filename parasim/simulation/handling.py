@@ -126,7 +126,6 @@ class Handlers:
         ]
         self._network = network
         self._moved = [-math.inf] * len(placement)  # when a rank was last done with bytes
-        self._besides = [-math.inf] * len(placement)  # when it last began what nobody waits for
         self._ends = [
             None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
         ]
@@ -160,12 +159,8 @@ class Handlers:
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""
         self._loops[rank].run("finish", then)
-        costs = self._of[rank]
-        if costs.background:
-            now = self._network.now
-            seconds = costs.background * costs.warmth(now - self._besides[rank])
-            self._processors[rank].start(seconds, _nothing)
-            self._besides[rank] = now
+        if background := self._of[rank].background:
+            self._processors[rank].start(background, _nothing)
 
 
 class _Transfer:
