@@ -79,7 +79,7 @@ def test_payload_bytes_and_messages_are_equal(name, pool):
         "updates",
     ):
         assert real.summary[figure] == pytest.approx(simulated.summary[figure], rel=1e-12), figure
-    assert real.summary.keys() == simulated.summary.keys()
+    assert real.summary.keys() == simulated.summary.keys() - {"fast_paths"}  # a real run has none
     assert math.fsum(real.summary["shares"].values()) == pytest.approx(1.0, abs=1e-9)
 
 

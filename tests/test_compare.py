@@ -52,8 +52,8 @@ def test_each_scheme_has_its_defaults_and_the_files_workers(example: Path) -> No
 
 
 def test_an_alias_is_the_files_own_scheme_too(example: Path) -> None:
-    assert schemes_of(example, ["ddp(algorithm=ring, workers=2)"]) == {
-        "ddp(algorithm=ring, workers=2)": {"kind": "allreduce", "workers": 2, "algorithm": "ring"}
+    assert schemes_of(example, ["ssgd(algorithm=ring, workers=2)"]) == {
+        "ssgd(algorithm=ring, workers=2)": {"kind": "allreduce", "workers": 2, "algorithm": "ring"}
     }
 
 

@@ -264,19 +264,14 @@ class Engine:
                 self._worked(actor, pending, now, now)
                 return
             seconds = self._paces[actor.rank](pending.op.kernel, now)
-            alone = self._handlers is not None and not pending.task.quiet and len(actor.tasks) == 1
-            if alone and self._handlers is not None:
+            if self._handlers is not None and len(actor.tasks) == 1 and not pending.task.quiet:
                 self._handlers.hold(actor.rank)
-            processor.start(seconds, partial(self._computed, actor, pending, now, alone=alone))
+            processor.start(seconds, partial(self._computed, actor, pending, now))
 
-    def _computed(
-        self, actor: Actor, pending: Pending, start: float, end: float | None = None, alone: bool = False
-    ) -> None:
+    def _computed(self, actor: Actor, pending: Pending, start: float, end: float | None = None) -> None:
         worked = partial(self._worked, actor, pending, start, self.env.now if end is None else end)
         if self._handlers is None or pending.task.quiet:
             worked()
-        elif alone:
-            self._handlers.release(actor.rank, worked)
         else:
             self._handlers.complete(actor.rank, worked)
 
@@ -306,8 +301,7 @@ class Engine:
 
     def _heard(self, envelope: Envelope) -> None:
         receiver = self.actors[envelope.destination]
-        receipt = receiver.mailbox.offer(envelope)
-        if receipt is not None:
+        if (receipt := receiver.mailbox.offer(envelope)) is not None:
             self.transfer(receiver, envelope, receipt)
 
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
@@ -351,8 +345,8 @@ class Engine:
             actor.received(receipt, envelope, buffer, start, end)
         else:
             start = max(envelope.t_post, receipt.t_post)
-            sender = self.actors[envelope.source]
-            handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
+            source = envelope.source
+            handlers.finish(source, partial(self._finish, self.actors[source].sent, envelope, start, end))
             received = partial(actor.received, receipt, envelope, buffer, start, end)
             handlers.finish(envelope.destination, partial(self._finish, received))
 
@@ -383,8 +377,7 @@ class Engine:
         """As one flow, or without its messages, if it can be."""
         if self._fast is None and self._without_messages:
             self._fast = self._begin_fast()
-        takes = self._coupling or self._fast
-        return takes is not None and takes.take(actor, pending, op)
+        return (takes := self._coupling or self._fast) is not None and takes.take(actor, pending, op)
 
     def interrupt(self, actor: Actor, pending: Pending) -> None:
         """A collective without messages goes on with them."""

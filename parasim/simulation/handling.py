@@ -37,7 +37,7 @@ def handles(hosts: Sequence[Host]) -> bool:
 class Loop:
     """The jobs of one actor, first in first out, one at a time on a processor: what each kind costs, times noise."""
 
-    __slots__ = ("_busy", "_costs", "_count", "_draws", "_last", "_law", "_processor", "_queue")
+    __slots__ = ("_busy", "_costs", "_count", "_draws", "_last", "_law", "_processor", "_queue", "held")
 
     def __init__(self, processor: Processor, costs: Handling, law: NoiseLaw, draws: Draws) -> None:
         self._processor = processor
@@ -48,6 +48,7 @@ class Loop:
         self._last: dict[str, float] = {}
         self._busy = False
         self._count = 0
+        self.held = False
 
     def run(self, kind: str, done: Done) -> None:
         """Do a job of this kind (a field of `Handling`, "" takes no time), after those before it; then call `done`.
@@ -62,11 +63,11 @@ class Loop:
     def hold(self) -> None:
         """Nothing is handled from now on until `release`; nothing is now."""
         assert not self._busy
-        self._busy = True
+        self._busy = self.held = True
 
     def release(self, done: Done) -> None:
         """Call `done`, then go on with what has come meanwhile."""
-        self._busy = False
+        self._busy = self.held = False
         self._go_on(done)
 
     def _begin(self, kind: str, done: Done) -> None:
@@ -140,16 +141,16 @@ class Handlers:
         self._loops[rank].run("operation", then)
 
     def hold(self, rank: int) -> None:
-        """The loop computes itself, until `release`: what comes meanwhile waits."""
+        """The loop computes itself, until it has completed that: what comes meanwhile waits."""
         self._loops[rank].hold()
 
-    def release(self, rank: int, then: Done) -> None:
-        """The loop's compute has ended: its program goes on by `then`."""
-        self._loops[rank].release(then)
-
     def complete(self, rank: int, then: Done) -> None:
-        """A compute beside the loop has ended: its program goes on when the loop is free."""
-        self._loops[rank].run("", then)
+        """A compute has ended: its program goes on at once if the loop has computed, else when the loop is free."""
+        loop = self._loops[rank]
+        if loop.held:
+            loop.release(then)
+        else:
+            loop.run("", then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
