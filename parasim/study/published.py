@@ -81,20 +81,12 @@ def _of(variant: str, figure: str) -> Callable[[Summaries], float]:
     return lambda runs: float(runs[variant][figure])
 
 
-def _over_best(variant: str) -> Callable[[Summaries], float]:
-    """Samples per second over the most that a variant has."""
-    return lambda runs: float(
-        runs[variant]["samples_per_second"] / max(run["samples_per_second"] for run in runs.values())
-    )
-
-
 _GPIPE, _MEGATRON21 = "Huang et al. 2019, GPipe", "Narayanan et al. 2021"
 _ONE_BIT, _DDG, _FR = "Seide et al. 2014, 1-bit SGD", "Huo et al. 2018, DDG", "Huo et al. 2018, FR"
 _ZERO, _MEGATRON = "Rajbhandari et al. 2020, ZeRO (m)", "Shoeybi et al. 2019, Megatron-LM"
 _HOROVOD, _SOFTSYNC = "Sergeev, Del Balso 2018, Horovod", "Zhang et al. 2016, softsync"
 _AVERAGING, _CHEN = "Su, Chen 2015", "Chen et al. 2012 (m)"
 _WEIRD, _SGP = "Krizhevsky 2014 (m)", "Assran et al. 2019, SGP (m)"
-_BACKUPS = "Chen et al. 2016, backups (m)"
 _EPOCHS = 90 * 1.2812e6
 
 _UNEVEN = "modules are cut between blocks of the network, evenly by FLOP; transfers add up along the chain"
@@ -122,11 +114,6 @@ PUBLISHED: Final[tuple[Claim, ...]] = (
     Claim(
         "one_bit", _ONE_BIT, "8 GPUs, 16,384 frames: frames/s", 51e3, _rate("8 GPUs, 16384"),
         why="a step takes 38 ms longer; exchange and quantisation, 3 to 10 ms a half batch, are taken as hidden here",
-    ),
-    Claim(
-        "backups", _BACKUPS, "96 of 100 machines: samples/s over the most", 1.0, _over_best("4 backups"),
-        why="a worker that is late begins its next step late, so 6 to 10 backups are better; the paper's is a choice "
-        "of 96 for the quality of what is learned, too",
     ),
     Claim("decoupled", _DDG, "WRN-28-10, 2 modules: speed-up", 1.37, _speedup("DDG 2", "one device"), "", True),
     Claim("decoupled", _DDG, "3 modules", 1.57, _speedup("DDG 3", "one device"), why=_UNEVEN),
