@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist says that all is collected: the groups are read then
 def pytest_collection_finish(session):
     """Writes down which test is of which group, if there is somebody who hands tests out.
 
