@@ -40,9 +40,9 @@ def test_one_bit_needs_error_feedback(seed: int) -> None:
         for variant in ("uncompressed", "1-bit", "1-bit without error feedback")
     )
     assert coded == pytest.approx(plain, rel=0.1)
-    assert plain == sorted(plain, reverse=True)
-    assert sum(without[-2:]) > 0.95 * sum(without[2:4])  # no progress in the second half
-    assert without[-1] > 4 * plain[-1]
+    assert sum(plain[-2:]) < 0.85 * sum(plain[-4:-2])  # uncompressed gradients still gain in the last quarter
+    assert sum(without[-2:]) > 0.9 * sum(without[-4:-2])
+    assert without[-1] > 3 * plain[-1]
 
 
 def test_powersgd_comes_closer_with_rank() -> None:
