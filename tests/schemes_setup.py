@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parasim import Result, Scenario, simulate
 from parasim.metrics.memory import course_of
+from parasim.program import Buffer, Context, Program
 from parasim.scenario import from_document
 
 EXACT_DATA = {"kind": "regression", "inputs": 16, "outputs": 4, "integers": True}
@@ -130,3 +131,20 @@ def updates_of(result: Result, rank: int) -> list[tuple[int, int, int]]:
         for row in result.trace
         if row.rank == rank and row.label == "applied"
     ]
+
+
+def begin_and_stay(monkeypatch: Any, value: Callable[[int], float]) -> None:
+    """Models begin with a value of the worker's index in every element, and no gradient is applied."""
+    initial = Context.initial
+
+    def own(self: Context, *arguments: Any) -> Buffer:
+        buffer = initial(self, *arguments)
+        buffer.values.fill_(float(value(self.index)))
+        return buffer
+
+    def nothing(self: Context, *arguments: Any, **rest: Any) -> Program[None]:
+        return
+        yield
+
+    monkeypatch.setattr(Context, "initial", own)
+    monkeypatch.setattr(Context, "update", nothing)

@@ -11,6 +11,7 @@ from tests.schemes_real import learning, same_payload, same_when_replayed
 from tests.schemes_setup import (
     EXACT_DATA,
     EXACT_MODELS,
+    begin_and_stay,
     initial_weights,
     make,
     run,
@@ -29,23 +30,6 @@ def step_ends(result, rank):
 def averagings(result):
     """(Rank, partner) of every change of a model by averaging."""
     return [(row.rank, row.peer) for row in result.trace if row.buffer == "averaged"]
-
-
-def begin_apart_and_stay(monkeypatch):
-    """Models begin with 1, 2, 4 ... in every element, and no gradient is applied."""
-    initial = Context.initial
-
-    def own(self, *arguments):
-        buffer = initial(self, *arguments)
-        buffer.values.fill_(float(2**self.index))
-        return buffer
-
-    def nothing(self, *arguments, **rest):
-        return
-        yield
-
-    monkeypatch.setattr(Context, "initial", own)
-    monkeypatch.setattr(Context, "update", nothing)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +69,7 @@ def test_averaging_keeps_the_sum_of_all_models(monkeypatch, workers, graph):
 def test_averaging_with_nothing_applied_meanwhile_gives_both_the_mean(monkeypatch):
     """They begin with 1 and 2; one averaging, and both have 3/2 (SCHEMES S19.2)."""
     pin_threads()
-    begin_apart_and_stay(monkeypatch)
+    begin_and_stay(monkeypatch, lambda index: 2**index)
     model, _ = EXACT_MODELS["one layer"]
     result = run("adpsgd", 2, model=model, data=EXACT_DATA, dtype="float64", batch=4, learn=True, steps=1)
     assert len(averagings(result)) == 2
@@ -222,7 +206,7 @@ def test_who_asks_and_answers_does_not_answer_while_it_asks(workers, options):
 def test_without_gradients_all_agree_in_the_end(monkeypatch):
     """Averaging contracts: the mean stays, distances to it vanish (SCHEMES S19.7)."""
     pin_threads()
-    begin_apart_and_stay(monkeypatch)
+    begin_and_stay(monkeypatch, lambda index: 2**index)
     model, _ = EXACT_MODELS["one layer"]
     work = {
         "model": model,

@@ -14,7 +14,7 @@ from parasim.program import Context
 from parasim.program.graphs import check_mixing, contraction, metropolis, named_graph
 from parasim.report.table import results_table
 from tests.golden import golden_path
-from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, initial_weights, make, run, steady, weights
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, begin_and_stay, initial_weights, make, run, steady, weights
 from tests.test_both_runtimes import execute, scenario
 
 ORDERS = ("combine_then_adapt", "adapt_then_combine")
@@ -116,19 +116,7 @@ def test_the_mean_moves_by_the_mean_gradient_exactly(monkeypatch, order):
 @pytest.mark.parametrize("workers", [4, 8])
 def test_without_gradients_distances_shrink_by_the_second_eigenvalue(monkeypatch, workers):
     """Models begin as the ring's slowest wave, cos(2 pi i / N): a step multiplies it by 1/3 + 2/3 cos(2 pi / N)."""
-    initial = Context.initial
-
-    def wave(self, *arguments):
-        buffer = initial(self, *arguments)
-        buffer.values.fill_(5.0 + math.cos(2 * math.pi * self.index / workers))
-        return buffer
-
-    def nothing(self, *arguments, **rest):
-        return
-        yield
-
-    monkeypatch.setattr(Context, "initial", wave)
-    monkeypatch.setattr(Context, "update", nothing)
+    begin_and_stay(monkeypatch, lambda index: 5.0 + math.cos(2 * math.pi * index / workers))
     model, _ = EXACT_MODELS["one layer"]
     found = each(run("dpsgd", workers, model=model, steps=6, **EXACT))[:, 0]
     shrunk = (1 / 3 + 2 / 3 * math.cos(2 * math.pi / workers)) ** 6

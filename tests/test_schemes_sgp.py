@@ -15,7 +15,7 @@ from parasim.program import Context
 from parasim.program.graphs import exponential_hops
 from tests.golden import golden_path
 from tests.schemes_real import learning, same_in_both, same_when_replayed
-from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, initial_weights, make, run, steady, weights
+from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, begin_and_stay, initial_weights, make, run, steady, weights
 
 TAILED = [[0, 1], [1, 2], [2, 0], [0, 2], [2, 3], [3, 0]]
 """Workers 0 and 2 send to two others, 1 and 3 to one: weights differ."""
@@ -121,19 +121,7 @@ def test_sums_of_models_and_weights_stay(monkeypatch, overlap):
 
 @pytest.mark.parametrize("workers", [2, 4, 8])
 def test_without_gradients_all_agree_after_log2_steps(monkeypatch, workers):
-    initial = Context.initial
-
-    def own(self, *arguments):
-        buffer = initial(self, *arguments)
-        buffer.values.fill_(float(2**self.index))
-        return buffer
-
-    def nothing(self, *arguments, **rest):
-        return
-        yield
-
-    monkeypatch.setattr(Context, "initial", own)
-    monkeypatch.setattr(Context, "update", nothing)
+    begin_and_stay(monkeypatch, lambda index: 2**index)
     model, _ = EXACT_MODELS["one layer"]
     steps = workers.bit_length() - 1
     found = each(run("sgp", workers, model=model, steps=steps, **EXACT))

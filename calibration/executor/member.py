@@ -107,7 +107,6 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
         device,
         None if setup.pace is None else setup.pace(context),
         [_latency(setup, peer, place.rank) for peer in range(place.size)],
-        clock.zero,  # until all are ready
     )
     for name, lane in setup.streams:
         members = setup.cast.groups[name]

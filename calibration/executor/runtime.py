@@ -79,15 +79,13 @@ class Runtime:
         Seconds of each compute; None: as long as it takes.
     latencies
         Of each rank: seconds by which payloads from there are held up before they flow.
-    epoch
-        Zero of the run's clock, in seconds of `time.monotonic`.
 
     Attributes
     ----------
     gauge
         How fast this rank's core was meanwhile.
     epoch
-        As given, until the run begins.
+        Zero of the run's clock, in seconds of `time.monotonic`; to be set when all ranks are ready.
     """
 
     def __init__(
@@ -101,7 +99,6 @@ class Runtime:
         device: CpuDevice,
         pace: Pace | None,
         latencies: Sequence[float],
-        epoch: float,
     ) -> None:
         self._group = group
         self._open_group = open_group
@@ -109,7 +106,7 @@ class Runtime:
         self._device = device
         self._pace = pace
         self._latencies = latencies
-        self.epoch = epoch
+        self.epoch = 0.0
         self.gauge = Gauge(self.now)
         self._inbox = Inbox()
         self._courier = Courier(group, up, down, self._heard)

@@ -290,19 +290,21 @@ def fit_messages(
     start = np.log(list(costs.start.values()))
     bounds = (start - math.log(300), start + math.log(100))
     rng = np.random.default_rng([seed, len(cases)])
-    found = None
-    for attempt in range(_STARTS):
-        moved = start + attempt * _APART * rng.standard_normal(len(start))
-        slopes = Slopes(lambda point: target - model(point))
-        ended = least_squares(
-            slopes.values, np.clip(moved, *bounds), slopes, loss="soft_l1", f_scale=_SOFT, max_nfev=20, ftol=1e-3,
+
+    def missed(point: Any) -> Any:
+        return target - model(point)
+
+    def minimum(point: Any) -> Any:
+        slopes = Slopes(missed)
+        return least_squares(
+            slopes.values, np.clip(point, *bounds), slopes, loss="soft_l1", f_scale=_SOFT, max_nfev=20, ftol=1e-3,
             xtol=1e-3, bounds=bounds,
         )  # fmt: skip
-        if found is None or ended.cost < found.cost:
-            found = ended
-    assert found is not None
+
+    starts = [start + apart * _APART * rng.standard_normal(len(start)) for apart in range(_STARTS)]
+    found = min(map(minimum, starts), key=lambda ended: ended.cost)
     residuals = found.fun
-    jacobian = slopes.exact(found.x, residuals)
+    jacobian = Slopes(missed).exact(found.x, residuals)
     draws = np.clip(
         found.x + _shifts(jacobian, residuals, cases, tables, np.random.default_rng(seed)),
         found.x - _FAR,

@@ -181,15 +181,13 @@ def _work(least: float = 0.0) -> float:
 
     start = time.perf_counter()
     activations, weights, gradients = _perceptron()
-    passed = 0
-    while True:
-        layer = passed % len(weights)
+    for layer in itertools.cycle(range(_LAYERS)):
         after = activations @ weights[layer]
         torch.mm(activations.T, after, out=gradients[layer])
-        passed += 1
         taken = time.perf_counter() - start
-        if passed >= _LAYERS_AT_LEAST and taken >= least:
-            return taken
+        if taken >= least:
+            break
+    return taken
 
 
 @functools.cache
@@ -229,7 +227,7 @@ WORK_SECONDS = 1e-3
 OPERATED = "operations"
 FLOPS = 1e15
 """FLOP/s of the device that is simulated."""
-_WIDTH, _SAMPLES, _LAYERS, _LAYERS_AT_LEAST = 512, 64, 4, 1
+_WIDTH, _SAMPLES, _LAYERS = 512, 64, 4
 PATTERNS: Mapping[str, Pattern] = {
     "ping_pong": _ping_pong,
     "stream": _stream,

@@ -288,20 +288,17 @@ class Engine:
         if handlers is None:
             self._heard(envelope)
         else:
-            handlers.announce(envelope.source, envelope.destination, partial(self._heard_later, envelope))
+            handlers.announce(envelope.source, envelope.destination, partial(self._finish, self._heard, envelope))
 
     def _handlers_of(self, envelope: Envelope) -> Handlers | None:
         """Who handles a message: the program's, or the backend's own inside a native collective."""
         assert envelope.pending is not None
         return self._native if envelope.pending.task.quiet else self._handlers
 
-    def _heard_later(self, envelope: Envelope) -> None:
-        self._heard(envelope)
-        self._go_on()
-
     def _heard(self, envelope: Envelope) -> None:
         receiver = self.actors[envelope.destination]
-        if (receipt := receiver.mailbox.offer(envelope)) is not None:
+        receipt = receiver.mailbox.offer(envelope)
+        if receipt is not None:
             self.transfer(receiver, envelope, receipt)
 
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
@@ -345,8 +342,8 @@ class Engine:
             actor.received(receipt, envelope, buffer, start, end)
         else:
             start = max(envelope.t_post, receipt.t_post)
-            source = envelope.source
-            handlers.finish(source, partial(self._finish, self.actors[source].sent, envelope, start, end))
+            sender = self.actors[envelope.source]
+            handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
             received = partial(actor.received, receipt, envelope, buffer, start, end)
             handlers.finish(envelope.destination, partial(self._finish, received))
 
@@ -377,7 +374,8 @@ class Engine:
         """As one flow, or without its messages, if it can be."""
         if self._fast is None and self._without_messages:
             self._fast = self._begin_fast()
-        return (takes := self._coupling or self._fast) is not None and takes.take(actor, pending, op)
+        takes = self._coupling or self._fast
+        return takes is not None and takes.take(actor, pending, op)
 
     def interrupt(self, actor: Actor, pending: Pending) -> None:
         """A collective without messages goes on with them."""

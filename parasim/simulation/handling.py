@@ -24,6 +24,7 @@ from parasim.simulation.processors import Processor
 __all__ = ["Handlers", "Loop", "handlers_of", "handles"]
 
 _NOTHING = Handling()
+_BYTES = "bytes"
 _CALM, _CROWDED = Kernel("handling", "handling"), Kernel("handling", CROWDED)
 Done = Callable[[], None]
 
@@ -70,6 +71,14 @@ class Loop:
         self._busy = self.held = False
         self._go_on(done)
 
+    def pause(self, kind: str) -> float:
+        """Seconds since the actor was last done with a job of this kind, or with bytes (`_BYTES`)."""
+        return self._processor.now - self._last.get(kind, -math.inf)
+
+    def did(self, kind: str) -> None:
+        """It is done with one."""
+        self._last[kind] = self._processor.now
+
     def _begin(self, kind: str, done: Done) -> None:
         seconds = getattr(self._costs, kind) if kind else 0.0
         if not seconds:
@@ -80,12 +89,12 @@ class Loop:
         crowded = self._processor.running >= self._processor.cores
         seconds *= self._law.factor(self._draws, _CROWDED if crowded else _CALM, self._count)
         if self._costs.cold:
-            seconds *= self._costs.warmth(self._processor.now - self._last.get(kind, -math.inf))
+            seconds *= self._costs.warmth(self.pause(kind))
         self._processor.start(seconds, partial(self._ended, kind, done))
 
     def _ended(self, kind: str, done: Done) -> None:
         self._busy = False
-        self._last[kind] = self._processor.now
+        self.did(kind)
         self._go_on(done)
 
     def _go_on(self, done: Done) -> None:
@@ -126,7 +135,6 @@ class Handlers:
             for processor, handling, own in zip(self._processors, self._of, draws, strict=True)
         ]
         self._network = network
-        self._moved = [-math.inf] * len(placement)  # when a rank was last done with bytes
         self._ends = [
             None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
         ]
@@ -183,9 +191,8 @@ class _Transfer:
         """Let the data flow."""
         handlers, (source, destination) = self._handlers, self._ranks
         sender, receiver = handlers._of[source], handlers._of[destination]
-        now, moved = handlers._network.now, handlers._moved
-        sending = sender.sending(self._nbytes, now - moved[source])
-        receiving = receiver.receiving(self._nbytes, now - moved[destination])
+        sending = sender.sending(self._nbytes, handlers._loops[source].pause(_BYTES))
+        receiving = receiver.receiving(self._nbytes, handlers._loops[destination].pause(_BYTES))
         for rank, seconds in ((source, sending), (destination, receiving)):
             if seconds:
                 self._left += 1
@@ -201,7 +208,7 @@ class _Transfer:
         )
 
     def _moved(self, rank: int) -> None:
-        self._handlers._moved[rank] = self._handlers._network.now
+        self._handlers._loops[rank].did(_BYTES)
         self._done()
 
     def _done(self) -> None:
