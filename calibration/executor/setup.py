@@ -123,7 +123,8 @@ def from_scenario(document: Mapping[str, Any], source: str, compute: str) -> Set
         )
     else:
         try:
-            build_network(scenario.workload.model_kind, scenario.workload.model_options, scenario.workload.data)
+            kind, options = scenario.workload.model_kind, scenario.workload.model_options
+            build_network(kind, options, scenario.workload.data, scenario.scheme.tied())
         except ScenarioError as error:
             raise ScenarioError(f"{source}: workload.model: {error}") from None
 

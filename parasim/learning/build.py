@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from parasim.errors import ScenarioError
 from parasim.learning.optimizers import OPTIMIZERS, Scheduled
 from parasim.program.learner import Optimizer
+from parasim.program.model import Tied
 from parasim.workload.choice import choose
 from parasim.workload.models import build_model, build_network
 
@@ -28,6 +29,7 @@ def make_learner(
     seed: int,
     dtype: str,
     device: str = "cpu",
+    tied: Tied = "",
 ) -> TorchLearner:
     """Make a learner; its `model` equals that of `parasim.workload.build_model` for the same options and data.
 
@@ -43,6 +45,8 @@ def make_learner(
         "float32" or "float64".
     device
         Where values live: "cpu" or a GPU ("cuda:1"). Initial weights, data and draws are the same on all.
+    tied
+        How weights that two layers share are trained (`parasim.program.Scheme.tied`).
 
     Raises
     ------
@@ -57,7 +61,9 @@ def make_learner(
         raise ScenarioError(f"can't train in {dtype!r}; use one of {', '.join(LEARNING_DTYPES)}")
     data = load_data(data_kind, data_options, DTYPES[dtype])
     model = build_model(model_kind, model_options, data.spec, LEARNING_DTYPES[dtype])
-    return TorchLearner(build_network(model_kind, model_options, data.spec), model, data, seed, dtype, device)
+    if tied == "copies" and model.untie is not None:
+        model = model.untie()
+    return TorchLearner(build_network(model_kind, model_options, data.spec, tied), model, data, seed, dtype, device)
 
 
 def make_optimizer(kind: str, options: Mapping[str, Any]) -> Optimizer:

@@ -8,17 +8,20 @@ changes no bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from parasim.errors import ProgramError
 from parasim.learning.modules import apply_beside
 from parasim.learning.networks import ACTIVATIONS, block_math, each_weights
 from parasim.learning.tensors import aligned
 from parasim.program.model import Part
 from parasim.workload.blocks import Ending, Network
+from parasim.workload.costs import Parameter
+from parasim.workload.operators import Operator, TiedLinear
 from parasim.workload.unit import Unit
 
 __all__ = ["BlockChain", "Chain", "Graph", "KeptInputs", "UnitChain", "chain_of"]
@@ -178,12 +181,31 @@ class Graph:
             values.data.copy_(original)
 
 
+class _Shared:
+    """The gradient of token vectors that the last unit finds, until the first one's comes."""
+
+    def __init__(self) -> None:
+        self._found: torch.Tensor | None = None
+
+    def settle(self, gradients: list[torch.Tensor], first: bool, reads: bool) -> None:
+        """Take the last of a unit's gradients if it `reads` them; add it to the first one of the first unit."""
+        if reads:
+            self._found = gradients.pop()
+        if first and self._found is not None:
+            gradients[0] = gradients[0] + self._found
+
+
+def _reads(last: Sequence[Operator]) -> bool:
+    return any(isinstance(operator, TiedLinear) and not operator.copied for operator in last)
+
+
 class UnitChain:
     """Units of operators, each differentiated on its own: no graph goes across the border of a unit."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self._units = units
         self._parameters = [unit.cost.parameters for unit in units]
+        self._readers = {number for number, unit in enumerate(units) if _reads(unit.operators[-1:])}
 
     def forward(
         self,
@@ -210,18 +232,16 @@ class UnitChain:
         """The same, with what is kept aside between a fork and its join before and after."""
         x = inputs.clone()
         kept: list[Graph] = []
-        place = 0
         with torch.set_grad_enabled(record):
             for i in range(part.start, part.stop):
                 unit = self._units[i]
                 leaves, again = [], []
-                for parameter in self._parameters[i]:
+                for parameter, place in self._places(part, i):
                     original = parameters[place : place + parameter.elements].view(parameter.shape).data
                     values = aligned(original) if lent else original.clone()
                     if lent and values is not original:
                         again.append((values, original))
                     leaves.append(values.requires_grad_(record))
-                    place += parameter.elements
                 if record and i > 0:
                     x.requires_grad_()
                 if record and aside is not None:
@@ -233,6 +253,17 @@ class UnitChain:
                 aside = None if left is None else left.detach()
         return (x if part.is_last else x.clone()), aside, kept
 
+    def _places(self, part: Part, number: int) -> Iterator[tuple[Parameter, int]]:
+        """A unit's parameters, and where they begin in the part's vector; last, token vectors of the first unit."""
+        place = part.model.offsets[number] - part.offset
+        for parameter in self._parameters[number]:
+            yield parameter, place
+            place += parameter.elements
+        if number in self._readers:
+            if not part.is_first:
+                raise ProgramError(f"{part.name} reads token vectors that it does not have; write tied: false")
+            yield self._parameters[0][0], 0
+
     def backward(self, part: Part, kept: list[Graph], flow: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Unit by unit, the last first; what was recorded stays, so it can be done again."""
         inputs, _, gradients = self.backward_beside(part, kept, flow, None)
@@ -242,7 +273,7 @@ class UnitChain:
         self, part: Part, kept: list[Graph], flow: torch.Tensor, aside: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[torch.Tensor]]:
         """The same, with the gradient of what is kept aside after and before."""
-        gradients = []
+        gradients, shared = [], _Shared()
         for i, graph in zip(reversed(range(part.start, part.stop)), reversed(kept), strict=True):
             ends, flows, entering, passed = [graph.outputs], [flow.view_as(graph.outputs)], graph.aside, None
             if graph.left is not None and graph.left is graph.aside:  # it passed by
@@ -258,6 +289,7 @@ class UnitChain:
             if i > 0:
                 flow = aligned(found.pop(0).contiguous())
             aside = passed if entering is None else found.pop(0)
+            shared.settle(found, i == 0, i in self._readers)
             gradients += [gradient.reshape(-1) for gradient in reversed(found)]
         return flow, aside, gradients[::-1]
 
@@ -277,11 +309,13 @@ class UnitChain:
 
     def backward_weights(self, part: Part, kept: list[Graph], flows: list[torch.Tensor]) -> list[torch.Tensor]:
         """Unit by unit, the last first."""
-        gradients = []
-        for graph, flow in zip(reversed(kept), flows, strict=True):
+        gradients, shared = [], _Shared()
+        numbers = reversed(range(part.start, part.stop))
+        for i, graph, flow in zip(numbers, reversed(kept), flows, strict=True):
             if graph.parameters:
                 graph.refresh()
                 upstream = flow.view_as(graph.outputs)
-                found = torch.autograd.grad(graph.outputs, graph.parameters, upstream, retain_graph=True)
+                found = list(torch.autograd.grad(graph.outputs, graph.parameters, upstream, retain_graph=True))
+                shared.settle(found, i == 0, i in self._readers)
                 gradients += [gradient.reshape(-1) for gradient in reversed(found)]
         return gradients[::-1]

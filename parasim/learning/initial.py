@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from parasim.program.draws import Draws
-from parasim.workload.blocks import Network, Point
+from parasim.workload.blocks import Block, Network, Point
 from parasim.workload.costs import Parameter
 from parasim.workload.unit import Unit
 
@@ -37,7 +37,7 @@ def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype)
     if isinstance(block, Unit):
         first = network.blocks[0]
         on_tokens = isinstance(first, Unit) and any(parameter.role == "table" for parameter in first.cost.parameters)
-        values = [_initial(parameter, block.name, on_tokens, seed) for parameter in block.cost.parameters]
+        values = [_initial(*_origin(first, block, parameter), on_tokens, seed) for parameter in block.cost.parameters]
         return torch.from_numpy(np.concatenate([np.empty(0), *values])).to(dtype)
     count = int(np.prod(block.shape))
     if isinstance(block, Point):
@@ -52,6 +52,14 @@ def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype)
     else:
         bound = np.sqrt(6.0 / (fan_in + fan_out))
     return torch.from_numpy(generator.uniform(-bound, bound, count)).to(dtype)
+
+
+def _origin(first: Block, unit: Unit, parameter: Parameter) -> tuple[Parameter, str]:
+    """Whose values a parameter of a unit begins with: its own; those of the token vectors, of which it is a copy."""
+    if parameter.role == "tied":
+        assert isinstance(first, Unit)
+        return first.cost.parameters[0], first.name
+    return parameter, unit.name
 
 
 def _initial(

@@ -42,6 +42,7 @@ from parasim.workload.operators import (
     Segments,
     Select,
     Subsample,
+    TiedLinear,
 )
 
 __all__ = ["apply_beside", "apply_operators"]
@@ -87,6 +88,10 @@ def _conv(operator: Conv, x: torch.Tensor, parameters: _Parameters) -> torch.Ten
 
 def _linear(operator: Linear, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
     return functional.linear(x, *_weight_and_bias(operator.bias, parameters))
+
+
+def _tied(operator: TiedLinear, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
+    return functional.linear(x, next(parameters))
 
 
 def _batch_norm(operator: BatchNorm, x: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
@@ -229,7 +234,8 @@ _OPERATORS: dict[type, Callable[[Any, torch.Tensor, _Parameters], torch.Tensor]]
     Segments: _segments,
     Select: _select,
     Subsample: _subsample,
+    TiedLinear: _tied,
 }
-"""`TiedLinear` is missing: a stage of its own can't have the weights of another (`build_network` refuses it).
+"""Without a copy of its own, who applies a `TiedLinear` gives it the token vectors (`parasim.learning.chains`).
 The steps of the fused loss are in `parasim.learning.logits`: they need the targets.
 """

@@ -9,7 +9,7 @@ from parasim.program.context import Context
 from parasim.program.groups import Group
 from parasim.program.halves import backward_inputs, backward_weights
 from parasim.program.kernels import backward_kernel, counted, forward_kernel, half_kernel
-from parasim.program.model import Layer, Model, Part
+from parasim.program.model import Layer, Model, Part, Tie, Tied
 from parasim.program.ops import (
     ANY,
     Cancel,
@@ -107,6 +107,8 @@ __all__ = [
     "Taxonomy",
     "Tensor",
     "Tensors",
+    "Tie",
+    "Tied",
     "Update",
     "Wait",
     "WaitAny",

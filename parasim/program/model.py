@@ -10,13 +10,17 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from parasim.program.balance import balanced_cuts
 from parasim.program.buffers import Buffer
 from parasim.program.ops import Kernel
 from parasim.program.shards import How, Shard, Split, Splitter
 
-__all__ = ["Layer", "Model", "Part"]
+__all__ = ["Layer", "Model", "Part", "Tie", "Tied"]
+
+Tied = Literal["", "whole", "copies"]
+"""How parameters that two layers share are trained: not at all; where both are in one part; as two copies of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,26 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Tie:
+    """Parameters that two layers share: token vectors, and the weights of the outputs.
+
+    Attributes
+    ----------
+    first, last
+        A layer, and at which of its parameter elements they begin.
+    elements
+        How many they are.
+    copied
+        Has the last layer a copy? Else it reads those of the first, and has none of its own.
+    """
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    elements: int
+    copied: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Layers ``[start, stop)`` of a model; `offset` is where its parameters begin in the model's flat vector."""
 
@@ -93,6 +117,17 @@ class Part:
     def of(self, vector: Buffer) -> Buffer:
         """The part's range of a vector as large as the whole model's parameters."""
         return vector.part(self.offset, self.offset + self.parameters, f"{vector.name}.{self.name}")
+
+    def tied(self, vector: Buffer) -> Buffer | None:
+        """The range that layers elsewhere have copies of, of a vector as large as the part; None if there is none."""
+        tie = self.model.tie
+        if tie is None or not tie.copied:
+            return None
+        for layer, at in (tie.first, tie.last):
+            if self.start <= layer < self.stop:
+                begin = self.model.offsets[layer] - self.offset + at
+                return vector.part(begin, begin + tie.elements, f"{vector.name}.tied")
+        return None
 
     @property
     def is_first(self) -> bool:
@@ -151,6 +186,10 @@ class Model:
         Makes shards of it; None: its layers can't be split.
     piece
         Which shard of another model it is; None: of none.
+    tie
+        Parameters that two of its layers share; None: there are none.
+    untie
+        Makes the same model with a copy of them in the second layer, if it has none.
     """
 
     name: str
@@ -161,6 +200,8 @@ class Model:
     loss: str = ""
     splitter: Splitter | None = None
     piece: Split | None = None
+    tie: Tie | None = None
+    untie: Callable[[], Model] | None = None
 
     @functools.cached_property
     def offsets(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from parasim.program.cast import Role
 from parasim.program.compressor import Compressor
 from parasim.program.context import Context
 from parasim.program.groups import Group
-from parasim.program.model import Model
+from parasim.program.model import Model, Tied
 from parasim.program.ops import Program
 from parasim.program.setting import ClosedForm, NoClosedForm, Planning, Setting
 from parasim.program.shared import Shared
@@ -133,6 +133,14 @@ class Scheme:
 
     def no_codes(self, model: Model, code: Compressor) -> str:
         """Why what it sends of this model can't be in that code, and what to do; "": it can."""
+        return ""
+
+    def tied(self) -> Tied:
+        """How it trains parameters that the first and the last layer share.
+
+        Copies (their model is that of `Model.untie`) begin equal, and the scheme keeps them so: it sums their gradients
+        before each update.
+        """
         return ""
 
     def counts_vary(self) -> bool:

@@ -117,6 +117,8 @@ def scenario_of(tree: Tree, variant: str = "", *, allow_code: bool = False, vary
     place = top.section("cluster", example="{topology: {kind: star, hosts: 8}, device: ..., link: ...}")
     cluster = read_cluster(place, workload.dtype, vary)
     scheme, placement = read_scheme(top.section("scheme", example="{kind: allreduce}"), place, cluster)
+    if scheme.tied() == "copies" and workload.model.untie is not None:
+        workload = replace(workload, model=workload.model.untie())
     workload = with_batches(work, workload, scheme, learn=run.learn)
     run = with_steps(top.section("run"), run, workload, scheme)
     for index in cluster.speeds:
@@ -198,7 +200,7 @@ def _check_together(top: Section, scenario: Scenario) -> None:
             remedy = " or ".join(f"{{dtype: {dtype}}}" for dtype in LEARNING_DTYPES)
             raise run.error("learn", f"can't train in {workload.dtype}: write workload: {remedy}, or learn: false")
         with top.section("workload").blamed("model"):
-            build_network(workload.model_kind, workload.model_options, workload.data)
+            build_network(workload.model_kind, workload.model_options, workload.data, scenario.scheme.tied())
         copies = workload.model.whole.parameters * len(scenario.placement)
         if copies > _MAX_TRAINED:
             raise run.error("learn", f"{copies} parameters over all actors are too many; the limit is {_MAX_TRAINED}")

@@ -25,6 +25,7 @@ from parasim.program import (
     Scheme,
     Setting,
     Taxonomy,
+    Tied,
     Wait,
     backward_kernel,
     forward_kernel,
@@ -70,6 +71,10 @@ class AllReduce(Scheme):
     def lanes(self) -> tuple[str, ...]:
         """Where the all-reduces run."""
         return ("reduce",)
+
+    def tied(self) -> Tied:
+        """Buckets cut the model; without overlap there is one."""
+        return "" if self.options.overlap else "whole"
 
     def worker(self, me: Context) -> Program[Buffer]:
         """Forward; backward with buckets leaving as they fill; update."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from parasim.program import Buffer, ClosedForm, Context, Options, Program, Replica, Setting, option
-from parasim.schemes.staged import Stage, Staged, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.staged import Stage, StagedOptions, StageSeconds, stage_seconds
+from parasim.schemes.tied import Tying
 from parasim.theory.pipelines import flush
 
 __all__ = ["Chunk", "Flushing", "FlushingOptions", "Pass", "Seat", "balanced", "flushed", "free"]
@@ -45,7 +46,7 @@ class Chunk:
     gradient: Buffer
 
 
-class Flushing(Staged):
+class Flushing(Tying):
     """Pipeline parallel, synchronous."""
 
     Options: ClassVar[type[Options]] = FlushingOptions
@@ -86,8 +87,8 @@ class Flushing(Staged):
         return found
 
     def summed(self, me: Context, chunk: Chunk, step: int) -> Program[None]:
-        """The gradient, over all copies of the pipeline, before an update: there is one."""
-        yield from ()
+        """The gradient, over all copies of the pipeline, before an update: there is one; and what stages share."""
+        yield from self.sum_tied(me, chunk.stage.part, chunk.gradient)
 
     def worker(self, me: Context) -> Program[Any]:
         """All passes of a mini-batch in their order; then the update."""
@@ -147,7 +148,7 @@ def flushed(scheme: Flushing, setting: Setting, chunks: int) -> ClosedForm:
         own = [sum(both[k::stages]) * micros + sum(t.updates[k::stages]) for k in range(stages)]
         before = [sum(both[:k]) + sum(t.up[:k]) + sum(t.down[:k]) for k in range(stages)]
         seconds = max(a + b for a, b in zip(own, before, strict=True))
-    return ClosedForm(
+    form = ClosedForm(
         seconds,
         2.0 * sum(t.sizes) * micros / stages,
         2.0 * (scheme.cuts - 1) * micros / stages,
@@ -155,3 +156,4 @@ def flushed(scheme: Flushing, setting: Setting, chunks: int) -> ClosedForm:
         "exact" if simple and not setting.place.noisy else "lower bound",
         note="" if simple else "unlike stages, or links that take time: the bubble is that of the slowest stage alone",
     )
+    return scheme.with_tied(setting, form)

@@ -89,7 +89,7 @@ class GPipe(Flushing):
         repeated = self.options.keep_last or all(again[k] <= sum(both[k + 1 :]) for k in range(stages - 1))
         updated = all(updates[k] <= updates[0] + sum(forward[:k]) + sum(backward[:k]) for k in range(stages))
         simple = repeated and updated
-        return ClosedForm(
+        form = ClosedForm(
             seconds,
             2.0 * sum(t.sizes) * micros / stages,
             2.0 * (stages - 1) * micros / stages,
@@ -97,3 +97,4 @@ class GPipe(Flushing):
             "exact" if simple and not setting.place.noisy else "lower bound",
             note="" if simple else "a stage is late with its update or its first repeated forward pass",
         )
+        return self.with_tied(setting, form)

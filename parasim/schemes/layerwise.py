@@ -47,7 +47,7 @@ class Layerwise(Flushing):
         seconds = sum(t.forward) + sum(t.backward) + sum(t.up) + sum(t.down) + t.updates[0]
         spare = [sum(t.forward[:k] + t.backward[:k] + t.up[:k] + t.down[:k]) for k in range(stages)]
         simple = all(t.updates[k] <= t.updates[0] + spare[k] for k in range(stages))
-        return ClosedForm(
+        form = ClosedForm(
             seconds,
             2.0 * sum(t.sizes) / stages,
             2.0 * (stages - 1) / stages,
@@ -55,3 +55,4 @@ class Layerwise(Flushing):
             "exact" if simple and not setting.place.noisy else "lower bound",
             note="" if simple else "a stage is late with its update",
         )
+        return self.with_tied(setting, form)

@@ -26,10 +26,11 @@ from parasim.program import (
 from parasim.program.scheme import Codes
 from parasim.schemes.crossings import ring_route, rings
 from parasim.schemes.flushing import Chunk, Seat
-from parasim.schemes.staged import Stage, Staged, StagedOptions, update_seconds
+from parasim.schemes.staged import Stage, StagedOptions, update_seconds
 from parasim.schemes.stash import stash_kernel_seconds
 from parasim.schemes.streaming import streamed
 from parasim.schemes.summing import sum_in
+from parasim.schemes.tied import Tying
 from parasim.schemes.two_versions import check_two_versions, two_versions
 
 __all__ = ["PipeDream2BW"]
@@ -43,7 +44,7 @@ class PipeDream2BWOptions(StagedOptions):
     copies: int = option(1, "pipelines side by side, of consecutive workers (the paper's width)", ge=1)
 
 
-class PipeDream2BW(Staged):
+class PipeDream2BW(Tying):
     """Pipeline parallel, a delay of one update."""
 
     name = "pipedream_2bw"
@@ -64,8 +65,9 @@ class PipeDream2BW(Staged):
         return int(self.options.copies)
 
     def groups(self) -> tuple[Group, ...]:
-        """Who has the same stage, in all copies."""
-        return tuple(Group(f"stage {k}", tuple(range(k, self.options.workers, self.cuts))) for k in range(self.cuts))
+        """Who has the same stage, in all copies; and who shares token vectors."""
+        stages = [tuple(range(k, self.options.workers, self.cuts)) for k in range(self.cuts)]
+        return (*(Group(f"stage {k}", ranks) for k, ranks in enumerate(stages)), *super().groups())
 
     def codes(self) -> Codes:
         """Gradients that copies sum; activations are sent as they are."""
@@ -86,10 +88,11 @@ class PipeDream2BW(Staged):
         return parameters
 
     def summed(self, me: Context, chunk: Chunk, step: int) -> Program[None]:
-        """The gradient, over all copies of a stage."""
+        """The gradient, over all copies of a stage; and over the two that share token vectors."""
         if self.pipelines() > 1:
             group = me.group(f"stage {me.index % self.cuts}")
             yield from sum_in(me, group, chunk.gradient, step, "ring", offset=chunk.stage.part.offset)
+        yield from self.sum_tied(me, chunk.stage.part, chunk.gradient)
 
     def holding(self, place: int, samples: int) -> Holding:
         """Two versions, K - k micro-batches."""
@@ -119,11 +122,13 @@ class PipeDream2BW(Staged):
             for k, part in enumerate(self.parts(setting.model))
         ]
         updates = update_seconds(self, setting, 1 / (micros * width))
-        route = setting.worst(ring_route(setting, [group.ranks]) for group in self.groups())
+        route = setting.worst(ring_route(setting, [group.ranks]) for group in self.groups()[:stages])
         sums = [rings(setting, route, width, [("all_reduce", part.nbytes)]) for part in self.parts(setting.model)]
+        tied = self.tied_cost(setting)
+        sums[0], sums[-1] = sums[0] + tied, sums[-1] + tied
         extra = [a + b + c.seconds for a, b, c in zip(updates, copies, sums, strict=True)]
         form = streamed(self, setting, extra, 1.0, [stages - k for k in range(stages)], micros)
-        if width == 1:
+        if width == 1 and not tied.messages_sent:
             return form
         return replace(
             form,
@@ -132,5 +137,5 @@ class PipeDream2BW(Staged):
             messages_sent_per_worker_per_step=form.messages_sent_per_worker_per_step
             + sum(s.messages_sent for s in sums) / stages,
             meaning="lower bound",
-            note="copies of a stage wait for each other",
+            note="copies of a stage, or stages that share token vectors, wait for each other",
         )

@@ -10,6 +10,7 @@ from parasim.program import (
     Scheme,
     Setting,
     Taxonomy,
+    Tied,
 )
 
 __all__ = ["Sequential"]
@@ -35,6 +36,10 @@ class Sequential(Scheme):
             yield from me.update(replica, gradient, read=replica.version)
             yield from me.step_done(step)
         return replica.parameters
+
+    def tied(self) -> Tied:
+        """It has the whole model."""
+        return "whole"
 
     def check(self, model: object, batch_size: int) -> None:
         """One worker only."""

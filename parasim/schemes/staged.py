@@ -172,7 +172,12 @@ class Staged(Scheme):
 
     def check(self, model: Model, batch_size: int) -> None:
         """Enough layers for the stages; equal micro-batches."""
-        micros = self.micro_batches()
+        micros, tie = self.micro_batches(), model.tie
+        if tie is not None and not tie.copied and self.cuts > 1:
+            raise ValueError(
+                f"model {model.name} shares weights between its first and its last layer, whose stages make updates at "
+                "different versions here: write tied: false, or take a pipeline with a flush"
+            )
         if self.cuts > len(model.layers):
             raise ValueError(
                 f"{self.cuts} stages need at least {self.cuts} layers; {model.name} has {len(model.layers)}"

@@ -34,6 +34,8 @@ from parasim.program import (
     Setting,
     Shard,
     Taxonomy,
+    Tie,
+    Tied,
     backward_kernel,
     forward_kernel,
     option,
@@ -95,6 +97,19 @@ class ThreeD(Flushing):
         """Stages times chunks."""
         return int(self.options.pipeline * self.options.chunks)
 
+    @property
+    def shards(self) -> int:
+        """Of each stage: t."""
+        return int(self.options.tensor)
+
+    def tied(self) -> Tied:
+        """As copies; one stage, whose layers are computed one by one, has no way to share them."""
+        return "copies" if self.cuts > 1 else ""
+
+    def tie_of(self, model: Model) -> Tie | None:
+        """Of the first shards."""
+        return self.shard(model, 0).model.tie
+
     def pipelines(self) -> int:
         """One per copy."""
         return self.copies
@@ -116,12 +131,12 @@ class ThreeD(Flushing):
         return place % self.stages * int(self.options.tensor)
 
     def groups(self) -> tuple[Group, ...]:
-        """Of each stage of each copy the tensor group; and who holds the same shard of the same stage."""
+        """Of each stage of each copy the tensor group; who holds the same shard of the same stage; who shares."""
         shards, size = self.options.tensor, self.options.pipeline * self.options.tensor
         starts = range(0, self.copies * size, shards)
         tensor = [Group(f"tensor {start // shards}", tuple(range(start, start + shards))) for start in starts]
         data = [Group(f"data {i}", tuple(range(i, self.copies * size, size))) for i in range(size)]
-        return (*tensor, *data)
+        return (*tensor, *data, *super().groups())
 
     def shard(self, model: Model, place: int) -> Shard:
         """What the member at this place of a tensor group holds, of all stages."""
@@ -143,9 +158,10 @@ class ThreeD(Flushing):
         return ShardStage(me, shard, part, me.group(f"tensor {above}"), peers, borders, name, beyond)
 
     def summed(self, me: Context, chunk: Chunk, step: int) -> Program[None]:
-        """Over the workers that hold the same shard of the same stage."""
+        """Over the workers that hold the same shard of the same stage; and what another stage has of it too."""
         part, group = chunk.stage.part, me.group(f"data {me.index % (self.options.tensor * self.stages)}")
         yield from sum_in(me, group, chunk.gradient, step, "ring", offset=part.offset, model=part.model)
+        yield from self.sum_tied(me, part, chunk.gradient)
 
     def worker(self, me: Context) -> Program[Any]:
         """One shard of the parts of one stage of one copy."""
@@ -250,14 +266,15 @@ class ThreeD(Flushing):
         micros, samples = o.micro_batches, setting.batch_size // o.micro_batches
         shards = [self.shard(setting.model, index) for index in range(o.tensor)]
         parts, whole = self.parts(setting.model), max(1, setting.model.whole.parameters)
-        groups = self.groups()
+        groups, tensors = self.groups(), self.copies * o.pipeline
         inside, across = (
             setting.worst(ring_route(setting, [group.ranks]) for group in some)
-            for some in (groups[: self.copies * o.pipeline], groups[self.copies * o.pipeline :])
+            for some in (groups[:tensors], groups[tensors : tensors + o.pipeline * o.tensor])
         )
         between, borders = self._between(setting), self._borders(setting.model, shards[0])
         exchanged, summed = Exchanged(0.0, 0.0, 0.0, True), Exchanged(0.0, 0.0, 0.0, True)
         both, again, ends, links, sizes = [], [], [], [], []
+        tied = self.tied_cost(setting)
         for number, part in enumerate(parts):
             own = shards[0].of(part)
             gathers = []
@@ -275,6 +292,8 @@ class ThreeD(Flushing):
             for one in (crossed, repeated):
                 exchanged += Exchanged(0.0, one.bytes_sent * micros, one.messages_sent * micros, one.exact)
             copies = rings(setting, across, self.copies, [("all_reduce", own.nbytes)])
+            if number in (0, self.cuts - 1):
+                copies += tied
             share = own.parameters / whole
             update = place.seconds(setting.update_kernel(share, scale=1 / (micros * self.copies)))
             ends.append(copies.seconds + update + (0 if o.flush else stash_kernel_seconds(setting, share, 0)))

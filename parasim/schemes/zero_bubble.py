@@ -64,7 +64,7 @@ class ZeroBubble(Flushing):
         even = balanced(t.forward) and balanced(inputs) and balanced(weights) and balanced(t.updates)
         simple = even and free(t) and micros >= stages and w <= min(f, b) * (1 + 1e-12)
         exact = simple and not place.noisy
-        return ClosedForm(
+        form = ClosedForm(
             max(own + ways),
             2.0 * sum(t.sizes) * micros / stages,
             2.0 * (stages - 1) * micros / stages,
@@ -74,3 +74,4 @@ class ZeroBubble(Flushing):
             if simple
             else "unlike stages or halves, or links that take time, which no gradient of weights hides",
         )
+        return self.with_tied(setting, form)

@@ -167,6 +167,7 @@ def build_learner(scenario: Scenario, device: str = "cpu") -> Learner:
         scenario.run.seed,
         workload.dtype,
         device,
+        scenario.scheme.tied(),
     )
 
 

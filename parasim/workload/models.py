@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parasim.errors import ScenarioError
-from parasim.program.model import Model
+from parasim.program.model import Model, Tied
 from parasim.workload.blocks import Network
 from parasim.workload.choice import choose
 from parasim.workload.data import DataSpec
@@ -17,9 +17,8 @@ from parasim.workload.explicit import explicit_layers
 from parasim.workload.factory import factory_layers
 from parasim.workload.model_options import Layers, Module
 from parasim.workload.operator_costs import shape_text
-from parasim.workload.operators import Operator, TiedLinear
 from parasim.workload.sharding import make_shard
-from parasim.workload.unit import Unit
+from parasim.workload.ties import tie_of, with_copy
 from parasim.workload.zoo import ALIASES, ZOO
 
 __all__ = ["MODELS", "build_model", "build_network"]
@@ -59,34 +58,47 @@ def build_model(
         return Model(kind, explicit_layers(chosen, data), itemsize, chosen.needs_input_gradient)
     if isinstance(chosen, Module):
         return Model(kind, factory_layers(chosen, data, code), itemsize)
-    network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
+    return _model_of(ZOO[ALIASES.get(kind, kind)].build(chosen, data), kind, data, itemsize)
+
+
+def _model_of(network: Network, kind: str, data: DataSpec | None, itemsize: int) -> Model:
+    """Costs of a network of the zoo."""
+    tie = tie_of(network)
     if data is None:
-        model = Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp")
+        model = Model(network.name, network.layers(), itemsize, needs_input_gradient=kind == "mlp", tie=tie)
     else:
         source, loss = f"{data.name} {shape_text(data.input_shape)}", f"{data.kind} {data.outputs}"
-        model = Model(network.name, network.layers(), itemsize, source=source, loss=loss)
+        model = Model(network.name, network.layers(), itemsize, source=source, loss=loss, tie=tie)
+    if tie is not None and not tie.copied:
+        model = replace(model, untie=functools.partial(_untied, network, kind, data, itemsize))
     return replace(model, splitter=functools.partial(make_shard, network, model))
 
 
-def build_network(kind: str, options: Mapping[str, Any], data: DataSpec) -> Network:
+def _untied(network: Network, kind: str, data: DataSpec | None, itemsize: int) -> Model:
+    return _model_of(with_copy(network), kind, data, itemsize)
+
+
+def build_network(kind: str, options: Mapping[str, Any], data: DataSpec, tied: Tied = "") -> Network:
     """Make the blocks of a model that is to be trained on `data`; they agree with :func:`build_model`.
+
+    `tied` says how weights that two layers share are trained (`parasim.program.Scheme.tied`); as "copies", the blocks
+    are those of the model that `Model.untie` makes.
 
     Raises
     ------
     ScenarioError
-        As :func:`build_model`, and for kinds that are costs only.
+        As :func:`build_model`, and for kinds that are costs only; or if such weights can't be trained.
     """
     chosen = choose("model", MODELS, kind, options)
     if isinstance(chosen, (Layers, Module)):
         known = ", ".join(sorted(ZOO))
         raise ScenarioError(f"model {kind} has costs but no network and can't be trained; use one of {known}")
     network = ZOO[ALIASES.get(kind, kind)].build(chosen, data)
-    if any(_is_tied(block.operators) for block in network.blocks if isinstance(block, Unit)):
+    if tie_of(network) is None:
+        return network
+    if not tied:
         raise ScenarioError(
-            f"model {kind} shares weights between its first and its last unit and can't be trained; write tied: false"
+            f"model {kind} shares weights between its first and its last unit, which can't be trained here; use "
+            "sequential SGD, a pipeline with a flush or two versions, all-reduce without overlap, or write tied: false"
         )
-    return network
-
-
-def _is_tied(operators: tuple[Operator, ...]) -> bool:
-    return any(isinstance(operator, TiedLinear) for operator in operators)
+    return with_copy(network) if tied == "copies" else network

@@ -39,7 +39,7 @@ from parasim.workload.operators import (
 
 __all__ = ["OPERATOR_COSTS", "Cost", "Parameter", "Role", "elements", "shape_text"]
 
-Role = Literal["filter", "weight", "recurrent", "table", "scale", "shift", "bias"]
+Role = Literal["filter", "weight", "recurrent", "table", "tied", "scale", "shift", "bias"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Parameter:
         As torch lays it out, row-major.
     role
         Decides how it is initialised: the filter of a convolution, the weight of a linear layer, weights of a
-        recurrent layer, the table of an embedding; scale and shift of a normalisation (one and zero); a bias.
+        recurrent layer, the table of an embedding or a copy of it; scale and shift of a normalisation (one and zero);
+        a bias.
     """
 
     name: str
@@ -164,7 +165,9 @@ def _linear(operator: Linear, entering: Shape) -> Cost:
 
 
 def _tied(operator: TiedLinear, entering: Shape) -> Cost:
-    return replace(_linear(Linear(operator.outputs, bias=False), entering), parameters=())
+    cost = _linear(Linear(operator.outputs, bias=False), entering)
+    copies = tuple(replace(parameter, role="tied") for parameter in cost.parameters) if operator.copied else ()
+    return replace(cost, parameters=copies)
 
 
 def _norm(channels: int) -> tuple[Parameter, ...]:

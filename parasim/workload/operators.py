@@ -73,9 +73,13 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class TiedLinear:
-    """A linear layer without bias whose weights are those of the network's `Embedding`: work, but no parameters."""
+    """A linear layer without bias whose weights are those of the network's `Embedding`: work, but no parameters.
+
+    `copied`: it has a copy of them, which a scheme keeps equal.
+    """
 
     outputs: int
+    copied: bool = field(default=False, metadata=_NO_COST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from parasim.program.shards import Crossing, Shard, Split
 from parasim.workload.blocks import Convolution, Dense, Network
 from parasim.workload.operators import Embedding, Linear, TiedLinear
 from parasim.workload.segments import Columns, Segments, Slice, columns_of
+from parasim.workload.ties import tie_of
 from parasim.workload.unit import Unit
 from parasim.workload.unit_sharding import split_unit
 
@@ -44,7 +45,8 @@ def make_shard(network: Network, whole: Model, split: Split) -> Shard:
         As :func:`split_network`.
     """
     found = split_network(network, split)
-    model = replace(whole, layers=found.network.layers(apart=True), splitter=None, piece=split)
+    layers, tie = found.network.layers(apart=True), tie_of(found.network)
+    model = replace(whole, layers=layers, splitter=None, piece=split, tie=tie, untie=None)
     return Shard(split, model, found.crossings, found.cuts)
 
 

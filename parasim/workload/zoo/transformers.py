@@ -33,7 +33,7 @@ from parasim.workload.zoo.ends import Tokens, chain, token_ends
 __all__ = ["Bert", "Gpt", "Gpt2", "bert", "gpt", "gpt2"]
 
 _GPT2_TOKENS = 50_257
-_TIED = "outputs share the weights of the token vectors, as published; to train it: false"
+_TIED = "outputs share the weights of the token vectors, as published; most schemes train it with false only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
