@@ -314,7 +314,7 @@ def test_a_program_that_could_tell_is_let_go(program):
 def test_seconds_of_all_are_those_of_each(law, seed, step, layer):
     rules = {1: [Straggler(slowdown=2.0, from_step=5)], 2: [Straggler(noise=LogNormal(0.5))]}
     device = switched(1).hosts[0].device
-    paces = Paces(seed, "worker", [device] * 4, {3: 0.25}, law, rules)
+    paces = Paces(seed, "worker", [device], np.zeros(4, np.intp), {3: 0.25}, law, rules)
     kernels = [Kernel(label, "c", FLOPS, layer=layer, step=step) for label in ("a", "b", "a")]
     every = [np.broadcast_to(paces.seconds(kernel, np.zeros(1)), (4,)) for kernel in kernels]
     for rank in range(4):

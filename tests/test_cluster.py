@@ -3,6 +3,8 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,19 @@ def test_routes_of_many_pairs_are_those_of_each(cluster: Cluster, pairs: list[tu
     assert routes.counts.tolist() == [len(path.links) for path in expected]
     assert routes.latency.tolist() == [path.latency for path in expected]
     assert routes.bandwidth.tolist() == [path.bandwidth for path in expected]
+
+
+def test_hosts_that_share_all_but_their_names_are_of_one_kind() -> None:
+    first, other = Host("a", 1, DEVICE), Device("other", flops=1e9)
+    changes: list[dict[str, Any]] = [{}, {"cores": 2}, {}, {"device": other}, {"cores": 2}]
+    them = [replace(first, name=f"host{number}", **change) for number, change in enumerate(changes)]
+    cluster = Cluster(them, {})
+    assert cluster.kinds.hosts == (them[0], them[1], them[3])
+    assert cluster.kinds.of.tolist() == [0, 1, 0, 2, 1]
+    devices, device_of = cluster.devices((3, 0, 4, 3))
+    assert [devices[number] for number in device_of] == [other, DEVICE, DEVICE, other]
+    assert len(devices) == 2
+    assert len(cluster.devices((2, 1))[0]) == 1
 
 
 def test_routes_to_a_host_that_is_not_there_name_it() -> None:

@@ -160,6 +160,18 @@ def test_the_way_inside_a_host_is_its_own_memory_unless_it_is_given() -> None:
     assert [single.path(host, host)[1:] for host in range(2)] == [(0.0, 1e24), (1e-6, 1e24)]
 
 
+def test_clusters_of_several_scenarios_are_kept_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, more = case().cluster, case(hosts={1: {"cores": 2}}).cluster
+    first, second = few.build(), more.build()
+    assert first is few.build()
+    assert second is more.build()
+    monkeypatch.setattr("parasim.scenario.model._MOST_LINKS", len(first.links))
+    del first
+    third = case().cluster
+    assert third.build() is third.build()
+    assert more.build() is not second
+
+
 def test_a_document_that_travelled_as_json_says_the_same() -> None:
     scenario = case(hosts={1: {"cores": 2}}, links={"host0<->host1": "cut"}, routing={"kind": "ecmp", "seed": 3})
     again = from_document(json.loads(json.dumps(scenario.document)))

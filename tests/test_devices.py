@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from parasim import Scenario, simulate
+from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.sheets import SHEETS, find_sheet
 from parasim.errors import ScenarioError
@@ -294,7 +295,7 @@ def test_tables_and_summaries_name_the_sheets() -> None:
 
 def test_only_devices_that_somebody_computes_on_count() -> None:
     measured = Device("measured", 1e9, calibrated=True)
-    hosts = [Host("a", 1, measured), Host("b", 1, SHEETS["K80"].device()), Host("c", 1, measured)]
+    hosts = Cluster([Host("a", 1, measured), Host("b", 1, SHEETS["K80"].device()), Host("c", 1, measured)], {})
     assert device_facts(hosts, (0, 2, 0)) == {
         "calibrated": True,
         "data_sheets": (),

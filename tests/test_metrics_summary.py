@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,8 @@ from parasim.metrics.memory import memory_of
 from parasim.metrics.result import Result
 from parasim.metrics.staleness import Staleness, staleness_of
 from parasim.metrics.summary import summary
+from parasim.trace.actor import ActorTotals
+from parasim.trace.aggregate import Aggregates, Alike
 from parasim.trace.rows import Row
 from parasim.trace.table import Trace
 
@@ -197,6 +200,36 @@ def test_staleness_by_worker_and_layer():
     assert {layer: part.mean for layer, part in table.per_layer.items()} == {"a": 2.0, "b": 4.0}
     assert table.per_worker[1].variance == pytest.approx(8 / 9)
     assert Staleness.of([]) == Staleness(0, None, None, None, {})
+
+
+def test_figures_of_actors_that_are_alike_are_those_of_each():
+    def did(rank, sent, steps, end, peak):
+        totals = ActorTotals(rank, "worker", rank)
+        totals.num_rows, totals.bytes_sent, totals.steps, totals.end, totals.updates = 3, sent, steps, end, steps
+        totals.peak_bytes, totals.peak_bytes_of = peak, {"weights": peak}
+        totals.staleness = {(-1, ""): {0: steps}, (1, "a"): {2: 1}}
+        return totals
+
+    def told():
+        folded = Aggregates()
+        folded.take([Alike(did(0, 10, 2, 1.0, 30), (0, 2, 3)), Alike(did(1, 16, 3, 2.0, 30), range(1, 2))])
+        return folded
+
+    info = replace(INFO, device_memory_bytes=(40.0, 40.0, 20.0, 10.0))
+    together, apart = told(), told()
+    assert [actor.rank for actor in apart.actors] == [actor.index for actor in apart.actors] == [0, 1, 2, 3]
+    assert apart.totals(2, "worker", 2).bytes_sent == 10
+    figures = summary(together, info)
+    assert figures == summary(apart, info)
+    assert figures["steps_per_worker"] == [2, 3, 2, 2]
+    assert figures["does_not_fit"] == {"actor": "worker 3", "held_bytes": 30, "device_bytes": 10.0}
+    assert figures["bytes_sent_per_worker_per_step"] == (3 * 5.0 + 16 / 3) / 4
+    assert figures["staleness"]["histogram"] == {0: 9, 2: 4}
+    assert figures["samples_per_second"] == 16 * 9 / 2.0
+    assert len(together) == len(apart) == 12
+    assert {who: seen.histogram for who, seen in staleness_of(together).per_worker.items()} == {
+        0: {0: 2}, 1: {0: 3, 2: 4}, 2: {0: 2}, 3: {0: 2},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 5])

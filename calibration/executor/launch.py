@@ -171,7 +171,7 @@ def execute(
         batch_size=scenario.workload.batch_size,
         seen=scenario.samples,
         seed=run.seed,
-        **device_facts(scenario.cluster.build().hosts, scenario.placement),
+        **device_facts(scenario.cluster.build(), scenario.placement),
         data=data_facts(scenario),
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),

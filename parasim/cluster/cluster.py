@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from parasim.cluster.hosts import Host
+from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.routing import MinimalRoutes, Routing, Shortest
 from parasim.errors import ScenarioError
@@ -19,7 +19,7 @@ from parasim.errors import ScenarioError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cluster", "Path", "Router", "Routes"]
+__all__ = ["Cluster", "Kinds", "Path", "Router", "Routes"]
 
 Router = Callable[[int, int], Sequence[int]]
 """From two different hosts to the nodes of the route between them, both included."""
@@ -40,6 +40,13 @@ class Routes(NamedTuple):
     counts: NDArray[Any]
     latency: NDArray[Any]
     bandwidth: NDArray[Any]
+
+
+class Kinds(NamedTuple):
+    """The first host of each kind, and the kind of each host: those of one share all objects that are not names."""
+
+    hosts: tuple[Host, ...]
+    of: NDArray[Any]
 
 
 class Cluster:
@@ -88,11 +95,36 @@ class Cluster:
         self._paths: dict[tuple[int, int], Path] = {}
         self._single: NDArray[Any] | None = None
         self._numbers: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._kinds: Kinds | None = None
 
     @property
     def links(self) -> Sequence[Link]:
         """By id."""
         return self._patterns if self._switches is None else _NamedLinks(self)  # no cycle: there may be millions
+
+    @property
+    def kinds(self) -> Kinds:
+        """Hosts by what they are: where there are many, few differ."""
+        import numpy as np
+
+        if self._kinds is None:
+            looks = [(id(h.device), h.cores, id(h.handling), id(h.native), h.contention) for h in self.hosts]
+            firsts = dict(zip(reversed(looks), reversed(self.hosts), strict=True))
+            numbers = {look: number for number, look in enumerate(dict.fromkeys(looks))}
+            of = np.fromiter(map(numbers.__getitem__, looks), np.intp, len(looks))
+            self._kinds = Kinds(tuple(map(firsts.__getitem__, numbers)), of)
+        return self._kinds
+
+    def devices(self, hosts: Sequence[int]) -> tuple[list[Device], NDArray[Any]]:
+        """The devices of these hosts, each once; and which of them each host has."""
+        import numpy as np
+
+        kind_of = self.kinds.of[np.asarray(hosts, np.intp)]
+        used = np.flatnonzero(np.bincount(kind_of, minlength=len(self.kinds.hosts))).tolist()
+        devices = {id(device): device for device in (self.kinds.hosts[kind].device for kind in used)}
+        numbers = {device: number for number, device in enumerate(devices)}
+        device_of = np.array([numbers.get(id(host.device), -1) for host in self.kinds.hosts])
+        return list(devices.values()), device_of[kind_of]
 
     def path(self, source: int, destination: int) -> Path:
         """Find the route between two hosts, with its latency and bandwidth.

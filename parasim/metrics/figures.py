@@ -7,8 +7,9 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from parasim.metrics.shares import TimeSplit, time_split
+from parasim.metrics.shares import time_split
 from parasim.trace.actor import ActorTotals
+from parasim.trace.aggregate import Alike
 
 __all__ = ["figures"]
 
@@ -22,7 +23,7 @@ _TRAFFIC = (
 )
 
 
-def figures(actors: Sequence[ActorTotals], steps: int, seconds: float, per: str = "") -> dict[str, Any]:
+def figures(actors: Sequence[Alike], steps: int, seconds: float, per: str = "") -> dict[str, Any]:
     """Means over `actors`, and their maxima under the same names in ``max``.
 
     Parameters
@@ -36,12 +37,18 @@ def figures(actors: Sequence[ActorTotals], steps: int, seconds: float, per: str 
     per
         Put into the names of figures per actor ("_per_worker").
     """
-    columns = _columns(actors, seconds, steps)
-    return {**_picked(columns, per, _mean), "max": _picked(columns, per, _largest)}
+    columns = _columns([totals for totals, _ in actors], seconds, steps)
+    numbers = [len(ranks) for _, ranks in actors]
+    count = sum(numbers)
+
+    def mean(values: list[float]) -> float:
+        return math.fsum(map(operator.mul, values, numbers)) / count if count else 0.0
+
+    return {**_picked(columns, per, mean), "max": _picked(columns, per, _largest)}
 
 
 class _Columns(NamedTuple):
-    """One number of each actor; traffic and what is overlapped per step, None of those without steps."""
+    """One number of all actors that are alike; traffic and what is overlapped per step, None of those without steps."""
 
     shares: dict[str, list[float]]
     traffic: dict[str, list[float] | None]
@@ -58,17 +65,10 @@ def _columns(actors: Sequence[ActorTotals], seconds: float, steps: int) -> _Colu
     def per_step(values: Sequence[float]) -> list[float] | None:
         return list(map(operator.truediv, values, own_steps)) if stepped else None
 
-    known: dict[tuple[int, float], TimeSplit] = {}  # actors of one end whose times are one object
-    splits = []
-    for actor in actors:
-        key = id(actor.times), actor.end
-        split = known.get(key)
-        if split is None:
-            split = known[key] = time_split(actor, seconds)
-        splits.append(split)
+    splits = [time_split(actor, seconds) for actor in actors]
     compute, transfer, wait, beside, moving = map(list, zip(*splits, strict=True)) if splits else ([] for _ in range(5))
     peaks = list(map(operator.attrgetter("peak_bytes_of"), actors))
-    parts = sorted(set().union(*{id(own): own for own in peaks}.values()))  # actors that are alike share one
+    parts = sorted(set().union(*{id(own): own for own in peaks}.values()))  # some share one
     return _Columns(
         {"compute": compute, "transfer": transfer, "wait": wait},
         {name: per_step(list(map(operator.attrgetter(name), actors))) for name in _TRAFFIC},
@@ -100,10 +100,6 @@ def _picked(columns: _Columns, per: str, pick: Callable[[list[float]], float]) -
         "overlapped": {name: per_step(values) for name, values in columns.overlapped.items()},
         "cancelled_seconds": pick(columns.cancelled),
     }
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values) if values else 0.0
 
 
 def _largest(values: list[float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,9 +73,9 @@ class RunInfo:
     facts: Mapping[str, float] = field(default_factory=dict)
     seen: Callable[[int], float] | None = None
 
-    def samples(self, steps: Sequence[int]) -> float:
-        """Samples of a run whose workers made these numbers of steps."""
+    def samples(self, steps: Mapping[int, int]) -> float:
+        """Samples of a run by how many workers made so many steps."""
         seen = self.seen or (lambda count: self.batch_size * count)
         if self.batches_per_step is None:
-            return sum(seen(count) for count in steps)
+            return sum(workers * seen(count) for count, workers in steps.items())
         return seen(max(steps, default=0)) * self.batches_per_step

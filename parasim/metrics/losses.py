@@ -26,7 +26,8 @@ def loss_curve(trace: Foldable) -> list[LossPoint]:
 
 def first_and_last_loss(trace: Foldable) -> dict[str, float] | None:
     """Mean over workers of the loss of each one's first and last step; None if nothing was learned."""
-    pairs = [pair for actor in trace.fold().actors if (pair := actor.losses()) is not None]
+    everyone = trace.fold().alike
+    pairs = [pair for totals, ranks in everyone if (pair := totals.losses()) is not None for _ in ranks]
     if not pairs:
         return None
     first, last = zip(*pairs, strict=True)

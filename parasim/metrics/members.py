@@ -12,7 +12,7 @@ __all__ = ["members_of"]
 
 
 def members_of(actors: Iterable[ActorTotals]) -> dict[str, Any]:
-    """For the summary of a run: its `members` and `ensemble`, where there are such notes.
+    """For the summary of a run, of one of all that are alike: its `members` and `ensemble`, where there are such notes.
 
     `members` is a list with, of each: `member` (its number), `lr` and `score` (the last), `scores` (how it was found:
     "evaluated", "drawn" from the seed as nothing is trained, or "given"), `copied` (how often it took another one's

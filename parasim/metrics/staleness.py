@@ -42,12 +42,14 @@ class Staleness:
     @classmethod
     def of(cls, histograms: Iterable[Histogram]) -> Staleness:
         """The distribution of several histograms together."""
-        kept = list(histograms)
-        sharing = Counter(map(id, kept))  # actors that are alike share one
-        joint: Histogram = {}
-        for histogram in {id(histogram): histogram for histogram in kept}.values():
-            for value, times in histogram.items():
-                joint[value] = joint.get(value, 0) + sharing[id(histogram)] * times
+        joint: Counter[int] = Counter()
+        for histogram in histograms:
+            _add(joint, histogram, 1)
+        return cls.of_all(joint)
+
+    @classmethod
+    def of_all(cls, joint: Histogram) -> Staleness:
+        """The distribution of one histogram."""
         joint = dict(sorted(joint.items()))
         count = sum(joint.values())
         if not count:
@@ -79,7 +81,11 @@ class StalenessTable:
 
 def all_staleness(trace: Foldable) -> Staleness:
     """Distribution of staleness over all gradients of a run."""
-    return Staleness.of(histogram for actor in trace.fold().actors for histogram in actor.staleness.values())
+    joint: Counter[int] = Counter()
+    for totals, ranks in trace.fold().alike:
+        for histogram in totals.staleness.values():
+            _add(joint, histogram, len(ranks))
+    return Staleness.of_all(joint)
 
 
 def staleness_of(trace: Foldable) -> StalenessTable:
@@ -95,3 +101,8 @@ def staleness_of(trace: Foldable) -> StalenessTable:
         per_worker={name: Staleness.of(histograms) for name, histograms in sorted(by_worker.items())},
         per_layer={name: Staleness.of(histograms) for name, histograms in sorted(by_layer.items())},
     )
+
+
+def _add(joint: Counter[int], histogram: Histogram, often: int) -> None:
+    for value, times in histogram.items():
+        joint[value] += often * times

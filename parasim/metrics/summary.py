@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from parasim.metrics.figures import figures
@@ -30,7 +30,7 @@ from parasim.metrics.info import RunInfo
 from parasim.metrics.losses import first_and_last_loss
 from parasim.metrics.members import members_of
 from parasim.metrics.staleness import all_staleness
-from parasim.trace.actor import ActorTotals
+from parasim.trace.aggregate import Alike
 from parasim.trace.sinks import Foldable
 
 __all__ = ["summary"]
@@ -44,22 +44,24 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
     Times in seconds, sizes in bytes. Figures per step of a run without steps, and the staleness of no gradients,
     are None. Keys of the staleness histogram are whole numbers.
     """
-    actors = trace.fold().actors
-    roles: dict[str, list[ActorTotals]] = {}
-    for actor in actors:
-        roles.setdefault(actor.role, []).append(actor)
-    team = roles.pop(_WORKER, actors)
-    seconds = max(map(attrgetter("end"), team), default=0.0)
-    steps_of = list(map(attrgetter("steps"), team))
+    everyone = trace.fold().alike
+    roles: dict[str, list[Alike]] = {}
+    for alike in everyone:
+        roles.setdefault(alike.totals.role, []).append(alike)
+    team = roles.pop(_WORKER, everyone)
+    seconds = max([totals.end for totals, _ in team], default=0.0)
+    steps_of: Counter[int] = Counter()
+    for totals, ranks in team:
+        steps_of[totals.steps] += len(ranks)
     steps = max(steps_of, default=0)
-    sizes = team[0].sizes if team else []
+    sizes = team[0].totals.sizes if team else []
     return {
         "scenario": info.scenario,
         "scheme": info.scheme,
         "clock": info.clock,
         "workers": info.workers,
         "steps": steps,
-        "steps_per_worker": steps_of if len(set(steps_of)) > 1 else None,
+        "steps_per_worker": _by_rank(team) if len(steps_of) > 1 else None,
         "seconds": seconds,
         "seconds_per_step": seconds / steps if steps else None,
         "samples_per_second": info.samples(steps_of) / seconds if seconds else None,
@@ -67,12 +69,12 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "staleness": all_staleness(trace).as_dict(),
         "data": None if info.data is None else dict(info.data),
         "loss": first_and_last_loss(trace),
-        "updates": _updates(actors),
-        "lost_updates": sum(map(attrgetter("lost_updates"), actors)),
-        "torn_reads": sum(map(attrgetter("torn_reads"), actors)),
+        "updates": _updates(everyone),
+        "lost_updates": sum(totals.lost_updates * len(ranks) for totals, ranks in everyone),
+        "torn_reads": sum(totals.torn_reads * len(ranks) for totals, ranks in everyone),
         "roles": {role: _role(roles[role], steps, seconds) for role in sorted(roles)},
         "device_memory_bytes": min(info.device_memory_bytes, default=None),
-        "does_not_fit": _does_not_fit(actors, info.device_memory_bytes),
+        "does_not_fit": _does_not_fit(everyone, info.device_memory_bytes),
         "collectives": None if info.collectives is None else dict(info.collectives),
         "events": info.events,
         **({} if info.fast_paths is None else {"fast_paths": dict(info.fast_paths)}),
@@ -83,33 +85,39 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "data_sheets": list(info.data_sheets),
         **({} if info.profile is None else {"profile": dict(info.profile)}),
         **({"facts": dict(info.facts)} if info.facts else {}),
-        **members_of(actors),
+        **members_of([totals for totals, _ in everyone]),
         **({"batches": [{"step": step, "samples": size} for step, size in sizes]} if sizes else {}),
     }
 
 
-def _updates(actors: Sequence[ActorTotals]) -> int:
+def _by_rank(team: Sequence[Alike]) -> list[int]:
+    """The steps of each."""
+    return [steps for _, steps in sorted((rank, totals.steps) for totals, ranks in team for rank in ranks)]
+
+
+def _updates(everyone: Sequence[Alike]) -> int:
     """Of the copy that had most; copies in shared memory (by part) have those of all actors."""
     shared: Counter[str] = Counter()
-    for actor in actors:
-        if actor.shares:
-            shared.update(actor.shared_updates)
-    return max((*map(attrgetter("updates"), actors), *shared.values()), default=0)
+    for totals, ranks in everyone:
+        for part, number in totals.shared_updates.items():
+            shared[part] += number * len(ranks)
+    return max([totals.updates for totals, _ in everyone] + list(shared.values()), default=0)
 
 
-def _does_not_fit(actors: Sequence[ActorTotals], sizes: Sequence[float]) -> dict[str, Any] | None:
+def _does_not_fit(everyone: Sequence[Alike], sizes: Sequence[float]) -> dict[str, Any] | None:
     """The actor that holds most beyond what its device does (`sizes` by rank), as a multiple of that."""
-    if not sizes or not actors or max(map(attrgetter("peak_bytes"), actors)) <= min(sizes):
+    if not sizes or not everyone or max(totals.peak_bytes for totals, _ in everyone) <= min(sizes):
         return None
-    worst = max(actors, key=lambda actor: actor.peak_bytes / sizes[actor.rank])
-    held, size = worst.peak_bytes, sizes[worst.rank]
-    return None if held <= size else {"actor": f"{worst.role} {worst.index}", "held_bytes": held, "device_bytes": size}
+    ratios = [(totals.peak_bytes / sizes[rank], -rank, totals) for totals, ranks in everyone for rank in ranks]
+    _, rank, totals = max(ratios, key=itemgetter(0, 1))
+    held, size, index = totals.peak_bytes, sizes[-rank], totals.index - rank - totals.rank
+    return None if held <= size else {"actor": f"{totals.role} {index}", "held_bytes": held, "device_bytes": size}
 
 
-def _role(actors: list[ActorTotals], steps: int, seconds: float) -> dict[str, Any]:
+def _role(alike: list[Alike], steps: int, seconds: float) -> dict[str, Any]:
     """The figures of a role other than "worker"."""
     return {
-        "actors": len(actors),
-        "updates": max(actor.updates for actor in actors),
-        **figures(actors, steps, seconds),
+        "actors": sum(len(ranks) for _, ranks in alike),
+        "updates": max(totals.updates for totals, _ in alike),
+        **figures(alike, steps, seconds),
     }

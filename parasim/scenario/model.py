@@ -114,14 +114,18 @@ class ClusterSpec:
         built = _BUILT.get(id(self))
         if built is None:
             built = join(self.wiring(), self.loopback_of, self.routing)
-            _BUILT.clear()
+            room = _MOST_LINKS - len(built.links)
+            while _BUILT and sum(len(other.links) for other in _BUILT.values()) > room:
+                del _BUILT[next(iter(_BUILT))]
             _BUILT[id(self)] = built
             finalize(self, _BUILT.pop, id(self), None).atexit = False
         return built
 
 
 _BUILT: dict[int, Cluster] = {}
-"""One at most, by the identity of its spec: the next may be as large."""
+"""By the identity of their specs, those built last at the end."""
+_MOST_LINKS = 50_000
+"""Of all that are kept; a larger cluster is kept alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

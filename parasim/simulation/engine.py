@@ -37,7 +37,7 @@ from parasim.simulation.handling import Handlers, handlers_of, handles
 from parasim.simulation.memory import Memory
 from parasim.simulation.network import Network
 from parasim.simulation.noise import NoiseLaw, NoNoise
-from parasim.simulation.pace import modelled
+from parasim.simulation.pace import kinds_of, modelled
 from parasim.simulation.processors import Processor
 from parasim.simulation.stragglers import Straggler
 from parasim.trace.aggregate import Aggregates
@@ -399,8 +399,8 @@ class Engine:
     def _setting_of(self, ranks: tuple[int, ...]) -> Setting:
         from parasim.simulation.coupled.plan import Setting
 
-        paces = [self._paces[rank] for rank in ranks]
-        return Setting(self._cluster, tuple([self._placement[rank] for rank in ranks]), paces, *self._overhead)
+        hosts, paces = tuple([self._placement[rank] for rank in ranks]), [self._paces[rank] for rank in ranks]
+        return Setting(self._cluster, hosts, *kinds_of(paces), *self._overhead)
 
     def acquire(self, actor: Actor, pending: Pending, op: Locked[object]) -> None:
         """Locks are first-in first-out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from parasim.cluster.hosts import Device
 from parasim.program.draws import Draws
@@ -12,7 +13,10 @@ from parasim.simulation.devices import kernel_seconds
 from parasim.simulation.noise import NoiseLaw, NoNoise
 from parasim.simulation.stragglers import Straggler
 
-__all__ = ["Modelled", "Pace", "modelled"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Modelled", "Pace", "kinds_of", "modelled"]
 
 Pace = Callable[[Kernel, float], float]
 """Seconds that the next compute of an actor takes, if it starts at the given second of the run; called once per
@@ -89,6 +93,16 @@ class Modelled:
     def steady(self, kernel: Kernel) -> float:
         """Seconds of a kernel without noise."""
         return kernel_seconds(self._device, kernel) / self._speed
+
+
+def kinds_of(paces: Sequence[Modelled]) -> tuple[list[Modelled], NDArray[Any]]:
+    """One of each that are alike; and which of these each is like."""
+    import numpy as np
+
+    looks = [pace.alike for pace in paces]
+    firsts = dict(zip(reversed(looks), reversed(paces), strict=True))
+    numbers = {look: number for number, look in enumerate(dict.fromkeys(looks))}
+    return list(map(firsts.__getitem__, numbers)), np.array(list(map(numbers.__getitem__, looks)), np.intp)
 
 
 class _Largest(Draws):

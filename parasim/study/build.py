@@ -17,7 +17,6 @@ from parasim.trace.table import Trace
 
 if TYPE_CHECKING:
     from parasim.cluster.cluster import Cluster
-    from parasim.cluster.hosts import Host
     from parasim.program.learner import Learner
     from parasim.scenario.model import ClusterSpec, Scenario
     from parasim.simulation.stragglers import Straggler
@@ -47,7 +46,7 @@ def build_cast(scenario: Scenario) -> Cast:
 
 def as_run(scenario: Scenario, trace: Foldable) -> Scenario:
     """The scenario with the batches that a run of it has chosen, where it says that they are tried."""
-    sizes = next((actor.sizes for actor in trace.fold().actors if actor.sizes), None)
+    sizes = next((totals.sizes for totals, _ in trace.fold().alike if totals.sizes), None)
     if scenario.workload.trials is None or sizes is None:
         return scenario
     batches = Batches(tuple(size for _, size in sizes), tuple(step for step, _ in sizes))
@@ -103,14 +102,14 @@ def data_facts(scenario: Scenario) -> dict[str, str | bool] | None:
     return None if data is None else {"kind": data.name, "synthetic": data.synthetic}
 
 
-def device_facts(hosts: Sequence[Host], placement: Sequence[int]) -> DeviceFacts:
+def device_facts(built: Cluster, placement: Sequence[int]) -> DeviceFacts:
     """Of the devices of the hosts on which somebody is placed."""
-    objects = {id(device): device for device in (hosts[number].device for number in sorted(set(placement)))}
-    devices = list(dict.fromkeys(objects.values()))
+    devices, device_of = built.devices(placement)
+    memories = [device.memory for device in devices]
     return {
         "calibrated": all(device.calibrated for device in devices),
-        "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in devices if d.source),
-        "device_memory_bytes": tuple(hosts[number].device.memory for number in placement),
+        "data_sheets": tuple(f"{d.name} in {d.dtype}: {d.source}" for d in dict.fromkeys(devices) if d.source),
+        "device_memory_bytes": tuple(map(memories.__getitem__, device_of.tolist())),
     }
 
 

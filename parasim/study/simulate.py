@@ -102,7 +102,7 @@ def _simulated(scenario: Scenario, replay: Record | None) -> Result:
         batch_size=scenario.workload.batch_size,
         seen=scenario.samples,
         seed=scenario.run.seed,
-        **device_facts(built.hosts, scenario.placement),
+        **device_facts(built, scenario.placement),
         profile=profile_facts(scenario.cluster),
         data=data_facts(scenario),
         events=ran.events,

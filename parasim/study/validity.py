@@ -51,7 +51,7 @@ def warn_outside(scenario: Scenario, trace: Foldable) -> None:
 def _values(scenario: Scenario, trace: Foldable) -> Iterator[tuple[str, float]]:
     yield "ranks", max(Counter(scenario.placement).values())
     yield "threads", scenario.execute.threads
-    sizes = [actor.bytes_sent / actor.messages_sent for actor in trace.fold().actors if actor.messages_sent]
+    sizes = [totals.bytes_sent / totals.messages_sent for totals, _ in trace.fold().alike if totals.messages_sent]
     for size in sorted({min(sizes), max(sizes)}) if sizes else ():
         yield "message_bytes", size
 

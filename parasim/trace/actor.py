@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
@@ -135,6 +136,13 @@ class ActorTotals:
         self.times = LaneTimes() if times is None else times
         self._first_loss: tuple[int, float, int] | None = None  # step, sum, how many
         self._last_loss: tuple[int, float, int] | None = None
+
+    def of(self, rank: int) -> ActorTotals:
+        """The same sums as those of another actor of the role, whose own gradients are those of rank -1 here."""
+        other = copy(self)
+        other.rank, other.index = rank, self.index + rank - self.rank
+        other.staleness = {(rank if peer < 0 else peer, layer): seen for (peer, layer), seen in self.staleness.items()}
+        return other
 
     @property
     def shared_updates(self) -> dict[str, int]:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from parasim.errors import ProgramError
 from parasim.trace.actor import HANDLERS, ActorTotals
 from parasim.trace.rows import Row
 
-__all__ = ["Aggregates", "LossAtStep"]
+__all__ = ["Aggregates", "Alike", "LossAtStep"]
+
+
+class Alike(NamedTuple):
+    """Actors of one role that did the same: the sums of the first, in whose staleness rank -1 is each one's own.
+
+    Ranks are in order; indices in the role follow each other as ranks do.
+    """
+
+    totals: ActorTotals
+    ranks: Sequence[int]
+
+    def each(self) -> list[ActorTotals]:
+        """The sums of each of them."""
+        return list(map(self.totals.of, self.ranks))
 
 
 class LossAtStep:
@@ -67,6 +82,7 @@ class Aggregates:
     def __init__(self) -> None:
         self.losses: dict[int, LossAtStep] = {}
         self._actors: dict[int, ActorTotals] = {}
+        self._alike: list[Alike] = []  # whose actors have no sums of their own yet
 
     def add(self, row: Row) -> None:
         """Take one row.
@@ -89,24 +105,27 @@ class Aggregates:
 
     def totals(self, rank: int, role: str, index: int) -> ActorTotals:
         """The sums of one actor; it may add to them itself what would be its rows."""
+        if self._alike:
+            self._tell_apart()
         actor = self._actors.get(rank)
         if actor is None:
             actor = self._actors[rank] = ActorTotals(rank, role, index)
         return actor
 
-    def take(self, actors: Iterable[ActorTotals]) -> None:
+    def take(self, alike: Iterable[Alike]) -> None:
         """Take the sums of actors that have none here."""
-        self._actors |= {actor.rank: actor for actor in actors}
+        self._alike += alike
 
     def clear(self) -> None:
         """Forget all that was taken."""
         self.losses.clear()
         self._actors.clear()
+        self._alike.clear()
 
     @property
     def num_rows(self) -> int:
         """Rows taken."""
-        return sum(actor.num_rows for actor in self._actors.values())
+        return sum(totals.num_rows * len(ranks) for totals, ranks in self.alike)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -116,6 +135,19 @@ class Aggregates:
         return self
 
     @property
+    def alike(self) -> list[Alike]:
+        """Actors that have rows, each once; those known to have done the same are together."""
+        alone = (Alike(totals, (rank,)) for rank, totals in sorted(self._actors.items()))
+        return [group for group in chain(self._alike, alone) if group.totals.num_rows]
+
+    @property
     def actors(self) -> list[ActorTotals]:
         """The sums of each actor that has rows, by rank."""
-        return list(filter(attrgetter("num_rows"), map(self._actors.__getitem__, sorted(self._actors))))
+        self._tell_apart()
+        return [totals for _, totals in sorted(self._actors.items()) if totals.num_rows]
+
+    def _tell_apart(self) -> None:
+        """Have sums of each actor: from now on they may differ."""
+        for group in self._alike:
+            self._actors |= zip(group.ranks, group.each(), strict=True)
+        self._alike.clear()

@@ -93,6 +93,8 @@ def _wish(op: Collective) -> tuple[Any, ...]:
 
 def _one(values: Any) -> NDArray[Any]:
     """One number, if all are equal; else the array."""
+    if isinstance(values, tuple) and values.count(values[0]) == len(values):
+        return np.array(values[:1])
     array = np.asarray(values)
     return array[:1] if array.size and bool((array == array[0]).all()) else array
 
@@ -208,8 +210,7 @@ class Coupled:
 
 
 def _part(plan: Plan) -> Traffic:
-    sent, received = np.array(plan.messages_sent), np.array(plan.messages_received)
-    rows = 1 + (sent > 0) + (received > 0) + (np.array(plan.computing) > 0)
-    # what reduces no seconds has no row, nor FLOP
-    flops = np.where(np.array(plan.computing) > 0, plan.flops, 0.0)
-    return Traffic(*map(_one, (plan.bytes_sent, sent, plan.bytes_received, received, flops, rows)))
+    sent, received, computes = _one(plan.messages_sent), _one(plan.messages_received), _one(plan.computing) > 0
+    rows = 1 + (sent > 0) + (received > 0) + computes
+    flops = np.where(computes, _one(plan.flops), 0.0)  # what reduces no seconds has no row, nor FLOP
+    return Traffic(_one(plan.bytes_sent), sent, _one(plan.bytes_received), received, _one(flops), _one(rows))

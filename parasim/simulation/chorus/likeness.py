@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Likeness", "UnknownState"]
 
-_PLAIN = (type(None), bool, int, float, str, bytes, complex)
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, complex))
 
 
 class UnknownState(Exception):
@@ -82,13 +82,11 @@ class Likeness:
         self._kept.append(thing)
         if kind in (list, tuple):
             words.append(len(thing))
-            for item in thing:
-                self.take(item)
+            self._take_all(thing)
         elif kind is dict:
             words.append(len(thing))
-            for key, item in thing.items():
-                self.take(key)
-                self.take(item)
+            self._take_all(thing)
+            self._take_all(thing.values())
         elif kind is range:
             words += [thing.start, thing.stop, thing.step]
         elif kind is Promise:
@@ -106,6 +104,14 @@ class Likeness:
         else:
             self._object(thing)
 
+    def _take_all(self, things: Iterable[Any]) -> None:
+        """Look at several things; most are plain."""
+        for thing in things:
+            if type(thing) in _PLAIN:
+                self.words += (type(thing), thing)
+            else:
+                self.take(thing)
+
     def _count(self, count: Count) -> None:
         family = count.family
         number = self._families.setdefault(family, len(self._families))
@@ -119,6 +125,5 @@ class Likeness:
         if not kind.__module__.startswith(("parasim.", *self._modules)):
             raise UnknownState(kind.__qualname__)
         for owner in kind.__mro__:
-            for name in owner.__dict__.get("__slots__", ()):
-                self.take(getattr(thing, name, None))
+            self._take_all([getattr(thing, name, None) for name in owner.__dict__.get("__slots__", ())])
         self.take(getattr(thing, "__dict__", None))

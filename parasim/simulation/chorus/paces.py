@@ -39,9 +39,8 @@ __all__ = ["Paces", "Steady", "factors_of"]
 
 
 class Steady(NamedTuple):
-    """The pace of actors of one kind, without noise: of which kind they are, and their device and speed."""
+    """The pace of actors of one kind, without noise: their device and speed."""
 
-    alike: int
     device: Device
     speed: float
 
@@ -58,8 +57,8 @@ class Paces:
     ----------
     seed, role
         Of their draws.
-    devices, speeds
-        The device of each; speeds by rank (default 1).
+    devices, device_of, speeds
+        The different devices, and which of them each has; speeds by rank (default 1).
     law
         Of noise.
     rules
@@ -76,6 +75,7 @@ class Paces:
         seed: int,
         role: str,
         devices: Sequence[Device],
+        device_of: NDArray[Any],
         speeds: Mapping[int, float],
         law: NoiseLaw,
         rules: Mapping[int, Sequence[Straggler]],
@@ -88,11 +88,14 @@ class Paces:
             law = law.law
         self._law = law
         self.steady = isinstance(law, NoNoise) and not rules
-        own = list(zip(map(id, devices), map(speeds.get, range(len(devices)), itertools.repeat(1.0)), strict=False))
-        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(own))}
-        self._kind_of = np.fromiter(map(numbers.__getitem__, own), np.intp, len(own))
-        by_identity = {id(device): device for device in devices}
-        self._kinds: list[tuple[Device, float]] = [(by_identity[device], speed) for device, speed in numbers]
+        self._kinds: list[tuple[Device, float]] = [(device, 1.0) for device in devices]
+        self._kind_of = device_of
+        if speeds:
+            faster = map(speeds.get, range(len(device_of)), itertools.repeat(1.0))
+            own = list(zip(device_of.tolist(), faster, strict=True))
+            numbers = {kind: number for number, kind in enumerate(dict.fromkeys(own))}
+            self._kind_of = np.fromiter(map(numbers.__getitem__, own), np.intp, len(own))
+            self._kinds = [(devices[device], speed) for device, speed in numbers]
         self._draws: _ManyDraws | None = None
         self._rules = [
             (rank, rule, Draws(seed, role, rank).branch(rule.draws)) for rank, own in rules.items() for rule in own
@@ -127,10 +130,9 @@ class Paces:
         seconds = np.array([kernel_seconds(device, kernel) / speed for device, speed in self._kinds])
         return seconds if len(seconds) == 1 else seconds[self._kind_of]
 
-    def each(self) -> list[Steady]:
-        """The pace of each actor without noise."""
-        kinds = [Steady(kind, device, speed) for kind, (device, speed) in enumerate(self._kinds)]
-        return [kinds[kind] for kind in self._kind_of.tolist()]
+    def kinds(self) -> tuple[list[Steady], NDArray[Any]]:
+        """The different paces without noise, and which of them each actor has."""
+        return [Steady(device, speed) for device, speed in self._kinds], self._kind_of
 
     def passed_over(self, label: str, count: int) -> None:
         """So many kernels of no step have been done without asking."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parasim.simulation.fast.timetable import Timetable
     from parasim.simulation.noise import NoiseLaw
     from parasim.simulation.stragglers import Straggler
-    from parasim.trace.actor import ActorTotals
+    from parasim.trace.aggregate import Alike
 
 __all__ = ["Stage", "Sung", "sing"]
 
@@ -49,7 +49,7 @@ class Stage:
 class Sung:
     """What came of a run: sums of its actors; collectives by how they were simulated; what each program returned."""
 
-    actors: list[ActorTotals]
+    actors: list[Alike]
     collectives: dict[str, int] | None
     returned: Any
 
@@ -73,16 +73,13 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung:
     """
     if len(cast.roles) != 1 or cast.roles[0].daemon or len(cast) < 2:
         raise Distinguished("there are several roles, or a daemon's, or one actor alone")
-    if handles(stage.cluster.hosts):
+    if handles(stage.cluster.kinds.hosts):
         raise Distinguished("cores are busy with the handling of messages")
     if stage.fidelity not in ("message", "coupled"):
         raise Distinguished(f"fidelity {stage.fidelity} looks at each collective when it comes")
     role = cast.roles[0]
-    hosts = stage.cluster.hosts
-    paces = Paces(
-        stage.seed, role.name, [hosts[host].device for host in stage.placement], stage.speeds, stage.noise,
-        stage.stragglers,
-    )  # fmt: skip
+    devices = stage.cluster.devices(stage.placement)
+    paces = Paces(stage.seed, role.name, *devices, stage.speeds, stage.noise, stage.stragglers)
     score = Score(paces, _gatherer(stage, cast, paces), _spare(stage))
     try:
         returned = score.run(role.program, context(Voice, before_step=score.before_step))
@@ -97,13 +94,12 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung:
 
 def _spare(stage: Stage) -> int:
     """Cores that each actor has to itself; 1 if they cost each other and one is used at most."""
-    hosts, most = stage.cluster.hosts, len(stage.placement)
-    different = {
-        (hosts[host].cores, hosts[host].contention, actors) for host, actors in Counter(stage.placement).items()
-    }
-    for cores, contention, actors in different:
-        alike = all(factor == 1.0 for factor in contention)
-        most = min(most, cores // actors if alike else int(actors == 1))
+    kinds, most = stage.cluster.kinds, len(stage.placement)
+    crowds = Counter(stage.placement)
+    for kind, actors in set(zip(kinds.of[list(crowds)].tolist(), crowds.values(), strict=True)):
+        host = kinds.hosts[kind]
+        alike = all(factor == 1.0 for factor in host.contention)
+        most = min(most, host.cores // actors if alike else int(actors == 1))
     return most
 
 
@@ -130,7 +126,7 @@ def _gatherer(stage: Stage, cast: Cast, paces: Paces) -> Gatherer:
     def plan(op: Collective) -> Plan:
         from parasim.simulation.coupled.plan import Setting, make_plan
 
-        setting = Setting(stage.cluster, hosts, paces.each(), *stage.overhead)
+        setting = Setting(stage.cluster, hosts, *paces.kinds(), *stage.overhead)
         return make_plan([op] * len(hosts), setting)
 
     return Messages(len(hosts), timetable) if stage.fidelity == "message" else Coupled(len(hosts), plan)

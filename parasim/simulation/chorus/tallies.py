@@ -7,8 +7,8 @@ same in equal periods (`linear`); the others are ends, maxima and what is held.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from parasim.program.ops import Event
 from parasim.simulation.chorus.beside import LaneSums
 from parasim.simulation.chorus.counts import Distinguished
 from parasim.trace.actor import ActorTotals, Histogram
+from parasim.trace.aggregate import Alike
 from parasim.trace.lanes import COMPUTE, TRANSFER, KnownTimes
 
 if TYPE_CHECKING:
@@ -143,17 +144,19 @@ class Tallies:
             likeness.times += [span.start, span.end]
 
     # the result ----------------------------------------------------------------------------------------------------
-    def actors(self, role: str, count: int, skipped: float) -> list[ActorTotals]:
+    def actors(self, role: str, count: int, skipped: float) -> list[Alike]:
         """The sums of actors 0, 1, ... of the role, whose run was longer by what was skipped (seconds)."""
-        lanes = self.lanes
-        lanes.fold(np.array([np.inf]))
-        columns = zip(*[_column(self.linear[name], count) for name in _SUMS], strict=True)
-        ends = _column(self.end + skipped, count)
-        seconds = (*lanes.main, *lanes.busy)
-        if all(column.size == 1 for column in seconds):  # the same object tells figures that nothing differs
-            times = [KnownTimes(*(column.item() for column in seconds))] * count
+        self.lanes.fold(np.array([np.inf]))
+        numbers = [*map(self.linear.__getitem__, _SUMS), self.end + skipped, *self.lanes.main, *self.lanes.busy]
+        columns = [np.asarray(numbers_of).ravel() for numbers_of in numbers]
+        same: dict[tuple[Any, ...], Sequence[int]] = {}
+        if all(column.size == 1 for column in columns):
+            same[tuple(column.item() for column in columns)] = range(count)
         else:
-            times = list(starmap(KnownTimes, zip(*(_column(column, count) for column in seconds), strict=True)))
+            apart: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+            for rank, own in enumerate(zip(*(_of_each(column, count) for column in columns), strict=True)):
+                apart[own].append(rank)
+            same.update(apart)
         updates = max([number for what, number in self.linear.items() if what[0] == "updates"], default=0)
         stale: dict[tuple[int, str], Histogram] = {}  # those of all actors, who change them no more
         for what, number in self.linear.items():
@@ -161,18 +164,17 @@ class Tallies:
                 stale.setdefault(what[1:3], {})[what[3]] = number
         parts = {part: peak for part, peak in self.peaks.items() if part}
         actors = []
-        for rank, (sums, own, end) in enumerate(zip(columns, times, ends, strict=True)):
-            totals = ActorTotals(rank, role, rank, own)
-            totals.bytes_sent, totals.messages_sent, totals.bytes_received, totals.messages_received = sums[:4]
-            totals.flops, totals.steps, totals.num_rows = sums[4:]
-            totals.end, totals.updates = end, updates
+        for own, ranks in same.items():
+            totals = ActorTotals(ranks[0], role, ranks[0], KnownTimes(*own[-4:]))
+            totals.bytes_sent, totals.messages_sent, totals.bytes_received, totals.messages_received = own[:4]
+            totals.flops, totals.steps, totals.num_rows, totals.end = own[4:8]
+            totals.updates, totals.staleness = updates, stale
             totals.peak_bytes, totals.peak_bytes_of = self.peaks[""], parts
-            totals.staleness = {(rank if peer < 0 else peer, layer): seen for (peer, layer), seen in stale.items()}
-            actors.append(totals)
+            actors.append(Alike(totals, ranks))
         return actors
 
 
-def _column(values: Any, count: int) -> list[Any]:
+def _of_each(column: NDArray[Any], count: int) -> list[Any]:
     """One of each actor."""
-    array = np.asarray(values)
-    return [array.item()] * count if array.size == 1 else array.tolist()
+    values: list[Any] = column.tolist()
+    return values * count if column.size == 1 else values

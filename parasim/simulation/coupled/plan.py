@@ -14,10 +14,10 @@ rounds are shortened in proportion.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain as chained
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from parasim.runtime.tasks import Part
 from parasim.simulation.coupled.play import Rehearsal, Step, rehearse
 from parasim.simulation.coupled.trains import Leg, Stretch
 from parasim.trace.intervals import covered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FEW_MESSAGES", "MOST_ROUNDS", "Plan", "Setting", "SteadyPace", "make_plan"]
 
@@ -104,11 +107,7 @@ class Plan:
 
 
 class SteadyPace(Protocol):
-    """Of one member; all of which `alike` is the same have the same seconds."""
-
-    @property
-    def alike(self) -> Hashable:
-        """What tells members apart."""
+    """Of members of one kind."""
 
     def steady(self, kernel: Kernel) -> float:
         """Seconds of a kernel without noise."""
@@ -116,11 +115,12 @@ class SteadyPace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a group sits: hosts of its members; seconds of their kernels; overheads."""
+    """Where a group sits: hosts of its members; kinds of paces, and which of them each member has; overheads."""
 
     cluster: Cluster
     hosts: tuple[int, ...]
     paces: Sequence[SteadyPace]
+    pace_of: NDArray[Any]
     message_overhead: float
     byte_overhead: float
 
@@ -241,12 +241,9 @@ class _Chain:
         self.in_step = True
         self.steps: list[Step] = []
         self._last: tuple[tuple[Any, Any], tuple[Any, Any, Any, Any]] | None = None
-        hosts = np.asarray(setting.hosts)
-        kinds = [pace.alike for pace in setting.paces]
-        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
-        self._kinds = np.array(list(map(numbers.__getitem__, kinds)))
-        self._cores = np.array([setting.cluster.hosts[host].cores for host in setting.hosts])
-        self._host_of = np.unique(hosts, return_inverse=True)[1]
+        self._hosts = np.asarray(setting.hosts)
+        kinds = setting.cluster.kinds
+        self._cores = np.array([host.cores for host in kinds.hosts])[kinds.of[self._hosts]]
 
     def follow(self, pattern: _Pattern) -> Stretch:
         """Go through a pattern's rounds; returns them as a stretch."""
@@ -289,6 +286,8 @@ class _Chain:
 
     def at_the_end(self) -> list[Stretch]:
         """Reductions after the last round, where what is received is kept until then."""
+        if self._receives == "place":
+            return []
         op, others = self._op, len(self._ops) - 1
         computing = np.zeros(len(self._ops))
         for index, own in enumerate(self._ops):
@@ -342,7 +341,7 @@ class _Chain:
         """Of each message the number of links and the latency; ids of all links, and which of them each one uses."""
         senders, receivers = group_round.senders, group_round.receivers
         if self._last is None or not all(map(np.array_equal, self._last[0], (senders, receivers))):
-            hosts = np.asarray(self._setting.hosts)
+            hosts = self._hosts
             links, counts, latency, _ = self._setting.cluster.paths(hosts[senders], hosts[receivers])
             self._last = (senders, receivers), (counts, latency, *np.unique(links, return_inverse=True))
         return self._last[1]
@@ -353,7 +352,7 @@ class _Chain:
         if not longest:
             return ()
         setting = self._setting
-        work = np.bincount(np.asarray(setting.hosts), computing / longest)
+        work = np.bincount(self._hosts, computing / longest)
         hosts = np.flatnonzero(work)
         cores = np.array([setting.cluster.hosts[host].cores for host in hosts.tolist()])
         rate = min(1.0, float((cores / work[hosts]).min()))
@@ -368,11 +367,13 @@ class _Chain:
             added = group_round.receivers[adds], group_round.elements[adds]
             finished = np.array(group_round.complete, np.int64).reshape(-1, 2).T
             for kernel_of, (members, elements) in ((reduce_kernel, added), (mean_kernel, finished)):
-                kinds = self._kinds[members] + len(self._ops) * elements  # equal pieces on devices that are alike
+                if not members.size:
+                    continue
+                kinds = self._setting.pace_of[members] + len(self._ops) * elements  # equal pieces at equal paces
                 _, first, which = np.unique(kinds, return_index=True, return_inverse=True)
                 kernels = [kernel_of(self._op, size) for size in elements[first].tolist()]
                 of_kinds = zip(members[first].tolist(), kernels, strict=True)
-                taken = np.array([self._setting.paces[member].steady(kernel) for member, kernel in of_kinds])
+                taken = np.array([self._steady(member, kernel) for member, kernel in of_kinds])
                 np.add.at(seconds, members, taken[which])
                 np.add.at(self.flops, members, np.array([rounds * kernel.flops for kernel in kernels])[which])
         self.computing += rounds * seconds
@@ -380,9 +381,13 @@ class _Chain:
 
     def _seconds(self, member: int, kernel: Kernel, times: int) -> float:
         self.flops[member] += times * kernel.flops
-        return self._setting.paces[member].steady(kernel)
+        return self._steady(member, kernel)
+
+    def _steady(self, member: int, kernel: Kernel) -> float:
+        pace: SteadyPace = self._setting.paces[self._setting.pace_of[member]]
+        return pace.steady(kernel)
 
     def _shared(self, computing: Any) -> Any:
         """The same with members of one host sharing its cores."""
-        on_host = np.bincount(self._host_of, computing > 0)[self._host_of]
+        on_host = np.bincount(self._hosts, computing > 0)[self._hosts]
         return computing * np.maximum(1.0, on_host / self._cores)

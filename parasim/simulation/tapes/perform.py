@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from parasim.program.cast import Cast, Role
     from parasim.simulation.chorus.sing import Stage
     from parasim.simulation.tapes.sheets import Seats
-    from parasim.trace.actor import ActorTotals
+    from parasim.trace.aggregate import Alike
 
 __all__ = ["WORTH", "Performed", "perform"]
 
@@ -42,7 +42,7 @@ WORTH = 4_000
 class Performed:
     """What came of a run: sums of its actors; events of the loop; what each program returned."""
 
-    actors: list[ActorTotals]
+    actors: list[Alike]
     events: int
     returned: list[Any]
 
@@ -65,7 +65,7 @@ def perform(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Performed:
         If the actors have to be simulated one by one; it says why.
     """
     team, crew = _team_and_crew(cast)
-    if handles(stage.cluster.hosts):
+    if handles(stage.cluster.kinds.hosts):
         raise Distinguished("cores are busy with the handling of messages")
     if stage.stragglers or stage.fidelity != "message":
         raise Distinguished("there are stragglers" if stage.stragglers else "fidelity is not message")
@@ -114,7 +114,7 @@ def _team_and_crew(cast: Cast) -> tuple[Role, Role]:
 
 def _play(
     stage: Stage, worker: WorkerTape, servers: Sequence[ServerTape], seats: Seats, team: str, crew: str
-) -> tuple[list[ActorTotals], int] | None:
+) -> tuple[list[Alike], int] | None:
     from parasim.simulation.tapes.clock import make_clock
     from parasim.simulation.tapes.playing import play
     from parasim.simulation.tapes.shares import make_shares
@@ -123,11 +123,9 @@ def _play(
     from parasim.simulation.tapes.ways import make_wires
 
     hosts = stage.cluster.hosts
-    ranks = range(seats.first_worker, seats.first_worker + seats.workers)
-    paces = Paces(
-        stage.seed, team, [hosts[stage.placement[rank]].device for rank in ranks],
-        {rank - seats.first_worker: speed for rank, speed in stage.speeds.items()}, stage.noise, {},
-    )  # fmt: skip
+    devices = stage.cluster.devices(stage.placement[seats.first_worker :][: seats.workers])
+    speeds = {rank - seats.first_worker: speed for rank, speed in stage.speeds.items()}
+    paces = Paces(stage.seed, team, *devices, speeds, stage.noise, {})
     parts = make_sheets(worker, servers, seats, stage, paces, crew)
     company = make_company(parts, seats, stage)
     wires, hubs, solver = make_wires(stage.cluster, stage.placement, seats, stage.overhead)

@@ -14,6 +14,7 @@ import numpy as np
 from parasim.simulation.chorus.counts import Distinguished
 from parasim.simulation.tapes.totals import SUMS, Totals
 from parasim.trace.actor import ActorTotals
+from parasim.trace.aggregate import Alike
 from parasim.trace.lanes import KnownTimes
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ __all__ = ["actors_of"]
 
 def actors_of(
     company: Company, worker: WorkerTape, servers: Sequence[ServerTape], seats: Seats, roles: tuple[str, str]
-) -> list[ActorTotals]:
-    """The sums of all actors; `roles` are the names of the workers' and of the servers'."""
+) -> list[Alike]:
+    """The sums of all actors, each by itself; `roles` are the names of the workers' and of the servers'."""
     actors = []
     for index in range(seats.workers):
         rank = company.ranks[seats.first_worker + index]
@@ -53,7 +54,7 @@ def actors_of(
         if layer_peers is not None:
             _note(actor, company, seats, slice(int(begins[index]), int(ends[index])), *layer_peers)
         actors.append(actor)
-    return actors
+    return [Alike(actor, (actor.rank,)) for actor in actors]
 
 
 def _actor(rank: int, role: str, index: int, totals: Totals, record: Any, times: tuple[float, ...]) -> ActorTotals:
