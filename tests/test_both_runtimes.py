@@ -83,6 +83,20 @@ def test_payload_bytes_and_messages_are_equal(name, pool):
     assert math.fsum(real.summary["shares"].values()) == pytest.approx(1.0, abs=1e-9)
 
 
+def test_what_all_take_while_they_work_is_the_sum_of_their_own_rates(pool):
+    # an answering lane of AD-PSGD outlasts its worker's own program
+    case = scenario(SCHEMES["adpsgd"])
+    for result in (execute(case, pool=pool), parasim.simulate(case)):
+        ends = dict.fromkeys(range(case.scheme.options.workers), 0.0)
+        for row in result.trace:
+            if row.lane == "main":
+                ends[row.rank] = max(ends[row.rank], row.t_end)
+        samples = case.run.steps * case.workload.batch_size
+        rate = math.fsum(samples / end for end in ends.values())
+        assert result.summary["samples_per_second_while_all_work"] == pytest.approx(rate, rel=1e-9)
+        assert result.summary["samples_per_second"] < rate
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["sequential", "ring", "double tree", "gpipe", "gpipe, recomputing"])
 def test_synchronous_schemes_give_the_same_bits(name, dtype, pool):

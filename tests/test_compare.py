@@ -154,6 +154,15 @@ def test_speedups_are_relative_to_the_first_row_that_ran() -> None:
     assert speedups(rows[:1]) == [None]
 
 
+def test_speedups_are_of_the_time_while_all_work_if_workers_end_apart() -> None:
+    def row(whole: float, while_all: float) -> Outcome:
+        return Outcome("", "", summary={"samples_per_second": whole, "samples_per_second_while_all_work": while_all})
+
+    alike, apart = [row(10, 10.2), row(20, 24.9)], row(10, 90)
+    assert speedups(alike) == [1.0, 2.0]
+    assert speedups([*alike, apart]) == [1.0, pytest.approx(24.9 / 10.2), pytest.approx(90 / 10.2)]
+
+
 def test_the_command_writes_a_table_a_picture_and_rows(example: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "out"
     assert (

@@ -11,6 +11,7 @@ from parasim.metrics.outcome import Outcome
 from parasim.report import style
 from parasim.report.compare_files import write_compare
 from parasim.report.compare_plot import compare_figure
+from parasim.report.compare_table import compare_columns
 from parasim.report.plot_text import notes, wrapped
 from parasim.report.sweep_files import write_sweep
 from parasim.report.sweep_plot import sweep_figure
@@ -35,6 +36,10 @@ def outcome(label: str, rate: float = 1e4, workers: int = 4, histogram: Any = No
             "max": max(map(int, histogram)),
             "histogram": histogram,
         },
+        "bytes_sent_per_worker_per_step": 0,
+        "messages_sent_per_worker_per_step": 0,
+        "memory_bytes_per_worker": 0,
+        "loss": None,
         "calibrated": False,
     }
     return Outcome(label, "allreduce", values, summary)
@@ -93,6 +98,21 @@ def check(figure: Any) -> None:
         assert [text.get_text() for text in legend.get_texts() if text.get_text()]
         lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
         assert legend.get_window_extent().y1 <= lowest + 1
+
+
+def test_throughput_is_that_while_all_work_if_workers_end_apart() -> None:
+    rows = [outcome("alike", 1000.0), outcome("apart", 500.0)]
+    assert all(row.summary is not None for row in rows)
+    for row, rate in zip(rows, (1000.0, 4000.0), strict=True):
+        row.summary["samples_per_second_while_all_work"] = rate  # type: ignore[index]
+    columns = {column.heading: column.cells for column in compare_columns([*rows, Outcome("failed", "x", error="no")])}
+    assert columns["samples\nper s"] == ["1k", "500", "-"]
+    assert columns["while all\nwork"] == ["1k", "4k", "-"]
+    assert columns["speed-\nup"] == ["1x", "4x", "-"]
+    assert "while all\nwork" not in {column.heading for column in compare_columns(rows[:1])}
+    axes = compare_figure(rows, "title").axes[0]
+    assert axes.get_xlabel() == "throughput while all work (samples/s)"
+    assert [bar.get_width() for bar in axes.patches] == [1000.0, 4000.0]
 
 
 @pytest.mark.parametrize("count", ROWS)

@@ -69,6 +69,18 @@ def test_what_does_not_fit_the_device_is_named() -> None:
     assert line == "DOES NOT FIT: in x server 1 holds 3 MB, its device has 1 MB."
 
 
+def test_what_all_take_while_they_work_is_told_where_workers_end_apart() -> None:
+    def lines(while_all: float) -> list[str]:
+        apart = summary(samples_per_second=1000.0, samples_per_second_while_all_work=while_all)
+        shown = results_table([summary(samples_per_second=500.0), apart], ["a", "b"]).splitlines()
+        return [line for line in shown if "while all" in line]
+
+    assert lines(1249.0) == []
+    meaning, value = lines(9000.0)
+    assert meaning.startswith("while all work: ")
+    assert value == "ENDS APART: samples per s while all work: b 9k."
+
+
 def test_missing_figures_are_dashes() -> None:
     empty = summary(seconds_per_step=None, samples_per_second=None, staleness={"mean": None, "max": None}, loss=None)
     row = next(line for line in results_table([empty], ["x"]).splitlines() if line.startswith("x"))

@@ -113,6 +113,9 @@ def test_a_slow_worker_slows_nobody_else(slow):
         done += sum(time <= 1.02 * end for time in ends)
     assert done / (4 * steps) == pytest.approx((3 + 1 / factor) / 4, abs=1 / (4 * steps))
 
+    rate = "samples_per_second_while_all_work"
+    assert slowed.summary[rate] / nominal.summary[rate] == pytest.approx((3 + 1 / factor) / 4, rel=0.02)
+
     alike = {**LONG_COMPUTE, "bandwidth": 1e15, "latency": 0.0}
     together = [run("allreduce", 4, steps=4, speeds=speeds, **alike).summary for speeds in ({}, {slow: 1 / factor})]
     assert together[1]["samples_per_second"] / together[0]["samples_per_second"] == pytest.approx(1 / factor, rel=1e-3)

@@ -176,6 +176,7 @@ def execute(
         wall_seconds=time.perf_counter() - started,
         simulation_seconds=max((row.t_end for row in outcome.trace), default=0.0),
         batches_per_step=1,
+        own_pace=scenario.own_pace,
         facts=scheme.facts(),
     )
     trace = outcome.trace if run.trace == "rows" else outcome.trace.fold()

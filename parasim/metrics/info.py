@@ -47,6 +47,9 @@ class RunInfo:
     batches_per_step
         How many shares of `batch_size` samples one step of the run takes, where that is not one per worker: the number
         of pipelines, or of groups that share a model. None: each worker that logs steps takes one in each of them.
+    own_pace
+        Does each worker take batches of its own, towards a model that is not its own alone? Not so where stages of a
+        pipeline, or a group, share a batch, and where models are independent until the end.
     fast_paths
         What gave the same result sooner, by name, and why other ways did not; None for a real run.
     facts
@@ -67,6 +70,7 @@ class RunInfo:
     wall_seconds: float = 0.0
     simulation_seconds: float = 0.0
     batches_per_step: int | None = None
+    own_pace: bool = True
     device_memory_bytes: tuple[float, ...] = ()
     collectives: Mapping[str, int] | None = None
     fast_paths: Mapping[str, str | Mapping[str, int]] | None = None

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from parasim.metrics.rates import WHILE_ALL_WORK, WHOLE_RUN, rates
+
 __all__ = ["Outcome", "first_rate", "speedups"]
 
 
@@ -68,7 +70,8 @@ _PLAIN = (
     "steps",
     "seconds",
     "seconds_per_step",
-    "samples_per_second",
+    WHOLE_RUN,
+    WHILE_ALL_WORK,
     "bytes_sent_per_worker_per_step",
     "messages_sent_per_worker_per_step",
     "memory_bytes_per_worker",
@@ -78,18 +81,13 @@ _PLAIN = (
 
 
 def first_rate(outcomes: Sequence[Outcome]) -> tuple[int, float] | None:
-    """Place and samples per second of the first row that has some: what speed-ups are relative to."""
-    for place, outcome in enumerate(outcomes):
-        if outcome.summary is not None and (rate := outcome.summary["samples_per_second"]):
-            return place, rate
-    return None
+    """Place and samples per second (`metrics.rates`) of the first row that has some: what speed-ups are relative to."""
+    found = rates([outcome.summary for outcome in outcomes])
+    return next(((place, rate) for place, rate in enumerate(found) if rate), None)
 
 
 def speedups(outcomes: Sequence[Outcome]) -> list[float | None]:
-    """Samples per second of each row, relative to the first one that ran."""
+    """Samples per second (`metrics.rates`) of each row, relative to the first one that ran."""
     first = first_rate(outcomes)
-    return [
-        None if first is None or outcome.summary is None or outcome.summary["samples_per_second"] is None
-        else outcome.summary["samples_per_second"] / first[1]
-        for outcome in outcomes
-    ]  # fmt: skip
+    found = rates([outcome.summary for outcome in outcomes])
+    return [None if first is None or rate is None else rate / first[1] for rate in found]

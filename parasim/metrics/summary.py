@@ -3,6 +3,7 @@
 * `seconds`: from 0 to the largest end of a row of the role "worker" (of all roles, if there is none). Notes count; the
   "closed" rows of daemons, which end with whoever comes last, do not.
 * `steps`: "step" rows of a worker; the maximum over workers. If they differ, `steps_per_worker` lists them by rank.
+* `samples_per_second`, and the same `_while_all_work`: parasim/metrics/rates.py.
 * Figures per worker are means over the role "worker", per step over each worker's own steps (over `steps`, if it logged
   none); the maximum over workers stands under the same name in `max`. Other roles have the same figures under `roles`.
 * `updates`: by gradients, of the parameter copy that had most; gradients applied at one version are one update.
@@ -29,6 +30,7 @@ from parasim.metrics.figures import figures
 from parasim.metrics.info import RunInfo
 from parasim.metrics.losses import first_and_last_loss
 from parasim.metrics.members import members_of
+from parasim.metrics.rates import rate_figures
 from parasim.metrics.staleness import all_staleness
 from parasim.trace.aggregate import Alike
 from parasim.trace.sinks import Foldable
@@ -64,7 +66,7 @@ def summary(trace: Foldable, info: RunInfo) -> dict[str, Any]:
         "steps_per_worker": _by_rank(team) if len(steps_of) > 1 else None,
         "seconds": seconds,
         "seconds_per_step": seconds / steps if steps else None,
-        "samples_per_second": info.samples(steps_of) / seconds if seconds else None,
+        **rate_figures(team, steps_of, info, seconds),
         **figures(team, steps, seconds, "_per_worker"),
         "staleness": all_staleness(trace).as_dict(),
         "data": None if info.data is None else dict(info.data),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parasim.metrics.outcome import Outcome, speedups
-from parasim.report.plot_text import fit, foot, notes, thousands, wrapped
+from parasim.metrics.rates import rates
+from parasim.report.plot_text import fit, foot, notes, rate_label, thousands, wrapped
 from parasim.report.style import COMPUTE, SMALL, TRANSFER, WAIT, figure, house
 from parasim.report.table import count
 
@@ -67,17 +68,17 @@ def compare_figure(outcomes: Sequence[Outcome], title: str, remarks: Sequence[st
 
 
 def _rate(axes: Any, outcomes: Sequence[Outcome]) -> None:
-    """Samples per second, with the number and the speed-up beside each bar."""
+    """Samples per second (`metrics.rates`), with the number and the speed-up beside each bar."""
     most = 0.0
-    for place, (outcome, speedup) in enumerate(zip(outcomes, speedups(outcomes), strict=True)):
-        value = outcome.summary and outcome.summary["samples_per_second"]
+    summaries = [outcome.summary for outcome in outcomes]
+    for place, (value, speedup) in enumerate(zip(rates(summaries), speedups(outcomes), strict=True)):
         if value:
             axes.barh(place, value, _TALL, **_RATE)
             text = f"{count(value)}  ({count(speedup)}x)"
             axes.annotate(text, (value, place), (4, 0), textcoords="offset points", va="center", size=SMALL)
             most = max(most, value)
     axes.set_xlim(0, 1.45 * most if most else 1)
-    axes.set_xlabel("throughput (samples/s)")
+    axes.set_xlabel(rate_label(summaries))
     axes.set_title("throughput (and speed-up over the first)", loc="left")
     thousands(axes.xaxis)
 

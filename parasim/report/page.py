@@ -10,6 +10,7 @@ from typing import Any
 
 from parasim.metrics.losses import loss_curve
 from parasim.metrics.outcome import Outcome
+from parasim.metrics.rates import rate_name, rates
 from parasim.metrics.result import Result
 from parasim.report.compare_plot import compare_figure
 from parasim.report.compare_table import compare_columns, outcome_columns, reasons
@@ -188,17 +189,19 @@ def _table(title: str, outcomes: Sequence[Outcome], *, alike: bool = True) -> Bl
     columns = compare_columns(shown) if alike else outcome_columns(shown)
     notes = _first(len(shown), len(outcomes))
     if alike:
-        notes.append("speed-up: samples per second, relative to the first row that ran.")
+        notes.append(f"speed-up: {rate_name(ran_of(shown)[0])}, relative to the first row that ran.")
     return Block(title, columns, notes=[*notes, *explanations(ran_of(shown)[0])])
 
 
 def _tiles(outcomes: Sequence[Outcome]) -> tuple[str, list[tuple[str, str]]]:
     """The figures of the run with most samples per second."""
     ran = [(outcome.summary, outcome.label) for outcome in outcomes if outcome.summary is not None]
-    best, label = max(ran, key=lambda run: run[0]["samples_per_second"] or 0.0)
-    words = f"Most samples per second of {len(ran)} runs: {label}." if len(ran) > 1 else f"{label}."
+    summaries = [summary for summary, _ in ran]
+    name, found = rate_name(summaries), rates(summaries)
+    rate, (best, label) = max(zip((rate or 0.0 for rate in found), ran, strict=True), key=lambda run: run[0])
+    words = f"Most {name} of {len(ran)} runs: {label}." if len(ran) > 1 else f"{label}."
     return words, [
-        ("samples per second", count(best["samples_per_second"])),
+        (name, count(rate)),
         ("time per step", quantity(best["seconds_per_step"], "seconds")),
         ("whole run", quantity(best["seconds"], "seconds")),
         ("compute", share(best["shares"], "compute")),

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parasim.metrics.outcome import Outcome
+from parasim.metrics.rates import rate_name
 from parasim.report.style import SMALL
 from parasim.report.table import coupled_collectives, profile_words
 from parasim.report.text import shortened
 
-__all__ = ["fit", "foot", "notes", "sheet_names", "thousands", "tilt", "wrapped"]
+__all__ = ["fit", "foot", "notes", "rate_label", "sheet_names", "thousands", "tilt", "wrapped"]
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
@@ -88,6 +89,12 @@ def sheet_names(summaries: Sequence[Mapping[str, Any]], most: int = 3) -> str:
     sheets = [sheet for summary in summaries for sheet in summary.get("data_sheets") or ()]
     found = dict.fromkeys(sheet.partition(":")[0] for sheet in sheets)
     return ", ".join([*found][:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def rate_label(summaries: Sequence[Mapping[str, Any] | None]) -> str:
+    """Of an axis of `metrics.rates`."""
+    name = rate_name([summary for summary in summaries if summary is not None])
+    return name.replace("samples per second", "throughput", 1) + " (samples/s)"
 
 
 def notes(outcomes: Sequence[Outcome]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parasim.metrics.outcome import Outcome
+from parasim.metrics.rates import rates
 from parasim.report.compare_plot import compare_figure
-from parasim.report.plot_text import foot, notes, thousands, tilt, wrapped
+from parasim.report.plot_text import foot, notes, rate_label, thousands, tilt, wrapped
 from parasim.report.style import SERIES, figure, house
 from parasim.report.sweep_values import VARIANT, numbers, place_text, short_names
 
@@ -128,14 +129,16 @@ def _scaling(lines: list[_Line], title: str, remarks: list[str], outcomes: Seque
     """Throughput and efficiency against the number of workers."""
     from matplotlib.lines import Line2D
 
+    summaries = [outcome.summary for outcome in outcomes]
+    of_each = {id(outcome): found or 0.0 for outcome, found in zip(outcomes, rates(summaries), strict=True)}
     with house():
         drawn, (rate, efficiency) = _panels(2, lines, title)
         for line, series in zip(lines[:_MOST_LINES], SERIES, strict=False):
             workers = [number for number, _, _ in line.points]
-            rates = [outcome.summary["samples_per_second"] for _, _, outcome in line.points if outcome.summary]
-            rate.plot(workers, rates, **series.line(label=line.name or "simulated"))
-            rate.plot(workers, [rates[0] * number / workers[0] for number in workers], **_IDEAL)
-            each = [value / number for value, number in zip(rates, workers, strict=True)]
+            found = [of_each[id(outcome)] for _, _, outcome in line.points]
+            rate.plot(workers, found, **series.line(label=line.name or "simulated"))
+            rate.plot(workers, [found[0] * number / workers[0] for number in workers], **_IDEAL)
+            each = [value / number for value, number in zip(found, workers, strict=True)]
             efficiency.plot(workers, [100 * value / each[0] for value in each], **series.line())
         efficiency.axhline(100, **_IDEAL)
         _from_zero(efficiency)
@@ -146,7 +149,7 @@ def _scaling(lines: list[_Line], title: str, remarks: list[str], outcomes: Seque
         else:
             _from_zero(rate)
         thousands(rate.yaxis)
-        rate.set_ylabel("throughput (samples/s)")
+        rate.set_ylabel(rate_label(summaries))
         efficiency.set_ylabel("efficiency (%)")
         rate.set_title("throughput", loc="left")
         efficiency.set_title("efficiency", loc="left")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from parasim.metrics.rates import WHILE_ALL_WORK, ends_apart
 from parasim.report.groups import groups_table
 from parasim.report.members import members_line
 from parasim.report.text import Column, shortened, table
@@ -28,6 +30,7 @@ __all__ = [
 WIDTH = 120
 NONE = "-"
 _MOST_SIZES = 12
+_ENDS_APART = "while all work: each worker's own samples per s, summed; the run lasts until the slowest ends."
 
 Summary = Mapping[str, Any]
 
@@ -45,10 +48,9 @@ def results_table(summaries: Sequence[Summary], labels: Sequence[str], title: st
         A line above the table, if not empty.
     """
     lines = [shortened(title, WIDTH), ""] if title else []
-    groups = groups_table(summaries, labels, WIDTH)
-    return "\n".join(
-        [*lines, *table(results_columns(summaries, labels), WIDTH), "", *results_footer(summaries), *groups]
-    )
+    lines += [*table(results_columns(summaries, labels), WIDTH), ""]
+    lines += [*results_footer(summaries), *_apart(summaries, labels), *groups_table(summaries, labels, WIDTH)]
+    return "\n".join(lines)
 
 
 def results_columns(summaries: Sequence[Summary], labels: Sequence[str]) -> list[Column]:
@@ -85,6 +87,7 @@ def results_footer(summaries: Sequence[Summary]) -> list[str]:
 def explanations(summaries: Sequence[Summary]) -> list[str]:
     """Sentences that explain the columns."""
     return [
+        *([_ENDS_APART] if ends_apart(summaries) else []),
         "compute, transfer, wait: how a worker's main line of work spends its time; they sum to 100 %.",
         "sent, messages: payload that a worker sends per step. memory: most that it held. All are means over workers.",
         "staleness: changes of the parameters between their reading and the use of the gradient computed from them.",
@@ -168,6 +171,13 @@ def coupled_collectives(summaries: Sequence[Summary]) -> str:
         return ""
     whole = coupled + sum(count["message"] for count in counts)
     return f"{coupled} of {whole} collectives were simulated as one flow each, not message by message"
+
+
+def _apart(summaries: Sequence[Summary], labels: Sequence[str]) -> list[str]:
+    """What workers that end apart take together, as there is no column for it."""
+    found = zip(summaries, labels, strict=True)
+    rows = [f"{label} {count(summary[WHILE_ALL_WORK])}" for summary, label in found if ends_apart([summary])]
+    return textwrap.wrap(f"ENDS APART: samples per s while all work: {', '.join(rows)}.", WIDTH) if rows else []
 
 
 def _learned(summaries: Sequence[Summary]) -> bool:

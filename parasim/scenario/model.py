@@ -256,6 +256,13 @@ class Scenario:
         """Samples that all workers take in so many steps."""
         return self.workload.samples(self.scheme, self.run.steps, steps)
 
+    @property
+    def own_pace(self) -> bool:
+        """Does each worker take a batch of its own in every step, towards a model that is not its own alone?"""
+        scheme = self.scheme
+        own = all(count == scheme.options.workers for _, count in scheme.batches(self.run.steps))
+        return own and scheme.taxonomy.consistency != "independent"
+
     def evaluations(self, steps: float, samples: float | None = None) -> float:
         """Evaluations that are due after so many steps and samples of all (default: those of the batches)."""
         evaluate, data = self.run.evaluate, self.workload.data

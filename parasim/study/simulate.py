@@ -111,6 +111,7 @@ def _simulated(scenario: Scenario, replay: Record | None) -> Result:
         wall_seconds=ended - started,
         simulation_seconds=ended - begun,
         batches_per_step=1,
+        own_pace=scenario.own_pace,
         facts=scenario.scheme.facts(),
     )
     figures = summary(trace, info)

@@ -144,10 +144,11 @@ class Tallies:
             likeness.times += [span.start, span.end]
 
     # the result ----------------------------------------------------------------------------------------------------
-    def actors(self, role: str, count: int, skipped: float) -> list[Alike]:
-        """The sums of actors 0, 1, ... of the role, whose run was longer by what was skipped (seconds)."""
+    def actors(self, role: str, count: int, over: NDArray[Any], skipped: float) -> list[Alike]:
+        """The sums of actors 0, 1, ... of the role, whose programs ended at `over` + `skipped` (s)."""
         self.lanes.fold(np.array([np.inf]))
-        numbers = [*map(self.linear.__getitem__, _SUMS), self.end + skipped, *self.lanes.main, *self.lanes.busy]
+        lanes = (*self.lanes.main, *self.lanes.busy, over + skipped)
+        numbers = [*map(self.linear.__getitem__, _SUMS), self.end + skipped, *lanes]
         columns = [np.asarray(numbers_of).ravel() for numbers_of in numbers]
         same: dict[tuple[Any, ...], Sequence[int]] = {}
         if all(column.size == 1 for column in columns):
@@ -165,7 +166,7 @@ class Tallies:
         parts = {part: peak for part, peak in self.peaks.items() if part}
         actors = []
         for own, ranks in same.items():
-            totals = ActorTotals(ranks[0], role, ranks[0], KnownTimes(*own[-4:]))
+            totals = ActorTotals(ranks[0], role, ranks[0], KnownTimes(*own[-len(lanes) :]))
             totals.bytes_sent, totals.messages_sent, totals.bytes_received, totals.messages_received = own[:4]
             totals.flops, totals.steps, totals.num_rows, totals.end = own[4:8]
             totals.updates, totals.staleness = updates, stale

@@ -1,7 +1,8 @@
 """From what was played to the sums of the trace of each actor.
 
 Why it is exact: what is added is what parasim/trace/actor.py adds for the rows; where the time goes follows the rules
-of parasim/trace/lanes.py: a worker waits for all its talks at once, so what moves in a wait is transfer.
+of parasim/trace/lanes.py: a worker waits for all its talks at once, so what moves in a wait is transfer, and its main
+lane ends last.
 """
 
 from __future__ import annotations
@@ -57,11 +58,14 @@ def actors_of(
     return [Alike(actor, (actor.rank,)) for actor in actors]
 
 
-def _actor(rank: int, role: str, index: int, totals: Totals, record: Any, times: tuple[float, ...]) -> ActorTotals:
-    actor = ActorTotals(rank, role, index, KnownTimes(*times))
+def _actor(
+    rank: int, role: str, index: int, totals: Totals, record: Any, times: tuple[float, float, float, float]
+) -> ActorTotals:
+    end = float(record["end"])
+    actor = ActorTotals(rank, role, index, KnownTimes(*times, end))
     for name in SUMS:
         setattr(actor, name, totals.sums[name])
-    actor.end = float(record["end"])
+    actor.end = end
     actor.peak_bytes = totals.peaks[""]
     actor.peak_bytes_of = {part: peak for part, peak in totals.peaks.items() if part}
     return actor
