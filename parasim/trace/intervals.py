@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from operator import sub
 
 __all__ = ["Union", "covered"]
 
@@ -27,8 +28,8 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
 class Union:
     """Length of the union of intervals that come in about the order of their ends.
 
-    Keeps at most 1024 disjoint pieces; older ones are only a number. An interval that reaches back behind the kept
-    pieces is clipped there.
+    Keeps at most 1024 disjoint pieces, in order; older ones are only a number. An interval that reaches back behind
+    the kept pieces is clipped there.
     """
 
     __slots__ = ("_ends", "_floor", "_passed", "_starts")
@@ -62,8 +63,10 @@ class Union:
             self.add(*intervals[number])
             number += 1
         later = intervals[number:] if number else intervals
-        self._starts += [start for start, _ in later]
-        ends += [end for _, end in later]
+        if later:
+            starts, later_ends = zip(*later, strict=True)
+            self._starts += starts
+            ends += later_ends
         if len(ends) >= _KEPT:
             self._let_go(len(ends) - _KEPT // 2)
 
@@ -82,7 +85,7 @@ class Union:
 
     def _let_go(self, count: int) -> None:
         """Turn the oldest pieces into a number."""
-        self._passed += covered(zip(self._starts[:count], self._ends[:count], strict=True))
+        self._passed += _lengths(self._starts[:count], self._ends[:count])
         self._floor = self._ends[count - 1]
         del self._starts[:count], self._ends[:count]
 
@@ -100,4 +103,10 @@ class Union:
 
     def length(self) -> float:
         """Length so far."""
-        return self._passed + covered(zip(self._starts, self._ends, strict=True))
+        return self._passed + _lengths(self._starts, self._ends)
+
+
+def _lengths(starts: Sequence[float], ends: Sequence[float]) -> float:
+    """Of disjoint intervals together."""
+    total: float = sum(map(sub, ends, starts))
+    return total

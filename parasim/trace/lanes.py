@@ -20,12 +20,13 @@ from collections.abc import Iterable, Sequence
 
 from parasim.trace.intervals import Union, covered
 
-__all__ = ["COMPUTE", "MAIN", "TRANSFER", "KnownTimes", "LaneTimes"]
+__all__ = ["COMPUTE", "MAIN", "TRANSFER", "KnownTimes", "LaneTimes", "Spell"]
 
 MAIN = "main"
 _OPEN_WAITS = 32
 COMPUTE, TRANSFER = 0, 1
-_Span = tuple[float, float, int]  # start, end, COMPUTE or TRANSFER
+_Pieces = Sequence[tuple[float, float]]  # disjoint (start, end) in order, none empty
+Spell = tuple[float, float, int, _Pieces | None]  # start, end, COMPUTE or TRANSFER; if not all of it: its pieces
 
 
 class _Wait:
@@ -33,7 +34,7 @@ class _Wait:
 
     __slots__ = ("end", "lanes", "spans", "start")
 
-    def __init__(self, start: float, end: float, lanes: Sequence[str], spans: list[_Span]) -> None:
+    def __init__(self, start: float, end: float, lanes: Sequence[str], spans: list[Spell]) -> None:
         self.start = start
         self.end = end
         self.lanes = lanes
@@ -41,12 +42,11 @@ class _Wait:
 
     def split(self) -> tuple[float, float]:
         """Seconds of it that are compute, and transfer."""
-        transfers = [(start, end) for start, end, kind in self.spans if kind == TRANSFER]
-        transfer = covered(transfers)
+        transfers = [span for span in self.spans if span[2] == TRANSFER]
+        transfer = _length(transfers)
         if len(transfers) == len(self.spans):
             return 0.0, transfer
-        busy = covered([(start, end) for start, end, _ in self.spans])
-        return max(0.0, busy - transfer), transfer
+        return max(0.0, _length(self.spans) - transfer), transfer
 
 
 class LaneTimes:
@@ -74,7 +74,7 @@ class LaneTimes:
         self._beside_computes: dict[str, Union] = {}  # of each posted lane
         self._waited = (0.0, 0.0)  # of its waits that are closed
         self._waits: deque[_Wait] = deque()
-        self._recent: dict[str, list[_Span]] = {}
+        self._recent: dict[str, list[Spell]] = {}
         self._floor = float("-inf")  # end of the last row of the main lane
         self._last_wait = float("-inf")  # end of the last of its waits
         self._limit = 64
@@ -107,12 +107,12 @@ class LaneTimes:
             if lane == MAIN:
                 self._main[kind].add(start, end)
             else:
-                self._beside(lane, (start, end, kind))
+                self._beside(lane, (start, end, kind, None))
                 if kind == COMPUTE:
                     self._computes(lane).add(start, end)
 
-    def works(self, lane: str, intervals: Sequence[tuple[float, float]], kind: int) -> None:
-        """Operations of one kind that follow each other: disjoint (start, end) in order, none empty."""
+    def works(self, lane: str, intervals: _Pieces, kind: int) -> None:
+        """Operations of one kind that follow each other."""
         if not intervals:
             return
         self._busy[kind].add_in_order(intervals)
@@ -121,14 +121,7 @@ class LaneTimes:
             return
         if kind == COMPUTE:
             self._computes(lane).add_in_order(intervals)
-        if intervals[0][0] < self._last_wait:
-            for start, end in intervals:
-                self._beside(lane, (start, end, kind))
-        else:
-            spans = self._recent.setdefault(lane, [])
-            spans += [(start, end, kind) for start, end in intervals]
-            if len(spans) > self._limit:
-                self._let_go(spans)
+        self._beside(lane, (intervals[0][0], intervals[-1][1], kind, intervals))
 
     def shared(self, lane: str, start: float, end: float) -> None:
         """A read or an update of shared memory: the computes in it have been told; what they leave is TRANSFER."""
@@ -152,13 +145,13 @@ class LaneTimes:
                 compute, transfer = self._waits.popleft().split()
                 self._waited = (self._waited[0] + compute, self._waited[1] + transfer)
 
-    def _let_go(self, spans: list[_Span]) -> None:
+    def _let_go(self, spans: list[Spell]) -> None:
         """Forget what the main lane has passed."""
         floor = self._floor
         spans[:] = [kept for kept in spans if kept[1] > floor]
         self._limit = max(64, 2 * len(spans))
 
-    def _beside(self, lane: str, span: _Span) -> None:
+    def _beside(self, lane: str, span: Spell) -> None:
         """Keep what a posted lane did until the main lane has passed it."""
         spans = self._recent.get(lane)
         if spans is None:
@@ -196,10 +189,23 @@ class KnownTimes(LaneTimes):
         return self._seconds[2:]
 
 
-def _clipped(spans: Iterable[_Span], low: float, high: float) -> list[_Span]:
+def _clipped(spans: Iterable[Spell], low: float, high: float) -> list[Spell]:
     """The parts of `spans` between two times."""
-    return [
-        span if span[0] >= low and span[1] <= high else (max(span[0], low), min(span[1], high), span[2])
-        for span in spans
-        if span[0] < high and span[1] > low
-    ]
+    parts: list[Spell] = []
+    for span in spans:
+        start, end, kind, pieces = span
+        if start < high and end > low:
+            if start >= low and end <= high:
+                parts.append(span)
+            elif pieces is None:
+                parts.append((max(start, low), min(end, high), kind, None))
+            else:
+                parts += _clipped([(*piece, kind, None) for piece in pieces], low, high)
+    return parts
+
+
+def _length(spans: Sequence[Spell]) -> float:
+    """Seconds in which there is one of them."""
+    if len(spans) == 1 and spans[0][3] is not None:
+        return sum([end - start for start, end in spans[0][3]])
+    return covered([piece for start, end, _, pieces in spans for piece in pieces or ((start, end),)])

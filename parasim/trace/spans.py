@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from parasim.trace.actor import HANDLERS, ActorTotals
-from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
+from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes, Spell
 from parasim.trace.rows import Row
 
 __all__ = ["ActorSpans", "Interval", "Span", "difference", "is_container", "union"]
@@ -62,7 +62,7 @@ class _Recorder(LaneTimes):
         super().__init__()
         self.told: list[Span] = []
         self._own: list[Span] = []
-        self._all_waits: list[list[Span]] = []
+        self._all_waits: list[list[Spell]] = []
 
     def work(self, lane: str, start: float, end: float, kind: int) -> None:
         super().work(lane, start, end, kind)
@@ -80,7 +80,7 @@ class _Recorder(LaneTimes):
         """Its own operations; of waits what the lanes waited for transferred, and of the rest what they computed."""
         spans = _split(self._own, COMPUTE, TRANSFER)
         for waited in self._all_waits:
-            spans += _split(waited, TRANSFER, COMPUTE)
+            spans += _split((spell[:3] for spell in waited), TRANSFER, COMPUTE)  # rows have no pieces
         return spans
 
 
