@@ -137,3 +137,26 @@ def test_copies_of_a_parameter_in_several_shards_need_a_code_that_looks_at_singl
     with pytest.raises(ScenarioError, match="members hold copies of some parameters, and topk makes different ones"):
         make("three_d", 4, compression={"kind": "topk"}, **options)
     make("three_d", 4, compression={"kind": "bf16"}, **options)
+
+
+STAGES = {
+    "three_d": ("three_d", 1, {"pipeline": 2, "tensor": 1, "split": "outputs"}),
+    "chunks": ("three_d", 2, {"pipeline": 2, "tensor": 1, "chunks": 2}),
+    "two versions": ("three_d", 2, {"pipeline": 2, "tensor": 1, "flush": False}),
+    "copies": ("pipedream_2bw", 2, {"copies": 2}),
+    "replicas": ("pipedream", 1, {"replicas": [2, 2]}),
+    "modules": ("fdg_data", 1, {"modules": 2}),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_codes_know_which_layers_a_stage_has(name):
+    """Of a sample for each of two workers a layer's gradient has rank two, cut as its matrices are: nothing is lost."""
+    kind, micros, options = STAGES[name]
+    model = {"kind": "mlp", "width": 24, "depth": 4}
+    options = {**options, **({"micro_batches": micros} if kind in ("three_d", "pipedream_2bw") else {})}
+    settings = {"model": model, "data": {"kind": "digits"}, "dtype": "float64", "learn": True, "batch": micros}
+    code = {"kind": "powersgd", "rank": 2 * micros, "error_feedback": False}
+    plain, coded = (run(kind, 4, compression=by, steps=3, **settings, **options) for by in (None, code))
+    assert torch.allclose(numbers(coded), numbers(plain), rtol=0, atol=1e-12)
+    assert coded.summary["bytes_sent_per_worker_per_step"] < plain.summary["bytes_sent_per_worker_per_step"]

@@ -210,6 +210,19 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.parametrize("bandwidth", [1e6, 1e9])
+@pytest.mark.parametrize("split", ["outputs", "pairs"])
+def test_what_is_repeated_takes_the_time_of_its_exchanges_too(split, bandwidth):
+    """One stage, whose members wait for nobody else, meets the form."""
+    settings = {"pipeline": 1, "tensor": 2, "micro_batches": 4, "split": split, "bandwidth": bandwidth}
+    seconds = {}
+    for recompute in (False, True):
+        form = closed_form(make("three_d", 2, recompute=recompute, **settings))
+        seconds[recompute] = steady("three_d", 2, recompute=recompute, **settings)[0]
+        assert seconds[recompute] == pytest.approx(form.seconds_per_step, rel=1e-9)
+    assert seconds[True] > 1.2 * seconds[False]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("data", "pipeline", "tensor", "split"), [(1, 2, 1, "pairs"), (2, 2, 2, "outputs")])
 def test_chunks_and_recomputation_equal_sequential(data, pipeline, tensor, split, schedule):

@@ -15,7 +15,7 @@ from parasim.metrics.staleness import staleness_of
 from parasim.program import Context, Planning
 from parasim.scenario import from_document
 from parasim.schedules.one_f_one_b import fill, fill_replicated
-from parasim.schedules.pipedream_planner import Level, pipedream_plan, stage_time
+from parasim.schedules.pipedream_planner import Level, pipedream_plan
 from tests.delayed import delayed, replicated, stashed
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import but_messages, make, peak_but_messages, run, steady, weights
@@ -351,8 +351,8 @@ def best_by_hand(seconds, activations, sizes, machines, beta, fits=None, inner=N
                 flying = [fill_replicated(k, replicas) + 1 for k in range(count)]
                 if fits and not all(fits(*cut, number) for cut, number in zip(cuts, flying, strict=True)):
                     continue
-                times = [
-                    stage_time(inner(a, b) if inner else sum(seconds[a:b]), sum(sizes[a:b]), m, beta)
+                times = [  # the paper's: computing, or the ring of its replicas
+                    max(inner(a, b) if inner else sum(seconds[a:b]), 2 * (m - 1) * sum(sizes[a:b]) * beta) / m
                     for (a, b), m in zip(cuts, replicas, strict=True)
                 ]
                 found.append(max([*times, *(2 * activations[end - 1] * beta for end, _ in cuts[1:])]))
@@ -409,6 +409,55 @@ def test_the_planner_finds_the_best_of_the_plans_that_fit(layers, machines, room
     ends = [0, *itertools.accumulate(stage.layers for stage in stages)]
     for k, (start, stop) in enumerate(itertools.pairwise(ends)):
         assert fits(start, stop, fill_replicated(k, [stage.replicas for stage in stages]) + 1)
+
+
+def plans(layers, machines):
+    """All ways to give consecutive layers to so many machines: [start, stop) and machines of each stage."""
+    for count in range(1, min(layers, machines) + 1):
+        for counts in compositions(layers, count):
+            cuts = list(itertools.pairwise(itertools.accumulate([0, *counts])))
+            for shares in compositions(machines, count):
+                yield [(*cut, m) for cut, m in zip(cuts, shares, strict=True)]
+
+
+def slowest_of(stages, computing, work, beta):
+    """Of stages whose one machine computes so long, and the boundaries between them."""
+    _, activations, sizes = work
+    times = [
+        max(seconds, 2 * (m - 1) * sum(sizes[a:b]) * beta) / m
+        for (a, b, m), seconds in zip(stages, computing, strict=True)
+    ]
+    return max([*times, *(2 * activations[a - 1] * beta for a, _, _ in stages[1:])])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 3), st.integers(2, 3), st.integers(2, 3), st.integers(8, 60), st.integers(0, 10**6))
+def test_of_two_levels_too_only_plans_that_fit_are_found_and_the_best_of_them(layers, size, nodes, room, seed):
+    """What is in flight at a stage depends on all workers after it, in its node and in others."""
+    work, draw = layers_by(seed, layers)
+    inside, between = draw.choice([0.0, 0.1]), draw.choice([0.1, 1.0])
+    seconds, _, sizes = work
+
+    def fits(start, stop, flying):
+        return flying * sum(sizes[start:stop]) <= room
+
+    expected = []
+    for outer in plans(layers, nodes):
+        for inner in itertools.product(*(list(plans(b - a, size)) for a, b, _ in outer)):
+            whole = [[(a + x, a + y, r) for x, y, r in own] for (a, _, _), own in zip(outer, inner, strict=True)]
+            all_of = [(x, y, r * m) for (_, _, m), own in zip(outer, whole, strict=True) for x, y, r in own]
+            replicas = [r for _, _, r in all_of]
+            if all(fits(x, y, fill_replicated(k, replicas) + 1) for k, (x, y, _) in enumerate(all_of)):
+                times = [slowest_of(own, [sum(seconds[x:y]) for x, y, _ in own], work, inside) for own in whole]
+                expected.append(slowest_of(outer, times, work, between))
+    found = pipedream_plan(*work, [Level(size, inside), Level(nodes, between)], fits)
+    assert (found is None) == (not expected)
+    if found is not None:
+        stages, slowest = found
+        ends = [0, *itertools.accumulate(stage.layers for stage in stages)]
+        replicas = [stage.replicas for stage in stages]
+        assert all(fits(*cut, fill_replicated(k, replicas) + 1) for k, cut in enumerate(itertools.pairwise(ends)))
+        assert slowest == pytest.approx(min(expected), rel=1e-12)
 
 
 def test_the_planner_replicates_what_is_large_to_compute_and_small_to_send():
