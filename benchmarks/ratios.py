@@ -195,7 +195,7 @@ CASES: dict[str, Ratios] = {
     "rings of groups": Ratios(_groups, 64, 0.12, 5, 16, 0.3),
     "hierarchy, coupled": Ratios(_hierarchy, 64, 0.0, 2.5, 16, 0.0),
     "equal steps": Ratios(_equal_steps, 16, 0.0, 150, 4, 0.0),
-    "ring in a fat tree": Ratios(_fat_ring, 64, 1.35, 0.5, 16, 1.25),
+    "ring in a fat tree": Ratios(_fat_ring, 64, 0.03, 10, 16, 1.25),
     "halving in a fat tree": Ratios(_fat_halving, 1024, 0.18, 3, 16, 1.4, ("r1024_fat16o",)),
     "halving in a full fat tree": Ratios(_full_fat_halving, 1024, 0.18, 2, 16, 1.4, ("r1024_fat16",)),
     "server": Ratios(_server, 1024, 0.0, 10, 16, 2.6, ("ps256", "ps1024")),
