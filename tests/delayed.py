@@ -60,7 +60,7 @@ def delayed(
     replicas: Sequence[int] = (),
     momentum: float = 0.0,
     ahead: tuple[Version, Version] | None = None,
-    lr: float = 0.125,
+    rate: Callable[[int], float] = lambda update: 0.125,
 ) -> list[torch.Tensor]:
     """Final weights of each stage after `count` mini-batches.
 
@@ -72,6 +72,8 @@ def delayed(
         Mini-batches per update of each stage, whose gradients are summed and scaled by 1 / replicas of stage 0.
     ahead
         Updates ahead for which forward and backward passes predict the weights from the momentum.
+    rate
+        Number of an update, from 0, -> its learning rate.
     """
     learner = learner_of(scenario)
     replicas = replicas or [1] * len(parts)
@@ -85,7 +87,7 @@ def delayed(
         found = []
         for k in range(len(parts)):
             v = version(j, k)
-            shift = distance(j, k) * lr if distance else 0.0
+            shift = distance(j, k) * rate(v) if distance else 0.0
             found.append(weights[k][v] - shift * speeds[k][v])
         return torch.cat(found)
 
@@ -100,7 +102,7 @@ def delayed(
             if (j + 1) % replicas[k] == 0:
                 speed = momentum * speeds[k][-1] + sums[k] / replicas[0]
                 speeds[k].append(speed)
-                weights[k].append(weights[k][-1] - lr * speed)
+                weights[k].append(weights[k][-1] - rate(len(weights[k]) - 1) * speed)
                 sums[k] = torch.zeros_like(sums[k])
     return [versions[-1] for versions in weights]
 

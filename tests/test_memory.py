@@ -95,6 +95,9 @@ def test_a_real_run_holds_the_tensors_that_are_said_to_be_held(pool, case):
 CONVOLUTIONS = {"model": {"kind": "lenet5"}, "workers": 4, "batch": 4}
 TEXTS = {"model": TRANSFORMER, "data": TEXT, "batch": 4}
 PLANS = {
+    "GPipe": ("gpipe", 3, {"micro_batches": 4}),
+    "GPipe, recomputing": ("gpipe", 3, {"micro_batches": 4, "recompute": True}),
+    "GPipe, keeping the last": ("gpipe", 3, {"micro_batches": 4, "recompute": True, "keep_last": True}),
     "tensor parallel": ("tensor_parallel", 3, {}),
     "tensor parallel in pairs": ("tensor_parallel", 2, {"split": "pairs", **TEXTS}),
     "tensor parallel, recomputing": ("tensor_parallel", 2, {"split": "pairs", "recompute": True, **TEXTS}),

@@ -9,6 +9,7 @@ from parasim import closed_form, simulate
 from parasim.learning.build import make_optimizer, pin_threads
 from parasim.metrics.memory import memory_of
 from parasim.program import Planning
+from parasim.scenario import from_document
 from tests.golden import golden_path
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, but_messages, make, peak_but_messages, run, steady, weights
@@ -208,6 +209,19 @@ SCHEDULES = [
     {"chunks": 2, "recompute": True},
     {"chunks": 4, "scatter_gather": True},
 ]
+
+
+def test_the_form_knows_the_way_from_the_last_stage_to_the_first_ones_next_chunk():
+    """Only chunks take it forward."""
+    rates = {}
+    for chunks in (1, 2):
+        document = make("three_d", 2, pipeline=2, tensor=1, chunks=chunks, micro_batches=4).document
+        slow = {"host1->switch": {"bandwidth": "1 MB/s"}}
+        scenario = from_document({**document, "cluster": {**document["cluster"], "links": slow}})
+        form = closed_form(scenario)
+        rates[chunks] = form.note.rpartition("pipeline ")[2]
+        assert simulate(scenario).summary["seconds_per_step"] >= form.seconds_per_step * (1 - 1e-9)
+    assert rates == {1: "0.1 GB/s", 2: "0.001 GB/s"}
 
 
 @pytest.mark.parametrize("bandwidth", [1e6, 1e9])

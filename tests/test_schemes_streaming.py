@@ -1,6 +1,7 @@
 """Pipelines without a flush: staleness per stage, gradients at the versions of the papers, memory, steady state."""
 
 import itertools
+import json
 import random
 
 import pytest
@@ -17,6 +18,7 @@ from parasim.scenario import from_document
 from parasim.schedules.one_f_one_b import fill, fill_replicated
 from parasim.schedules.pipedream_planner import Level, pipedream_plan
 from tests.delayed import delayed, replicated, stashed
+from tests.golden import golden_path
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import but_messages, make, peak_but_messages, run, steady, weights
 
@@ -145,6 +147,30 @@ def test_spectrains_second_version_goes_back_through_the_weights_it_went_forward
     ahead = (lambda j, k: stages - k,) * 2
     found = delayed(scenario, parts_of(scenario), 9, stashed(stages), momentum=0.5, ahead=ahead)
     close(simulate(scenario), range(stages), found)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_spectrain_predicts_with_the_rate_of_now(version):
+    """It falls to a quarter after four updates."""
+    rule = {**MOMENTUM, "schedule": {"kind": "step", "by": "steps", "at": [4], "factor": 0.25}}
+    scenario = make("spectrain", 3, steps=9, version=version, optimizer=rule, **LEARNS)
+    passes = (lambda j, k: k // 2 + 2 - k, lambda j, k: k // 2) if version == 1 else (lambda j, k: 3 - k,) * 2
+    back = (lambda j, k: j) if version == 1 else None
+    expected = [
+        delayed(scenario, parts_of(scenario), 9, stashed(3), back, momentum=0.5, ahead=passes, rate=rate)
+        for rate in (lambda update: 0.125 if update < 4 else 0.03125, lambda update: 0.125)
+    ]
+    close(simulate(scenario), range(3), expected[0])
+    assert not torch.allclose(torch.cat(expected[0]), torch.cat(expected[1]), atol=1e-3)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_spectrain_has_room_for_a_prediction_or_for_one_of_each_mini_batch_in_flight(version):
+    scenario = make("spectrain", 4, steps=9, version=version, **{**LEARNS, "dtype": "float32"})
+    result = simulate(scenario)
+    for k, part in enumerate(parts_of(scenario)):
+        most = max(held.bytes_of["buffers"] for held in course_of(result.trace, k))
+        assert most == (1 if version == 1 else 4 - k) * part.nbytes
 
 
 def test_spectrains_second_version_without_momentum_is_pipedream_bit_for_bit():
@@ -331,6 +357,17 @@ def test_the_last_stage_learns_as_sequential_sgd_if_all_others_are_frozen(stages
     found, expected = ([row.value for row in result.trace if row.label == "loss"] for result in (late, alone))
     assert found == expected
     assert len(set(found)) == 9
+
+
+def test_convergence_that_the_scenario_expects():
+    stored = json.loads(golden_path("scenarios/schemes/streaming_convergence.yaml").read_text())
+    last = {name: found["loss"]["last"] for name, found in stored.items()}
+    seconds = {name: found["seconds_per_step"] for name, found in stored.items()}
+    for name in ("PipeDream", "PipeDream-2BW", "SpecTrain"):
+        assert abs(last[name] - last["sequential"]) < 0.04
+    late = [last[f"PipeDream{more}"] for more in ("", " without stashing", ", vertical sync")]
+    assert late[0] < late[1] < last["pipelined back-propagation"] < late[2]
+    assert all(0.35 < seconds[name] / seconds["sequential"] < 0.45 for name in stored if name != "sequential")
 
 
 # the planner ---------------------------------------------------------------------------------------------------------

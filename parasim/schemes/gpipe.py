@@ -67,6 +67,11 @@ class GPipe(Flushing):
         """All."""
         return int(self.options.micro_batches)
 
+    def waiting(self, place: int) -> tuple[int, int]:
+        """As ever; of what was kept whole no input was held, in whose place its gradient would wait to be sent down."""
+        arriving, leaving = super().waiting(place)
+        return arriving + int(self.options.keep_last and place > 0), leaving
+
     def closed_form(self, setting: Setting) -> ClosedForm:
         """``(M + K - 1)(F + B)`` when balanced (the paper, section 2.3); stages and links as a flow line otherwise.
 
