@@ -90,6 +90,8 @@ def test_ranks_of_one_machine_share_its_clock_and_compare_nothing() -> None:
     zeros: list[float] = []
 
     def body(group: Group, clock: Clock) -> None:
+        zero = clock.begin()
+        assert time.monotonic() >= zero == clock.zero
         clock.stop()
         assert clock.facts() is None
         row = Row(group.index, "worker", 0, "main", "main#0", "log", "", "", t_post=1.5)

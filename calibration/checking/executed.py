@@ -72,15 +72,19 @@ def _paced(scenario: Scenario, profile: Profile) -> ClusterSpec:
         )
     own = scenario.cluster
     machine = host_of(profile, _SHAPED if shaped else LOOPBACK, idle=True)
-    credit = credit_of(replace(own, goodput=1.0).build(), scenario.placement) if shaped else 0.0
+    way = profile.transports[_SHAPED] if shaped else None
+    credit = 0.0
+    if way is not None:
+        credit = credit_of(replace(own, goodput=1.0).build(), scenario.placement)
+        credit *= 1.0 if way.credit is None else min(max(way.credit.value, 0.0), 1.0)
     handling = replace(machine.handling, credit=credit)
     hosts = {
         number: replace(host, handling=handling, native=machine.native, contention=())
         for number, host in enumerate(own.wiring().hosts)
     }
-    if shaped:
+    if way is not None:
         links = own.changes.links
-        spec = replace(own, goodput=profile.transports[_SHAPED].goodput.value, loopback=_INSIDE)
+        spec = replace(own, goodput=way.goodput.value, loopback=_INSIDE)
     else:
         links = {}
         spec = replace(own, topology=Star(own.hosts), link=_INSIDE, loopback=_INSIDE, goodput=1.0)

@@ -33,6 +33,8 @@ from parasim.trace.rows import Row
 __all__ = ["Clock", "Offset", "machine_identity", "offset_of"]
 
 _ROUNDS = 40
+_LEAD_SECONDS = 2e-3
+"""What it takes until all ranks know that all are ready, and are awake."""
 _ASK_TAG, _ANSWER_TAG = 3, 4
 
 
@@ -96,9 +98,11 @@ class Clock:
         self.zero = table[0][1] - self._start.ahead
 
     def begin(self) -> float:
-        """Wait until all ranks are ready to run, and let the run's clock start: the new `zero`."""
+        """Wait until all ranks are ready to run and, a bit later, the run's clock starts: the new `zero`."""
         ready = self._group.exchange([self._now() + self._start.ahead])
-        self.zero = max(moment for (moment,) in ready) - self._start.ahead
+        self.zero = max(moment for (moment,) in ready) - self._start.ahead + _LEAD_SECONDS
+        while (left := self.zero - self._now()) > 0:
+            time.sleep(left)
         return self.zero
 
     def stop(self) -> None:

@@ -117,9 +117,9 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     delayed |= {("send", peer) for peer in peers if _latency(setup, place.rank, peer)}
     sink, recorder = _Rows(delayed), Recorder()
     actor = Actor(context, runtime, sink, recorder=recorder)
-    runtime.epoch = clock.begin()
     main = actor.post(role.program(context), "main", role.daemon)
     with awake():
+        runtime.epoch = clock.begin()
         runtime.run(actor)
     clock.stop()
     rows = [clock.corrected(row) for row in sink.rows]

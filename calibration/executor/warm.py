@@ -2,7 +2,8 @@
 
 The first pass through a network loads parts of torch and of its libraries (a quarter of a second with automatic
 differentiation), and memory that is given back to the system after every step is zeroed by it again at the next (a
-third of the time of a layer of 1024 x 1024). Neither belongs to a step.
+third of the time of a layer of 1024 x 1024). Drawing the initial weights takes as long as a step. None of it belongs
+to a step.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def keep_memory() -> None:
 
 
 def warm_up(learner: Learner, model: Model, samples: int) -> None:
-    """One forward and backward pass of the whole model on some samples (at most `samples`); its values are dropped."""
+    """One forward and backward pass of the whole model on some samples (at most `samples`); its values are dropped.
+
+    The initial weights have been drawn then: the program's own call finds them.
+    """
     count = min(samples, _SAMPLES)
     whole = model.whole
     numbers = learner.samples(0, 0, count, count)

@@ -22,7 +22,7 @@ from calibration.fitting.resampling import counted, moves
 from calibration.fitting.slopes import Slopes
 from calibration.probes.programs import FLOPS, OPERATED, PAUSES, WORKED, Block, cast_of, contexts_of, times_of, works
 from parasim.cluster.cluster import Cluster
-from parasim.cluster.handling import Handling
+from parasim.cluster.handling import STEPS, Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.cluster.profile import NORMAL_90, Number
@@ -114,7 +114,7 @@ class Costs:
         named = dict(zip(self.start, values, strict=True))
         fields = {"near_bytes": NEAR_BYTES, "bandwidth": 1 / named.pop("transfer")}
         fields["send_byte"] = fields["receive_byte"] = named.pop("byte")
-        fields["post"] = fields["hear"] = fields["start"] = named.pop("step")
+        fields |= dict.fromkeys(STEPS, named.pop("step"))
         return fields | named
 
 

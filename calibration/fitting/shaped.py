@@ -1,7 +1,8 @@
 """What links of the testbed carry of their nominal bandwidth, and what a message on them takes besides.
 
-Fitted with the simulator as the model, as messages inside the machine are (calibration/fitting/messages.py): what those
-cost the cores is known by then, and the links' goodput and a latency are what is left to be found.
+Fitted with the simulator as the model, as messages inside the machine are (calibration/fitting/messages.py). What those
+cost the cores is known by then. Left to be found are the links' goodput, a latency, what a message costs the cores on
+its way through namespaces and queues, and how much of its burst a shaper really lets through at once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from calibration.fitting.messages import simulated, spread_number
 from calibration.fitting.resampling import counted, moves
 from calibration.probes.programs import Block
-from calibration.probes.shaped import star_of
+from calibration.probes.shaped import LONG_SECONDS, star_of
 from calibration.testbed import credit_of
+from parasim.cluster.handling import STEPS
 from parasim.cluster.profile import Number, Transport
 from parasim.errors import CalibrationError
 
@@ -26,13 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ShapedFit", "fit_shaped"]
 
-_LEAST_CASES = 4
+_LEAST_CASES = 8
 _RESAMPLES = 400
-_SOFT = 0.02
+_SOFT, _SOFT_SHORT = 0.02, 0.2
+"""Of the logarithm of times of long and of short messages: how far runs are apart; beyond, a residual counts less."""
 _TAIL = 0.05
-_START = (0.95, 2e-4)
-_BOUNDS = ((0.3, 0.0), (1.0, 0.1))
-_STRANGE = 0.1
+_NAMES, _UNITS = ("goodput", "latency", "step", "credit"), ("", "seconds", "seconds", "")
+_START = (0.95, 1e-4, 3e-5, 0.7)
+_BOUNDS = ((0.3, 0.0, 0.0, 0.0), (1.0, 0.1, 0.01, 1.0))
+_UNIT, _STEP = (0.01, 1e-4, 1e-5, 0.1), (1e-3, 0.05, 0.05, 0.05)
+"""What is fitted is ``1 + value / unit``, which a relative step changes where the value is 0 too."""
+_STRANGE, _STRANGE_SHORT = 0.1, 0.7
+"""A case whose time is off by more, in the logarithm, is named. Short messages vary as those on the loopback do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +49,29 @@ class _Case:
     nbytes: int
     bandwidth: float
 
+    @property
+    def is_long(self) -> bool:
+        return self.nbytes >= LONG_SECONDS * self.bandwidth
+
     def __str__(self) -> str:
         return f"{self.pattern} of {self.nbytes} bytes between {self.ranks} hosts at {self.bandwidth * 8e-6:g} Mbit/s"
 
 
 @dataclass(frozen=True, slots=True)
 class ShapedFit:
-    """The transport; the logarithm of measured over predicted seconds by case; the spread of both; what is strange."""
+    """What `fit_shaped` found.
+
+    Attributes
+    ----------
+    transport
+        With its settings.
+    residuals
+        Logarithm of measured over predicted seconds, by case.
+    drift
+        Spread of a run with long messages around its prediction, as of `MessageFit`.
+    warnings
+        What to look at.
+    """
 
     transport: Transport
     residuals: dict[str, float]
@@ -59,7 +82,7 @@ class ShapedFit:
 def fit_shaped(
     observations: Sequence[Observation], handling: Handling, cores: int, seed: int, settings: Mapping[str, Any]
 ) -> ShapedFit:
-    """Find goodput and latency.
+    """Find goodput, latency, step and credit.
 
     Parameters
     ----------
@@ -94,44 +117,67 @@ def fit_shaped(
     logs = [np.array(list(table[case].values())) for case in cases]
     target = np.array([np.median(values) for values in logs])
 
-    def model(point: Any) -> Any:
-        return np.log(_predicted(cases, float(point[0]), float(point[1]), handling, cores))
+    def values(points: Any) -> Any:
+        return (points - 1) * _UNIT
 
+    def model(point: Any) -> Any:
+        return np.log(_predicted(cases, *map(float, values(point)), handling=handling, cores=cores))
+
+    scale = np.array([_SOFT if case.is_long else _SOFT_SHORT for case in cases])
+    start, *bounds = (1 + np.array(limits) / _UNIT for limits in (_START, *_BOUNDS))
     found = least_squares(
-        lambda point: target - model(point), _START, loss="soft_l1", f_scale=_SOFT, bounds=_BOUNDS, max_nfev=20,
-        x_scale=(0.01, 1e-4), diff_step=(1e-3, 0.05),
+        lambda point: (target - model(point)) / scale, start, loss="soft_l1", bounds=bounds, max_nfev=20,
+        diff_step=_STEP,
     )  # fmt: skip
-    weights = counted(found.fun, _SOFT)
+    residuals = found.fun * scale
+    weights = counted(found.fun, 1.0)
     rng = np.random.default_rng(seed)
-    kinds = [case.bandwidth for case in cases]
-    drawn = moves(list(table.values()), kinds, found.fun * weights**2, len(found.x), _RESAMPLES, rng)
-    points = np.clip(found.x - (drawn * weights) @ np.linalg.pinv(found.jac).T, *_BOUNDS)
-    lows, highs = np.quantile(points, [_TAIL, 1 - _TAIL], axis=0)
+    kinds = [(case.bandwidth, case.is_long) for case in cases]
+    scaled = [
+        {number: one / soft for number, one in times.items()} for times, soft in zip(table.values(), scale, strict=True)
+    ]
+    drawn = moves(scaled, kinds, found.fun * weights**2, len(found.x), _RESAMPLES, rng)
+    points = np.clip(found.x - (drawn * weights) @ np.linalg.pinv(found.jac).T, *bounds)
+    lows, highs = np.quantile(values(points), [_TAIL, 1 - _TAIL], axis=0)
     count = sum(map(len, logs))
-    goodput, latency = (
-        Number(float(value), float(min(value, low)), float(max(value, high)), count, unit)
-        for value, low, high, unit in zip(found.x, lows, highs, ("", "seconds"), strict=True)
-    )
-    residuals = {str(case): float(residual) for case, residual in zip(cases, found.fun, strict=True)}
+    numbers = {
+        name: Number(float(value), float(min(value, low)), float(max(value, high)), count, unit)
+        for name, value, low, high, unit in zip(_NAMES, values(found.x), lows, highs, _UNITS, strict=True)
+    }
+    long = [place for place, case in enumerate(cases) if case.is_long]
     return ShapedFit(
-        Transport(goodput, latency=latency, settings=dict(settings)),
-        residuals,
-        spread_number(found.fun, logs, seed),
+        Transport(**numbers, settings=dict(settings)),
+        {str(case): float(residual) for case, residual in zip(cases, residuals, strict=True)},
+        spread_number(residuals[long], [logs[place] for place in long], seed),
         tuple(
-            f"testbed: {case} took {np.exp(residual):.2f} times the predicted time; look at its observations"
-            for case, residual in residuals.items()
-            if abs(residual) > _STRANGE
+            f"testbed: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
+            for case, residual in zip(cases, residuals, strict=True)
+            if abs(residual) > (_STRANGE if case.is_long else _STRANGE_SHORT)
         ),
     )
 
 
-def _predicted(cases: Sequence[_Case], goodput: float, latency: float, handling: Handling, cores: int) -> list[float]:
+def _predicted(
+    cases: Sequence[_Case],
+    goodput: float,
+    latency: float,
+    step: float,
+    credit: float,
+    *,
+    handling: Handling,
+    cores: int,
+) -> list[float]:
     seconds: dict[_Case, float] = {}
     for bandwidth in dict.fromkeys(case.bandwidth for case in cases):
         own = [case for case in cases if case.bandwidth == bandwidth]
         (ranks,) = {case.ranks for case in own}
-        credit = credit_of(star_of(bandwidth, ranks), range(ranks))
-        costs = replace(handling, latency=handling.latency + latency, credit=credit)
+        most = credit_of(star_of(bandwidth, ranks), range(ranks))
+        costs = replace(
+            handling,
+            latency=handling.latency + latency,
+            credit=credit * most,
+            **{name: getattr(handling, name) + step for name in STEPS},
+        )
         cluster = star_of(bandwidth * goodput, ranks, costs)
         script = [Block(case.pattern, case.nbytes, 1) for case in own]
         times = simulated(script, cluster, range(ranks), handling_cores=cores)

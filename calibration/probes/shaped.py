@@ -1,4 +1,8 @@
-"""Probes of the shaped testbed: what its links carry of their nominal bandwidth, and what a message takes besides."""
+"""Probes of the shaped testbed: what its links carry of their nominal bandwidth, and what a message takes besides.
+
+Long messages say the former. Short ones say what passing through namespaces, queues and routers costs the cores, which
+is as much again as on the loopback, and what a shaper lets through at once after a pause.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from calibration.probes.messages import observed
-from calibration.probes.programs import Block
+from calibration.probes.programs import FLOPS, Block
 from calibration.probes.record import Observation, Skipped, Task
 from calibration.testbed import missing, standing_testbed
 
@@ -14,16 +18,22 @@ if TYPE_CHECKING:
     from parasim.cluster.cluster import Cluster
     from parasim.cluster.handling import Handling
 
-__all__ = ["BANDWIDTHS", "HOSTS", "SHAPED", "probe_shaped", "star_of", "testbed_settings"]
+__all__ = ["BANDWIDTHS", "HOSTS", "LONG_SECONDS", "SHAPED", "probe_shaped", "star_of", "testbed_settings"]
 
 HOSTS = 4
 BANDWIDTHS = (12.5e6, 62.5e6)
 """Bytes/s: 100 and 500 Mbit/s."""
 SHAPED = "shaped"
 
-_PATTERNS = ("stream", "facing", "ring", "fan_in")
-_SECONDS = 0.02
-"""A block's messages take about as long on the wire, alone; and a quarter of it."""
+LONG_SECONDS = 0.005
+"""Messages that take as long on the wire, alone, are long."""
+_LONG = ("stream", "facing", "ring", "fan_in"), ((LONG_SECONDS, 6), (4 * LONG_SECONDS, 3))
+_SHORT = (
+    ("ping_pong", "ring", "fan_in", "ping_pong after 5 ms", "ring after 1 ms", "ring after 5 ms"),
+    ((0.0, 6), (0.0004, 6), (0.0015, 6)),
+)
+"""Patterns, and seconds on the wire of a block's messages with the number of repetitions."""
+_LEAST_BYTES = 8
 
 
 def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = None) -> Cluster:
@@ -34,7 +44,8 @@ def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = No
     from parasim.cluster.star import Star
     from parasim.cluster.topology import build
 
-    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0), handling=handling or Handling())
+    device = Device("none", flops=FLOPS, memory=1.0, memory_bandwidth=1.0)
+    host = Host("host", 1, device, handling=handling or Handling())
     return build(Star(hosts), host, Link("link", bandwidth), Link("inside", 1e15))
 
 
@@ -49,14 +60,15 @@ def testbed_settings() -> dict[str, Any]:
 
 
 def probe_shaped(task: Task) -> Iterator[Observation]:
-    """Patterns between hosts of a star, of two sizes and at two bandwidths."""
+    """Patterns between hosts of a star, of several sizes and at two bandwidths."""
     if reason := missing():
         raise Skipped(f"links of the testbed: {reason}")
     for bandwidth in BANDWIDTHS:
         seats = standing_testbed(star_of(bandwidth), range(HOSTS)).seats(range(HOSTS))
         blocks = [
-            Block(pattern, round(bandwidth * _SECONDS * share), repeats)
-            for share, repeats in ((0.25, 6), (1.0, 3))
-            for pattern in _PATTERNS
+            Block(pattern, max(round(bandwidth * seconds), _LEAST_BYTES), repeats)
+            for patterns, sizes in (_LONG, _SHORT)
+            for seconds, repeats in sizes
+            for pattern in patterns
         ]
         yield from observed(SHAPED, task, blocks, HOSTS, seats=seats, bandwidth=bandwidth)

@@ -17,7 +17,10 @@ from dataclasses import dataclass
 
 from parasim.fields import check_fields, quantity
 
-__all__ = ["Handling"]
+__all__ = ["STEPS", "Handling"]
+
+STEPS = ("post", "hear", "start")
+"""Costs of every message, whatever its size, that keep it waiting before data flow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,10 @@ class Transport:
         Payload bytes/s of one actor's messages, in and out together; None: as the links say.
     latency
         Seconds of each message besides its links' and what it costs the cores; None: none.
+    step
+        CPU seconds that posting, hearing and starting a message take each, on top of the profile's; None: none.
+    credit
+        Of what a shaper lets through at once after a pause, the share that a message saves; None: all.
     settings
         What was set: burst and limits of the shaper, congestion control, segment sizes.
     """
@@ -121,6 +125,8 @@ class Transport:
     goodput: Number
     bandwidth: Number | None = None
     latency: Number | None = None
+    step: Number | None = None
+    credit: Number | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -244,6 +250,8 @@ class Profile:
                     goodput=drawn(way.goodput).scaled(1 / moved),
                     bandwidth=None if way.bandwidth is None else _slower(drawn(way.bandwidth), handling),
                     latency=None if way.latency is None else _slower(drawn(way.latency), moved),
+                    step=None if way.step is None else _slower(drawn(way.step), handling),
+                    credit=None if way.credit is None else drawn(way.credit),
                 )
                 for name, way in self.transports.items()
                 for moved in [factor(name)]

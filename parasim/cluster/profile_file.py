@@ -186,11 +186,9 @@ def _profile(data: dict[str, Any]) -> Profile:
         return Measured(tuple(table["sizes"]), tuple(Number(**number) for number in table["seconds"]))
 
     def transport(way: Mapping[str, Any]) -> Transport:
-        goodput, bandwidth, latency = (
-            None if way[name] is None else Number(**way[name]) for name in ("goodput", "bandwidth", "latency")
-        )
-        assert goodput is not None
-        return Transport(goodput, bandwidth, latency, way["settings"])
+        optional = (way[name] for name in ("bandwidth", "latency", "step", "credit"))
+        bandwidth, latency, step, credit = (None if number is None else Number(**number) for number in optional)
+        return Transport(Number(**way["goodput"]), bandwidth, latency, step, credit, way["settings"])
 
     def parameter(value: Any) -> Any:
         if isinstance(value, Mapping):

@@ -61,6 +61,8 @@ class TransportFile(_Part):
     goodput: NumberFile = Field(description="payload over nominal bandwidth of a link")
     bandwidth: NumberFile | None = Field(None, description="payload bytes/s of one actor's messages, in and out")
     latency: NumberFile | None = Field(None, description="seconds of each message besides its links' and the cores'")
+    step: NumberFile | None = Field(None, description="CPU seconds of posting, hearing and starting a message, on top")
+    credit: NumberFile | None = Field(None, description="share of a shaper's burst that a message saves")
     settings: dict[str, Any] = Field({}, description="what was set: shaper, congestion control, segment sizes")
 
     @model_validator(mode="after")
@@ -68,8 +70,9 @@ class TransportFile(_Part):
         _measured_in(self.goodput, "", above_zero=True)
         if self.bandwidth is not None:
             _measured_in(self.bandwidth, "bytes/s", above_zero=True)
-        if self.latency is not None:
-            _measured_in(self.latency, "seconds")
+        for number, unit in ((self.latency, "seconds"), (self.step, "seconds"), (self.credit, "")):
+            if number is not None:
+                _measured_in(number, unit)
         return self
 
 

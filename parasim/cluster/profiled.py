@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from parasim.cluster.curves import Curves
-from parasim.cluster.handling import Handling
+from parasim.cluster.handling import STEPS, Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.profile import LOOPBACK, Profile
 from parasim.errors import ScenarioError
@@ -31,9 +31,9 @@ def device_of(profile: Profile) -> Device:
 def handling_of(profile: Profile, transport: str = LOOPBACK, idle: bool = False) -> Handling:
     """What handling costs a host of this machine whose messages take this transport; `idle`: cores don't compute.
 
-    A bandwidth of the transport stands in the place of that of `Profile.handling`, its latency comes on top; a machine
-    without the transport has what the latter says. A number drawn from its interval that is below the least of its
-    field is that least.
+    A bandwidth of the transport stands in the place of that of `Profile.handling`, its latency and its step come on
+    top; a machine without the transport has what the latter says. A number drawn from its interval that is below the
+    least of its field is that least.
     """
     numbers = {**profile.handling, **(profile.idle if idle else {})}
     costs = {name: number.value for name, number in numbers.items()}
@@ -42,6 +42,8 @@ def handling_of(profile: Profile, transport: str = LOOPBACK, idle: bool = False)
         costs["bandwidth"] = way.bandwidth.value
     if way is not None and way.latency is not None:
         costs["latency"] = costs.get("latency", 0.0) + way.latency.value
+    if way is not None and way.step is not None:
+        costs |= {name: costs.get(name, 0.0) + way.step.value for name in STEPS}
     return _handling(costs)
 
 

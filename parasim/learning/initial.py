@@ -12,9 +12,31 @@ from parasim.workload.blocks import Block, Network, Point
 from parasim.workload.costs import Parameter
 from parasim.workload.unit import Unit
 
-__all__ = ["initial_weights"]
+__all__ = ["InitialWeights", "initial_weights"]
 
 _TRANSFORMER_DEVIATION = 0.02
+
+
+class InitialWeights:
+    """Those of a network's blocks, each drawn when it is first asked for: drawing takes longer than a step may.
+
+    Parameters
+    ----------
+    network, seed, dtype
+        As of :func:`initial_weights`.
+    """
+
+    def __init__(self, network: Network, seed: int, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._network = network
+        self._seed = seed
+        self._drawn: dict[int, torch.Tensor] = {}
+
+    def of(self, index: int) -> torch.Tensor:
+        """Of block `index`, flat; not to be changed."""
+        if index not in self._drawn:
+            self._drawn[index] = initial_weights(self._network, index, self._seed, self.dtype)
+        return self._drawn[index]
 
 
 def initial_weights(network: Network, index: int, seed: int, dtype: torch.dtype) -> torch.Tensor:

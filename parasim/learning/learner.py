@@ -12,7 +12,7 @@ import torch
 from parasim.errors import ProgramError
 from parasim.learning.chains import BlockChain, chain_of
 from parasim.learning.dataset import DataSet, Sampler
-from parasim.learning.initial import initial_weights
+from parasim.learning.initial import InitialWeights
 from parasim.learning.ledger import blocks_of
 from parasim.learning.networks import LOSSES
 from parasim.learning.segments import Segments
@@ -73,6 +73,7 @@ class TorchLearner:
         self._device = namespace.device
         self._network = network
         self._seed = seed
+        self._initial = InitialWeights(network, seed, self._dtype)
         self._nothing = torch.empty(0, dtype=self._dtype, device=self._device)
         self._chain = chain_of(network, data.hessian, data.optimum)
         self._loss = LOSSES[data.spec.kind]
@@ -86,6 +87,7 @@ class TorchLearner:
         if found is None:
             found = self._members[number, bagged] = copy.copy(self)
             found._seed = self._seed + number
+            found._initial = InitialWeights(self._network, found._seed, self._dtype)
             found._sampler = Sampler(self.data.spec.samples, found._seed, self._device, bagged)
         return found
 
@@ -98,16 +100,14 @@ class TorchLearner:
             If the part is of a model with other layers.
         """
         if part.model.piece is not None:
-            return self._segments(part).initial(part, self._seed, self._dtype).to(self._device)
+            return self._segments(part).initial(part, self._initial).to(self._device)
         if part.model.layers != self.model.layers:
             raise ProgramError(
                 f"part {part.name} is of model {part.model.name} with {len(part.model.layers)} layers and "
                 f"{part.model.whole.parameters} parameters, the learner's has {len(self.model.layers)} layers and "
                 f"{self.model.whole.parameters} parameters; build both from the same options and data"
             )
-        indices = range(part.start, part.stop)
-        weights = torch.cat([initial_weights(self._network, i, self._seed, self._dtype) for i in indices])
-        return weights.to(self._device)
+        return torch.cat([self._initial.of(index) for index in range(part.start, part.stop)]).to(self._device)
 
     def samples(self, step: int, start: int, stop: int, batch: int) -> torch.Tensor:
         """Numbers of samples `start`..`stop` - 1 of the global mini-batch of `batch` samples of iteration `step`."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from parasim.learning.chains import UnitChain, chain_of
-from parasim.learning.initial import initial_weights
+from parasim.learning.initial import InitialWeights
 from parasim.learning.logits import LogitStep, fused_loss
 from parasim.learning.networks import Loss
 from parasim.learning.tensors import aligned
@@ -46,12 +46,12 @@ class Segments:
         self._chain = chain_of(self._split.network, None, None)
         self._loss = loss
 
-    def initial(self, part: Part, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    def initial(self, part: Part, weights: InitialWeights) -> torch.Tensor:
         """The member's slices of the whole network's initial parameters, flat."""
-        found = [torch.empty(0, dtype=dtype)]
+        found = [torch.empty(0, dtype=weights.dtype)]
         for number in range(part.start, part.stop):
             for where in self._split.slices[number]:
-                whole = initial_weights(self._network, where.block, seed, dtype)
+                whole = weights.of(where.block)
                 found += [sliced(self._network, where, whole).reshape(-1), whole.new_zeros(where.padding)]
         return torch.cat(found)
 
