@@ -29,13 +29,18 @@ class Inbox:
     The bell is a lock that whoever waits can't take until an item is put. A ``queue.SimpleQueue`` would do, but in
     CPython 3.11 its ``get`` with a timeout of some microseconds may wait for ever.
 
+    Parameters
+    ----------
+    helpers
+        Threads for what is run `beside`; None: its own.
+
     Attributes
     ----------
     running
         Operations under way that will end by themselves; whoever starts and ends them counts them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, helpers: Helpers | None = None) -> None:
         self.running = 0
         self._items: deque[Item] = deque()
         self._bell = threading.Lock()
@@ -43,7 +48,7 @@ class Inbox:
         self._soon: deque[Item] = deque()
         self._timers: list[tuple[float, int, Item, Callable[[], bool]]] = []
         self._numbers = itertools.count()
-        self._helpers = Helpers()
+        self._helpers = helpers or Helpers()
 
     def put(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call the function in the loop."""

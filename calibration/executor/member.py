@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from calibration.executor.album import encode_snapshots
 from calibration.executor.backend import Group, make_thread
 from calibration.executor.clocks import Clock
 from calibration.executor.device import choose_device
+from calibration.executor.helpers import Helpers
 from calibration.executor.memory import Memory
+from calibration.executor.rehearsal import rehearse
 from calibration.executor.returns import encode
 from calibration.executor.runtime import Runtime
 from calibration.executor.scheduling import awake, bind
@@ -22,6 +24,7 @@ from calibration.executor.setup import Setup
 from calibration.executor.warm import keep_memory
 from parasim.errors import ExecutionError
 from parasim.runtime.actor import Actor
+from parasim.simulation.pace import Pace
 from parasim.trace.record import Recorder
 from parasim.trace.rows import Row
 
@@ -96,15 +99,14 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
 
     actors = setup.cast.actors
     role = actors[place.rank].role
-    clock = Clock(group)
-    runtime = Runtime(
-        group,
-        up,
-        down,
-        open_group,
+    clock, helpers = Clock(group), Helpers()
+
+    def runtime_of(mains: list[bool], pace: Pace | None = None, latencies: Sequence[float] = ()) -> Runtime:
+        waits = latencies or [0.0] * place.size
+        return Runtime(group, up, down, open_group, mains, memory, device, pace, waits, helpers)
+
+    runtime = runtime_of(
         [not actor.role.daemon for actor in actors],
-        memory,
-        device,
         None if setup.pace is None else setup.pace(context),
         [_latency(setup, peer, place.rank) for peer in range(place.size)],
     )
@@ -119,6 +121,7 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
     actor = Actor(context, runtime, sink, recorder=recorder)
     main = actor.post(role.program(context), "main", role.daemon)
     with awake():
+        rehearse(runtime_of, place.rank, place.size)
         runtime.epoch = clock.begin()
         runtime.run(actor)
     clock.stop()

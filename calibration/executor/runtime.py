@@ -21,6 +21,7 @@ from calibration.executor.backend import Group
 from calibration.executor.courier import LAST, MESSAGE, Courier, plain_header
 from calibration.executor.device import CpuDevice
 from calibration.executor.gauge import Gauge
+from calibration.executor.helpers import Helpers
 from calibration.executor.inbox import Inbox, throw
 from calibration.executor.memory import Memory, Vector
 from calibration.executor.scheduling import yielding
@@ -79,6 +80,8 @@ class Runtime:
         Seconds of each compute; None: as long as it takes.
     latencies
         Of each rank: seconds by which payloads from there are held up before they flow.
+    helpers
+        Threads that wait for what the loop must not wait for.
 
     Attributes
     ----------
@@ -99,6 +102,7 @@ class Runtime:
         device: CpuDevice,
         pace: Pace | None,
         latencies: Sequence[float],
+        helpers: Helpers,
     ) -> None:
         self._group = group
         self._open_group = open_group
@@ -108,7 +112,7 @@ class Runtime:
         self._latencies = latencies
         self.epoch = 0.0
         self.gauge = Gauge(self.now)
-        self._inbox = Inbox()
+        self._inbox = Inbox(helpers)
         self._courier = Courier(group, up, down, self._heard)
         self._watch = Watch(group.index, mains, self._courier, self._state)
         self._scratch = torch.empty(0, dtype=torch.uint8)
