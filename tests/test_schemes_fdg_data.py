@@ -7,6 +7,7 @@ from parasim import closed_form
 from parasim.errors import ScenarioError
 from parasim.learning.build import pin_threads
 from parasim.metrics.memory import course_of, memory_of, tensors_of
+from parasim.program import Context
 from tests.decoupled_setup import FREE, LEARNING, RATE, UNIT, golden, network
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import EXACT_DATA, EXACT_MODELS, make, run, steady, updates_of, weights
@@ -39,6 +40,18 @@ def test_one_module_is_all_reduce_in_every_bit(algorithm):
     expected = run("allreduce", 4, overlap=False, **settings)
     for rank in range(4):
         assert torch.equal(weights(found, range(rank, rank + 1)), weights(expected, range(rank, rank + 1)))
+
+
+@pytest.mark.parametrize("combine", COMBINES)
+def test_groups_with_the_same_data_are_one(combine, monkeypatch):
+    """Both take the samples of the one; means of two equal numbers are exact (SCHEMES S36.7)."""
+    settings = {**LEARNING, "steps": 9, "optimizer": RULE}
+    expected = weights(run("fdg", 3, **settings), range(3))
+    batch = Context.batch
+    monkeypatch.setattr(Context, "batch", lambda me, step, **shares: batch(me, step, share=0, shares=1))
+    result = run("fdg_data", 6, modules=3, combine=combine, **settings)
+    assert torch.equal(group(result, 0, 3), expected)
+    assert torch.equal(group(result, 1, 3), expected)
 
 
 def test_replicas_stay_identical_with_averaging_and_meet_with_full_consensus():
