@@ -50,6 +50,21 @@ def final(result):
     return first
 
 
+def learner_of(case):
+    """Model and data of a scenario, beside any run."""
+    work = case.workload
+    return make_learner(
+        work.model_kind, work.model_options, work.data_kind, work.data_options, case.run.seed, work.dtype
+    )
+
+
+def gradient_of(learner, model, step, worker):
+    """The gradient that a worker with four samples a step finds."""
+    whole, samples = learner.model.whole, learner.samples(step, 4 * worker, 4 * (worker + 1), 4 * WORKERS)
+    _, saved = learner.forward(whole, model, learner.inputs(samples), samples)
+    return learner.backward(whole, saved, None)[1]
+
+
 # nothing changes -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("aggregation", ["auto", "gather", "server"])
 @pytest.mark.parametrize("kind", SUMMING)
@@ -105,6 +120,24 @@ def test_what_was_decoded_and_what_is_left_are_what_was_put_in(code, mode):
     assert code == Identity() or float(error.norm()) > 0
 
 
+@pytest.mark.parametrize("feedback", [True, False])
+def test_runs_feed_errors_back_from_step_to_step(feedback):
+    """Six steps restated: each worker sends the largest tenth of gradient and error and keeps the rest."""
+    data = {"kind": "regression", "inputs": 16, "outputs": 4}  # of classes gradients of a layer are equal in size
+    options = {"model": MODEL, "data": data, "dtype": "float64", "learn": True, "batch": 4}
+    code = {"kind": "topk", "density": 0.1, "error_feedback": feedback}
+    case = make("allreduce", WORKERS, steps=6, compression=code, optimizer={"kind": "sgd", "lr": 0.01}, **options)
+    learner = learner_of(case)
+    model, errors = learner.initial(learner.model.whole).clone(), torch.zeros(WORKERS, PARAMETERS).double()
+    for step in range(6):
+        for i, gradient in enumerate([gradient_of(learner, model, step, i) for i in range(WORKERS)]):
+            wanted = gradient + errors[i]
+            sent = torch.where(wanted.abs() >= wanted.abs().topk(PARAMETERS // 10).values[-1], wanted, 0.0)
+            model -= 0.01 / WORKERS * sent
+            errors[i] = wanted - sent if feedback else 0.0
+    assert torch.allclose(final(simulate(case)), model, rtol=0, atol=1e-13)
+
+
 # votes ---------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("aggregation", ["gather", "server"])
 def test_the_majority_of_signs_decides(aggregation):
@@ -113,15 +146,9 @@ def test_the_majority_of_signs_decides(aggregation):
     rule = {"kind": "sgd", "lr": 0.25}
     code = {"kind": "signsgd", "aggregation": aggregation}
     case = make("allreduce", WORKERS, steps=1, compression=code, optimizer=rule, **options)
-    work = case.workload
-    learner = make_learner(
-        work.model_kind, work.model_options, work.data_kind, work.data_options, case.run.seed, work.dtype
-    )
-    whole, start, votes = learner.model.whole, learner.initial(learner.model.whole), 0
-    for i in range(WORKERS):
-        samples = learner.samples(0, 4 * i, 4 * (i + 1), 4 * WORKERS)
-        _, saved = learner.forward(whole, start, learner.inputs(samples), samples)
-        votes += torch.where(learner.backward(whole, saved, None)[1] > 0, 1, -1)
+    learner = learner_of(case)
+    start = learner.initial(learner.model.whole)
+    votes = sum(torch.where(gradient_of(learner, start, 0, i) > 0, 1, -1) for i in range(WORKERS))
     assert {-4, -2, 0, 2, 4} == set(votes.tolist())
     assert torch.equal(final(simulate(case)), start - torch.where(votes > 0, 0.25, -0.25))
 

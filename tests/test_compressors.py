@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from parasim.compression.topk import TopK
 from parasim.learning.build import pin_threads
 from parasim.learning.tensors import TorchTensors
 from parasim.program import Chance, Compressor, Span
+from parasim.program.coded_sums import summand_function, total_function
+from parasim.program.coding import decoder, encoder
 from parasim.program.draws import Draws
 from parasim.program.layout import layout
 from parasim.program.model import Layer, Model
@@ -49,6 +52,7 @@ CODES = [
     PowerSgd(rank=1),
 ]
 IDS = [f"{number}-{code.name}" for number, code in enumerate(CODES)]
+code_name = attrgetter("name")
 every_code = pytest.mark.parametrize("code", CODES, ids=IDS)
 
 
@@ -153,7 +157,7 @@ def test_equal_draws_give_equal_messages_and_leave_the_vector_alone(code: Compre
     assert torch.equal(vector, before)
 
 
-@pytest.mark.parametrize("code", [Qsgd(), TernGrad(), RandomK()], ids=lambda code: code.name)
+@pytest.mark.parametrize("code", [Qsgd(), TernGrad(), RandomK()], ids=code_name)
 def test_other_steps_and_workers_round_differently(code: Compressor) -> None:
     vector = gradient(2)
     first = code.encode(XP, vector, (), SPAN, chance(4))
@@ -162,31 +166,58 @@ def test_other_steps_and_workers_round_differently(code: Compressor) -> None:
     assert alike == isinstance(code, RandomK)
 
 
-@pytest.mark.parametrize("code", [code for code in CODES if not code.keeps_error], ids=lambda code: code.name)
+def fed_back(code: Compressor, vectors: list[torch.Tensor]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Sum of what arrives when a worker sends these one after the other, with error feedback, and what is left."""
+    arrived, error, slots = XP.zeros(W), XP.zeros(W), state(code)
+    for step, vector in enumerate(vectors):
+        at, draws = code.at(step), chance(step)
+        wire = encoder(at, SPAN, True)(XP, error, *slots, vector, own=draws.own, common=draws.common, step=step)
+        XP.add_(arrived, decoder(at, SPAN)(XP, wire))
+    return arrived.numpy(), error.numpy()
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if not code.keeps_error], ids=code_name)
 def test_nothing_is_lost_with_error_feedback(code: Compressor) -> None:
-    """Sum of what was decoded, plus what is left over = sum of the gradients."""
-    sent, put_in, error, slots = np.zeros(W), np.zeros(W), XP.zeros(W), state(code)
-    for step in range(12):
-        vector = gradient(step)
-        put_in += vector.numpy()
-        whole = XP.add(vector, error)
-        decoded = code.decode(XP, code.encode(XP, whole, slots, SPAN, chance(step)), SPAN)
-        error = XP.add(whole, decoded, -1.0)
-        sent += decoded.numpy()
-    np.testing.assert_allclose(sent + error.numpy(), put_in, rtol=0, atol=1e-11)
+    """Sum of what was decoded, plus what is left over = sum of the gradients (SCHEMES 10)."""
+    vectors = [gradient(step) for step in range(12)]
+    arrived, left = fed_back(code, vectors)
+    np.testing.assert_allclose(arrived + left, sum(vectors).numpy(), rtol=0, atol=1e-11)
+    assert isinstance(code, Identity) != bool(np.abs(left).max() > 1e-4)
 
 
 @pytest.mark.parametrize("code", [TopK(density=0.1), RandomK(density=0.1), Threshold(tau=0.25)])
 def test_nothing_is_lost_to_the_bit_where_arithmetic_is_exact(code: Compressor) -> None:
-    sent, put_in, error = np.zeros(W), np.zeros(W), XP.zeros(W)
-    for step in range(20):
-        vector = torch.round(gradient(step) * 8) / 8
-        put_in += vector.numpy()
-        whole = XP.add(vector, error)
-        decoded = code.decode(XP, code.encode(XP, whole, (), SPAN, chance(step)), SPAN)
-        error = XP.add(whole, decoded, -1.0)
-        sent += decoded.numpy()
-    assert np.array_equal(sent + error.numpy(), put_in)
+    vectors = [torch.round(gradient(step) * 8) / 8 for step in range(20)]
+    arrived, left = fed_back(code, vectors)
+    assert np.array_equal(arrived + left, sum(vectors).numpy())
+    assert np.abs(left).max() > 0
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if code.rounds and "16" not in code.name], ids=code_name)
+def test_nothing_is_lost_of_sums_with_error_feedback(code: Compressor) -> None:
+    """Sums that come out of all-reduces, plus what all three workers have left = sum of all gradients.
+
+    Halves are left out: their sums are halves again, and what adding them up rounds is nobody's error.
+    """
+    span, workers = Span(W, 8, SPAN.panels, members=3), range(3)
+    states = [(XP.zeros(W), *state(code, span)) for _ in workers]
+    put_in, came_out = XP.zeros(W), XP.zeros(W)
+    for step in range(8):
+        vectors = [gradient(10 * step + worker) for worker in workers]
+        draws = [chance(step, worker)._asdict() for worker in workers]
+        sums: list[torch.Tensor] = []
+        for number in range(code.rounds):
+            function = summand_function(code, span, True, number)
+            made = torch.stack([function(XP, *states[i], vectors[i], *sums, **draws[i]) for i in workers])
+            sums.append(made.amax(0) if number < code.maxima else made.sum(0, dtype=made.dtype))
+        for i in workers:
+            XP.add_(put_in, vectors[i])
+            total_function(code, span, True)(XP, vectors[i], *states[i], *sums, **draws[i])
+        assert torch.equal(vectors[0], vectors[1])
+        XP.add_(came_out, vectors[0])
+    left = sum(error for error, *_ in states)
+    np.testing.assert_allclose((came_out + left).numpy(), put_in.numpy(), rtol=0, atol=1e-11)
+    assert isinstance(code, Identity) != bool(left.abs().max() > 1e-4)
 
 
 @every_code
