@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain as chained
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,7 +48,7 @@ _IN_STEP = 1e-3
 _UNIFORM = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """A collective of one group.
 
@@ -61,8 +62,6 @@ class Plan:
         What happened when they were rehearsed; None where members keep step, or messages are too many.
     hosts
         Of the members.
-    links
-        All that it uses; cores of host h are link h after the cluster's own.
     seconds
         Of the whole, alone.
     computing
@@ -83,7 +82,6 @@ class Plan:
     steps: tuple[Step, ...]
     rehearsal: Rehearsal | None
     hosts: tuple[int, ...]
-    links: tuple[int, ...]
     seconds: float
     computing: tuple[float, ...]
     flops: tuple[float, ...]
@@ -94,6 +92,11 @@ class Plan:
     messages_received: tuple[int, ...]
     flow_over_latency: float
     chain: float
+
+    @cached_property
+    def links(self) -> tuple[int, ...]:
+        """All that it uses; cores of host h are link h after the cluster's own."""
+        return tuple(dict.fromkeys(chained.from_iterable(leg.links for at in self.stretches for leg in at.legs)))
 
     def part(self, member: int) -> Part:
         """What it is to one member."""
@@ -173,7 +176,6 @@ def make_plan(ops: Sequence[Collective], setting: Setting) -> Plan:
         steps=tuple(chain.steps),
         rehearsal=rehearsal,
         hosts=setting.hosts,
-        links=tuple(dict.fromkeys(chained.from_iterable(leg.links for stretch in rounds for leg in stretch.legs))),
         seconds=seconds,
         computing=tuple(chain.computing.tolist()),
         flops=tuple(chain.flops.tolist()),
