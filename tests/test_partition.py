@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parasim.cluster.profile import Measured
+from parasim.cluster.profile_file import save_profile
 from parasim.errors import ScenarioError
 from parasim.program import Holding, Layer, Model, cut_by_hand, cut_evenly
+from parasim.program.passes import pass_signature
+from parasim.scenario import from_document
+from tests.profiles import number, profile
 from tests.schemes_setup import make
+
+CNN = {"kind": "cnn", "channels": 4, "convolutions": 4}
+WAYS = ("forward", "backward")
+ROOFLINE = Measured((1e-9, 1.0), (number(1e-9, "seconds"), number(1.0, "seconds")))
 
 
 def model(*parameters, stored=0, entering=1):
@@ -87,6 +96,28 @@ def test_balanced_is_by_the_time_on_the_devices_where_the_stages_sit():
     assert sizes(scenario.scheme.parts(scenario.workload.model)) == [3, 2, 1]
 
 
+def test_balanced_is_by_what_was_measured_of_a_layer(tmp_path):
+    """The first one's passes were timed on the machine, as very short or very long ones."""
+    document = make("gpipe", 3, model=CNN, data={"kind": "digits"}, micro_batches=4).document
+    first = from_document(document).workload.model.each()[0]
+    cluster = {key: document["cluster"][key] for key in ("topology", "link")}
+    found = {}
+    for seconds in (1e-9, 1.0):
+        timed = {pass_signature(first, way): Measured((4.0,), (number(seconds, "seconds"),)) for way in WAYS}
+        save_profile(profile(kernels={"kernel": ROOFLINE}, blocks=timed), tmp_path / "mine.json")
+        scenario = from_document({**document, "cluster": {**cluster, "profile": str(tmp_path / "mine.json")}})
+        found[seconds] = sizes(scenario.scheme.parts(scenario.workload.model))
+    assert found == {1e-9: [3, 1, 1], 1.0: [1, 1, 3]}
+
+
+def test_balanced_is_by_both_passes():
+    """Layers that are alike forward, of which the last two take longer backward."""
+    layers = [{"parameters": 1, "forward_flops": 1e6, "output_elements": 1, "repeat": 4}]
+    layers += [{**layers[0], "weight_flops": 9e6, "input_flops": 9e6, "repeat": 2}]
+    scenario = make("gpipe", 2, model={"kind": "layers", "layers": layers}, memory_bandwidth=1e12)
+    assert sizes(scenario.scheme.parts(scenario.workload.model)) == [5, 1]
+
+
 def test_a_wrong_cut_by_hand_is_refused_in_a_line():
     with pytest.raises(ScenarioError, match=r"stages \[2, 1\] sums to 3; .* has 4 layers: give each stage 1 or more"):
         make("gpipe", 2, stages=[2, 1])
@@ -104,3 +135,22 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_arithmetic():
     assert "weights 800 MB + gradients 800 MB + optimizer state 800 MB + activations" in message
     assert "its device has memory for 1 GB: use more stages" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("stages", "worker"), [([1, 4], 1), ([4, 1], 0), ([3, 2], None)])
+def test_the_worker_that_has_most_of_its_memory_to_fill_is_named(stages, worker):
+    """Four layers take 1.6 GB with their gradients, three 1.2 GB of 1.5 GB."""
+    layer = {"parameters": 5 * 10**7, "forward_flops": 1e6, "output_elements": 10, "repeat": 5}
+    document = make(
+        "gpipe", 2, model={"kind": "layers", "layers": [{**layer, "parameters": 10}]}, stages=stages
+    ).document
+    device = {**document["cluster"]["device"], "memory": "1.5 GB"}
+    document = {**document, "cluster": {**document["cluster"], "device": device}}
+    document["workload"] = {**document["workload"], "model": {"kind": "layers", "layers": [layer]}}
+    if worker is None:
+        assert sizes(from_document(document).scheme.parts(from_document(document).workload.model)) == stages
+        return
+    with pytest.raises(
+        ScenarioError, match=rf"worker {worker} holds weights 800 MB \+ gradients 800 MB .* for 1\.5 GB"
+    ):
+        from_document(document)

@@ -7,7 +7,7 @@ from parasim import ScenarioError, closed_form
 from parasim.learning.build import pin_threads
 from parasim.metrics.memory import course_of, memory_of, tensors_of
 from parasim.theory.pipelines import flush, in_flight
-from tests.pipelines import starts
+from tests.pipelines import most_in_flight, starts
 from tests.schemes_real import learning, same_in_both
 from tests.schemes_setup import EXACT_DATA, but_messages, make, run, steady, weights
 
@@ -169,6 +169,22 @@ def test_peaks_are_the_closed_forms(kind, stages, micros):
             assert chunks * layers * one <= peak <= (chunks * layers + last * chunks) * one
         else:
             assert peak == flying * parts[stage].stored_elements * one // 16
+
+
+@pytest.mark.parametrize(("stages", "micros", "chunks"), [(2, 8, 2), (4, 8, 2), (4, 4, 2), (3, 6, 3)])
+@pytest.mark.parametrize("kind", ["interleaved_1f1b", "three_d"])
+def test_each_chunk_is_planned_to_keep_what_its_order_has_in_flight(kind, stages, micros, chunks):
+    """All chunks together have fewer in flight: their peaks are not at one time."""
+    options = {"micro_batches": micros, "chunks": chunks}
+    options |= {"pipeline": stages, "tensor": 1} if kind == "three_d" else {}
+    model = {"kind": "mlp", "width": 16, "depth": stages * chunks}
+    scheme = make(kind, stages, model=model, batch=micros, **options).scheme
+    for stage in range(stages):
+        order = list(scheme.order(stage))
+        own = [[(way, micro) for way, chunk, micro in order if chunk == number] for number in range(chunks)]
+        planned = [scheme.in_flight(number * stages + stage) for number in range(chunks)]
+        assert planned == [most_in_flight(passes) for passes in own]
+        assert max(planned) <= in_flight("interleaved", stages, stage, micros, chunks) <= sum(planned)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -249,6 +249,20 @@ def test_staleness_of_each_stage_is_exact_whatever_the_times(stages, noise):
         assert found == {k: ramp(delay(k), 12) for k in range(stages)}, kind
 
 
+@pytest.mark.parametrize("replicas", [[2, 1], [1, 2], [3, 1], [3, 2, 1]])
+def test_staleness_of_replicated_stages_is_the_closed_forms(replicas):
+    """Far from the start: of each stage the same for all updates, as many as the warm-up of its replicas."""
+    workers = sum(replicas)
+    scenario = make("pipedream", workers, steps=12, replicas=replicas)
+    late = [[] for _ in replicas]
+    for row in simulate(scenario).trace:
+        if row.label == "applied" and row.version_applied >= 6:
+            stage = next(k for k in range(len(replicas)) if row.rank in scenario.scheme.ranks(k))
+            late[stage].append(row.version_applied - row.version_read)
+    assert [set(found) for found in late] == [{fill_replicated(k, replicas)} for k in range(len(replicas))]
+    assert closed_form(scenario).staleness_mean == sum(max(found) for found in late) / len(replicas)
+
+
 # memory --------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("stages", [1, 2, 4])
 @pytest.mark.parametrize(
@@ -546,7 +560,7 @@ def test_planned_stages_fit_their_devices():
         ("pipedream", 2, {"planned": True, "replicas": [1, 1]}, "planned finds stages and replicas"),
         ("pipedream", 2, {"vertical_sync": True, "stashing": False}, "vertical_sync needs stashing"),
         ("pipedream", 5, {}, "5 stages need at least 5 layers"),
-        ("pipedream_2bw", 4, {"micro_batches": 2}, "micro_batches 2 are fewer than 4 stages"),
+        ("pipedream_2bw", 4, {"micro_batches": 3, "batch": 12}, "micro_batches 3 are fewer than 4 stages"),
         ("pipedream_2bw", 5, {"copies": 2}, "5 workers do not fill 2 copies of a pipeline: use a multiple of 2"),
         ("spectrain", 2, {"optimizer": {"kind": "adam"}}, "SpecTrain predicts by the momentum of SGD"),
     ],
