@@ -13,8 +13,8 @@ from tests.crosscheck_setup import number, profile, scenario
 RING = {"kind": "allreduce", "workers": 3}
 FREE = {"handling": {}, "native": {}, "noise": {}, "drift": {}, "contention": ()}
 """A machine on which messages cost nothing."""
-CREDIT = 7500 / 12.5e6
-"""Seconds: at 100 Mbit/s the testbed lets a segment of 0.4 ms and half of one through at once."""
+CREDIT = 12500 / 12.5e6
+"""Seconds: at 100 Mbit/s the testbed lets a segment of 0.4 ms and one and a half of it through at once."""
 
 
 def test_real_computing_is_one_host_of_the_profile():
@@ -47,6 +47,17 @@ def test_paced_ranks_keep_their_computes_and_share_no_cores(network):
     assert as_executed(made, profile(jitter=0.0)).cluster.handling_noise == NoNoise()
 
 
+def test_what_a_profile_says_of_its_shaped_links_is_what_ranks_meet():
+    way = replace(profile().transports["shaped"], step=number(2e-5), credit=number(0.6, unit=""))
+    bench = profile(transports={"shaped": way})
+    made = scenario(RING, network="shaped")
+    plain, costly = (as_executed(made, one).cluster.build().hosts[0] for one in (profile(), bench))
+    assert costly.handling.credit == pytest.approx(0.6 * plain.handling.credit)
+    for name in ("post", "hear", "start"):
+        assert getattr(costly.handling, name) == pytest.approx(getattr(plain.handling, name) + 2e-5)
+    assert costly.handling.finish == plain.handling.finish
+
+
 def test_messages_inside_the_machine_find_no_link():
     made = scenario(RING, link={"bandwidth": "1 Mbit/s", "latency": "1 s"})
     took = [simulate(as_executed(made, replace(profile(), **FREE))).summary["shares"]["transfer"]]
@@ -69,7 +80,8 @@ def test_a_wide_link_takes_the_time_by_hand():
 
     Before the first round they have paused for long, before the others for as long as its latency.
     """
-    made = scenario({**RING, "overlap": False}, network="shaped", steps=3)
+    slow = {"flops": "1 GFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"}
+    made = scenario({**RING, "overlap": False}, network="shaped", steps=3, device=slow)
     free = replace(profile(doubt=0.0), **FREE, transports={"shaped": profile().transports["shaped"]})
     result = simulate(as_executed(made, replace(free, transports={
         "shaped": replace(free.transports["shaped"], bandwidth=None)})))  # fmt: skip

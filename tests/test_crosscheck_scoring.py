@@ -18,6 +18,8 @@ from tests.effort import run_here
 pytestmark = pytest.mark.xdist_group("scoring")  # what they share is made once
 
 RUNS, REPLICAS = 12, 20
+DEMANDS = replace(BOUNDS, staleness=replace(BOUNDS.staleness, gradients=200))
+"""Runs are shorter here than those that cross-checks are made for."""
 SERVER = {"kind": "downpour", "workers": 3, "servers": 1}
 NOISE = {"kind": "lognormal", "sigma": 0.5}
 
@@ -63,7 +65,7 @@ def predicted(guess, cases=CASES, replicas=REPLICAS):
 
 
 def judged(measured, predicted, cases=CASES):
-    return score(cases, measured.runs, predicted, BOUNDS, {})
+    return score(cases, measured.runs, predicted, DEMANDS, {})
 
 
 def changed(right, other):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kendalltau
 
+from calibration.checking.bounds import BOUNDS
 from calibration.checking.ranking import tau
 from calibration.checking.staleness import staleness_score
 from calibration.checking.statistics import distance, median_interval, pooled, relative_error, spread
@@ -81,6 +82,16 @@ def test_staleness_is_compared_by_worker_and_together():
 def test_no_staleness_at_all_is_off_by_what_one_gradient_would_be():
     found = staleness_score([figures(1.0, staleness={0: {0: 100}})], [figures(1.0, staleness={0: {0: 199, 1: 1}})])
     assert found["mean_error"] == pytest.approx(0.005 / 0.01)
+
+
+def test_a_variance_is_known_as_well_as_runs_repeat_it():
+    real = [figures(1.0, staleness={0: {0: 100 - few, 1: few}}) for few in (10, 20, 50)]  # 0.09, 0.16, 0.25
+    found = staleness_score(real, real[:1])
+    assert found["variance_half_width"] == pytest.approx((0.25 - 0.09) / 2 / 0.16)
+    bounds = BOUNDS.staleness
+    assert bounds.of_variance(found["variance_half_width"]) == pytest.approx(2 * (0.25 - 0.09) / 2 / 0.16)
+    assert bounds.of_variance(0.01) == bounds.variance
+    assert staleness_score(real[:1], real)["variance_half_width"] == 0.0
 
 
 def test_a_worker_that_only_one_side_has_is_an_infinite_error():

@@ -56,11 +56,22 @@ class StalenessBounds:
         Error of the mean of each worker.
     variance, distance
         Error of the variance over all gradients; Kolmogorov and Smirnov's distance of the two distributions.
+    half_widths
+        If this many half-widths of the interval of the runs' median variance are more than `variance`, they are the
+        bound: where a few gradients of a thousand are staler than the rest, real runs do not repeat it either.
+    gradients
+        Of a run with fewer, means and variances are told, not judged: they would be chance.
     """
 
     mean: float
     variance: float
     distance: float
+    half_widths: float
+    gradients: int
+
+    def of_variance(self, half_width: float) -> float:
+        """The bound where the runs' median variance is known to within `half_width` (relative)."""
+        return max(self.variance, self.half_widths * half_width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +107,7 @@ BOUNDS = Demands(
             SHAPED: Bounds(each=0.10, mean_absolute=0.04, mean_signed=0.02),
         }
     ),
-    staleness=StalenessBounds(mean=0.10, variance=0.15, distance=0.10),
+    staleness=StalenessBounds(mean=0.10, variance=0.15, distance=0.10, half_widths=2.0, gradients=1000),
     traffic=0.10,
     coverage=(0.80, 0.97),
     coverage_runs=60,

@@ -127,8 +127,10 @@ def _case(
     if case.asynchronous:
         staleness = staleness_score(measured, predicted)
         wanted = demands.staleness
-        checks.append(_check("staleness: mean of a worker", staleness["worst_mean_error"], wanted.mean))
-        checks.append(_check("staleness: variance", abs(staleness["variance_error"]), wanted.variance))
+        if staleness["measured"]["count"] >= wanted.gradients * len(measured):
+            of_variance = wanted.of_variance(staleness["variance_half_width"])
+            checks.append(_check("staleness: mean of a worker", staleness["worst_mean_error"], wanted.mean))
+            checks.append(_check("staleness: variance", abs(staleness["variance_error"]), of_variance))
         checks.append(_check("staleness: distance", staleness["distance"], wanted.distance))
     return {
         **_about(case),

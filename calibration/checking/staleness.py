@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from calibration.checking.figures import RunFigures
-from calibration.checking.statistics import distance, pooled
+from calibration.checking.statistics import distance, median_interval, pooled
 from parasim.metrics.staleness import Staleness
 
 __all__ = ["staleness_score"]
@@ -21,7 +22,7 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
     dict
         `measured` and `predicted` (mean, variance, max), `mean_error`, `variance_error` and `distance` (Kolmogorov and
         Smirnov's) of all gradients; the same by worker under `per_worker`; `worst_mean_error`: the largest size of a
-        worker's.
+        worker's; `variance_half_width`: of the interval of the real runs' median variance, relative to it.
     """
     real, simulated = (pooled(run.staleness for run in runs) for runs in (measured, predicted))
     nothing = Staleness.of(())
@@ -34,7 +35,15 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
         **_compared(*whole),
         "per_worker": workers,
         "worst_mean_error": max((abs(entry["mean_error"]) for entry in workers.values()), default=0.0),
+        "variance_half_width": _half_width(measured),
     }
+
+
+def _half_width(runs: Sequence[RunFigures]) -> float:
+    """Of the interval of the median of the runs' variances, relative to it; 0 where none varies."""
+    variances = [Staleness.of(run.staleness.values()).variance or 0.0 for run in runs]
+    low, high, _ = median_interval(variances)
+    return (high - low) / 2 / (median(variances) or math.inf)
 
 
 def _compared(real: Staleness, simulated: Staleness) -> dict[str, Any]:

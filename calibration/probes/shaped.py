@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from parasim.cluster.cluster import Cluster
     from parasim.cluster.handling import Handling
 
-__all__ = ["BANDWIDTHS", "HOSTS", "LONG_SECONDS", "SHAPED", "probe_shaped", "star_of", "testbed_settings"]
+__all__ = [
+    "BANDWIDTHS",
+    "HOSTS",
+    "LONG_SECONDS",
+    "SHAPED",
+    "blocks_of",
+    "probe_shaped",
+    "star_of",
+    "testbed_settings",
+]
 
 HOSTS = 4
 BANDWIDTHS = (12.5e6, 62.5e6)
@@ -65,10 +74,14 @@ def probe_shaped(task: Task) -> Iterator[Observation]:
         raise Skipped(f"links of the testbed: {reason}")
     for bandwidth in BANDWIDTHS:
         seats = standing_testbed(star_of(bandwidth), range(HOSTS)).seats(range(HOSTS))
-        blocks = [
-            Block(pattern, max(round(bandwidth * seconds), _LEAST_BYTES), repeats)
-            for patterns, sizes in (_LONG, _SHORT)
-            for seconds, repeats in sizes
-            for pattern in patterns
-        ]
-        yield from observed(SHAPED, task, blocks, HOSTS, seats=seats, bandwidth=bandwidth)
+        yield from observed(SHAPED, task, blocks_of(bandwidth), HOSTS, seats=seats, bandwidth=bandwidth)
+
+
+def blocks_of(bandwidth: float) -> list[Block]:
+    """What is timed at a bandwidth in bytes/s."""
+    return [
+        Block(pattern, max(round(bandwidth * seconds), _LEAST_BYTES), repeats)
+        for patterns, sizes in (_LONG, _SHORT)
+        for seconds, repeats in sizes
+        for pattern in patterns
+    ]
