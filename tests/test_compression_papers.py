@@ -80,6 +80,24 @@ def test_dgc_needs_its_warm_up_whatever_the_seed(seed: int) -> None:
     assert all(c > 2 * p for c, p in zip(cold[3:], plain[3:], strict=True))
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_masking_takes_momentum_from_what_is_sent_often(seed: int) -> None:
+    """docs/compression.md: mean loss of the last ten steps, momentum 0.9 at a tenth of the scenario's rate."""
+
+    def end(variant: str, *more: str) -> float:
+        overrides = [f"run.seed={seed}", "optimizer.lr=0.02", *more]
+        case = parasim.load(ROOT / "scenarios" / "compression" / "dgc.yaml", overrides, variant=variant)
+        losses = [row.value for row in parasim.simulate(case).trace if row.label == "loss"]
+        return sum(losses[-40:]) / 40
+
+    plain = end("uncompressed", "optimizer.momentum=0.9")
+    masked, free = (
+        end("with warm-up", "compression.momentum=0.9", f"compression.masking={word}") for word in ("true", "false")
+    )
+    assert plain < free < 1.7 * plain
+    assert masked > 2 * free
+
+
 # networks ------------------------------------------------------------------------------------------------------------
 def speeds(variant: str, gigabits: int, model: str = "resnet50") -> tuple[float, dict[str, Any]]:
     """Throughput relative to linear scaling, and the summary, of a point of the what-if."""

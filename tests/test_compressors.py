@@ -49,6 +49,7 @@ CODES = [
     TopK(density=0.2),
     RescaledRandomK(density=0.2),
     Dgc(density=0.2, clip=0.1, warmup_steps=8),
+    Dgc(density=0.2, masking=False),
     PowerSgd(rank=1),
 ]
 IDS = [f"{number}-{code.name}" for number, code in enumerate(CODES)]
@@ -373,10 +374,11 @@ def test_random_k_sums_places_that_all_draw_alike() -> None:
     assert np.count_nonzero(decoded) == round(0.1 * W)
 
 
-def test_dgc_takes_the_steps_of_its_paper() -> None:
+@pytest.mark.parametrize("masking", [True, False])
+def test_dgc_takes_the_steps_of_its_paper(masking: bool) -> None:
     """Lin et al. 2018, algorithm 4, with local clipping, in plain NumPy; twelve steps of one worker of four."""
     span = Span(W, 8, SPAN.panels, members=4)
-    code = Dgc(density=0.1, momentum=0.5, clip=12.0)
+    code = Dgc(density=0.1, momentum=0.5, clip=12.0, masking=masking)
     slots = state(code)
     u, v = np.zeros(W), np.zeros(W)
     clipped = 0
@@ -389,7 +391,7 @@ def test_dgc_takes_the_steps_of_its_paper() -> None:
         v = v + u
         mask = np.abs(v) >= np.sort(np.abs(v))[-code.kept(span)]
         sent = np.where(mask, v, 0.0)
-        u, v = np.where(mask, 0.0, u), np.where(mask, 0.0, v)
+        u, v = np.where(mask & masking, 0.0, u), np.where(mask, 0.0, v)
         decoded = code.decode(XP, code.encode(XP, gradient(step), slots, span, chance(step)), span)
         np.testing.assert_allclose(decoded.numpy(), sent, rtol=1e-12)
         np.testing.assert_allclose(slots[0].numpy(), u, rtol=1e-12)

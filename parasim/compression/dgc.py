@@ -5,7 +5,7 @@ Of the gradient g of a worker, one of N::
     g *= min(1, clip / (sqrt(N) norm(g)))       local clipping
     u = momentum u + g;  v = v + u              momentum correction: momentum before what is sent is chosen
     send the k elements of v largest in magnitude
-    u = v = 0 where they are                    momentum factor masking
+    v = 0 where they are, and u = 0             momentum factor masking (`masking: false`: u stays)
 
 The update has no momentum of its own then: `optimizer: {kind: sgd, momentum: 0}`. Few elements are too few at the
 beginning, while the gradient changes fast: a warm-up sends 1/4 of them, then 1/16, 1/64, 1/256, as in the paper.
@@ -42,6 +42,7 @@ class Dgc(TopK):
     density: float = option(0.001, "share of the elements that is sent", gt=0, le=1)
     momentum: float = option(0.9, "momentum of what is piled up before it is sent", ge=0, lt=1)
     clip: float = option(0.0, "norm of the gradient of all workers to which each is clipped (0: no clipping)", ge=0)
+    masking: bool = option(True, "momentum factor masking: what is sent loses its momentum, too")
     warmup_steps: int = option(0, "steps of the warm-up, in four stages (the paper: four epochs)", ge=0)
 
     def at(self, step: int) -> Compressor:
@@ -66,6 +67,7 @@ class Dgc(TopK):
         xp.add_(unsent, momentum)
         values, places = xp.top_k(unsent, self.kept(span))
         zeros = xp.zeros_like(values)
-        xp.put_(momentum, places, zeros)
         xp.put_(unsent, places, zeros)
+        if self.masking:
+            xp.put_(momentum, places, zeros)
         return xp.bytes_of([values, places])
