@@ -145,7 +145,9 @@ def test_both_runtimes_choose_the_same(pool, compression):
         ("allreduce", {**SEARCH, "margin": 1.0}, {}, "must be less than 1"),
         ("allreduce", SEARCH, {"learn": False}, "write run: {learn: true}"),
         ("allreduce", SEARCH, {"data": {"kind": "regression"}}, "needs data with classes"),
-        ("parameter_server", SEARCH, {"hosts": 3}, "can't be taken back on one worker: use sequential, allreduce"),
+        ("parameter_server", SEARCH, {"hosts": 3}, "parameter_server changes is on each worker: use sequential, all"),
+        ("downpour", SEARCH, {"hosts": 4, "servers": 2}, "downpour changes is on each worker: use sequential, all"),
+        ("zero", SEARCH, {"hosts": 4}, "zero changes is on each worker: use sequential, allreduce, accumulation"),
         ("accumulation", {**SEARCH, "sizes": [4, 6]}, {"micro_batches": 4}, "no multiple of micro_batches"),
     ],
 )

@@ -482,6 +482,29 @@ def test_powersgd_is_linear_and_agrees_with_its_paper() -> None:
             start[number] = matrix.T @ left[:, :1]
 
 
+def test_powersgd_of_many_workers_is_that_of_one_with_their_sum() -> None:
+    """From the first step on: all draw the same first Q, whoever they are."""
+    vectors, whole = [gradient(seed) for seed in range(3)], sum(gradient(seed) for seed in range(3))
+    assert isinstance(whole, torch.Tensor)
+    code = PowerSgd(rank=2)
+    many, one = (summed(code, given, [state(code) for _ in given], 0) for given in (vectors, [whole]))
+    np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-11)
+
+
+def test_powersgd_in_messages_goes_on_from_the_last_q() -> None:
+    """Power iteration of one gradient, sent again and again, ends at its best approximation of rank 1."""
+    code, vector = PowerSgd(rank=1), gradient(16)
+    slots, decoded = state(code), torch.zeros(0)
+    for step in range(200):
+        decoded = code.decode(XP, code.encode(XP, vector, slots, SPAN, chance(step)), SPAN)
+    for panel, found, matrix in zip(
+        SPAN.panels, panels(SPAN, decoded.numpy()), panels(SPAN, vector.numpy()), strict=True
+    ):
+        if panel.is_matrix:
+            left, values, right = np.linalg.svd(matrix)
+            np.testing.assert_allclose(found, values[0] * np.outer(left[:, 0], right[0]), atol=1e-6)
+
+
 def test_powersgd_sends_small_matrices_as_they_are() -> None:
     """Two matrices of rank 6 would be larger than one of 12 x 7."""
     assert PowerSgd(rank=6).wire_bytes(SPAN) == 8 * W

@@ -62,7 +62,7 @@ def _with_search(section: Section, workload: Workload, scheme: Scheme, *, learn:
         raise section.error(SEARCH, f"sizes are chosen, so they can't grow too: leave {GROWTH} out", at_key=True)
     if not scheme.tries_batches:
         able = ", ".join(name for name, kind in scheme_kinds().items() if kind.tries_batches and name == kind.name)
-        what = f"steps of {scheme.name} can't be taken back on one worker: use {able}"
+        what = f"trials are taken back, but not all that a step of {scheme.name} changes is on each worker: use {able}"
         raise section.error(SEARCH, what, at_key=True)
     if not learn:
         what = "sizes are chosen by training accuracy: write run: {learn: true}, or give batch_growth"
