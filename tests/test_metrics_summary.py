@@ -130,17 +130,19 @@ def test_what_workers_take_while_all_work():
     # worker 0: two steps until 7 s; worker 1: one until 8 s. While all work 2 * 16 / 7 + 16 / 8, in all 48 / 8.
     while_all = "samples_per_second_while_all_work"
     assert summary(downpour(), INFO)[while_all] == pytest.approx(32 / 7 + 16 / 8)
-    # what a lane does beside, serving others until the end, does not make a worker's own program longer
-    serving = Trace([*downpour(), worker(0, "send", 7, 12, lane="answer", nbytes=8, message="0:9")])
-    figures = summary(serving, INFO)
-    assert figures["samples_per_second"] == 48 / 12
-    assert figures[while_all] == pytest.approx(32 / 7 + 16 / 8)
+    # a worker that serves others after its steps has had its own; what comes after all steps is everybody's time
+    serving = Trace([*downpour(), worker(0, "send", 7, 8, lane="answer", nbytes=8, message="0:9")])
+    assert summary(serving, INFO)[while_all] == pytest.approx(32 / 7 + 16 / 8)
+    together = Trace([*downpour(), *(worker(rank, "collective", 8, 9) for rank in (0, 1))])
+    figures = summary(together, INFO)
+    assert figures["samples_per_second"] == 48 / 9
+    assert figures[while_all] == pytest.approx(32 / (7 + 1) + 16 / 9)
     # the samples of all, of two mini-batches of 16 per step, are shared out by steps
     of_all = replace(INFO, batches_per_step=1, seen=lambda steps: 2 * 16 * steps)
     assert summary(downpour(), of_all)[while_all] == pytest.approx(64 / 3 * (2 / 7 + 1 / 8))
     # where a step is one batch of all, there is one rate
-    together = summary(downpour(), replace(INFO, own_pace=False))
-    assert together[while_all] == together["samples_per_second"] == 6.0
+    of_one = summary(downpour(), replace(INFO, own_pace=False))
+    assert of_one[while_all] == of_one["samples_per_second"] == 6.0
 
 
 def test_other_roles_have_the_same_figures():

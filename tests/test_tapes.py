@@ -17,7 +17,23 @@ from hypothesis import strategies as st
 import parasim
 from benchmarks.cases import document, star
 from parasim.learning.optimizers import Sgd
-from parasim.program import ANY, Buffer, Cast, Closed, Compute, Kernel, Layer, Model, Post, Recv, Role, Send, Wait
+from parasim.program import (
+    ANY,
+    Buffer,
+    Cast,
+    Closed,
+    Compute,
+    Event,
+    Kernel,
+    Layer,
+    Log,
+    Model,
+    Post,
+    Recv,
+    Role,
+    Send,
+    Wait,
+)  # fmt: skip
 from parasim.scenario import from_document
 from parasim.simulation.chorus.counts import Distinguished
 from parasim.simulation.chorus.sing import Stage
@@ -218,6 +234,23 @@ def tape(work=worker, serving=server, **more):
         return perform(stage, cast, context_of(cast))
     except Distinguished:
         return None
+
+
+def test_a_worker_that_goes_on_after_its_last_step_is_not_taped():
+    def stepping(me, after):
+        for step in me.steps():
+            handles = []
+            for one in me.ranks("server"):
+                handles.append((yield from Post(ask(one), f"to {one}")))
+            yield from Wait(handles)
+            yield from Log(Event("step", step=step))
+        if after:
+            yield from Compute(Kernel("work", flops=1e20))
+
+    ended, goes_on = (tape(lambda me, after=after: stepping(me, after)) for after in (False, True))
+    assert ended is not None
+    assert all(one.totals.last_step == one.totals.end > 0 for one in ended.actors if one.totals.role == "worker")
+    assert goes_on is None
 
 
 def test_plain_programs_are_played_as_the_engine_runs_them():

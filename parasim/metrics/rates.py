@@ -3,8 +3,9 @@
 `samples_per_second` counts the samples of all workers over the whole run. Asynchronous workers on unlike machines, each
 with so many steps, end far apart: the run lasts as long as the slowest, while fewer and fewer work. Publications state
 what all take together, in a training that ends for all at once. So `samples_per_second_while_all_work` is the sum, over
-workers, of each one's samples over the time until its own program ended. (Whom others slow down, at a server or on a
-link, goes faster once they are through: then the sum is somewhat more than what is taken at the beginning.)
+workers, of each one's samples over the time until the end of its own last step. (Whom others slow down, at a server or
+on a link, goes faster once they are through: then the sum is somewhat more than what is taken at the beginning.) What
+comes after all steps, as an exchange that is still under way, is counted as everybody's time.
 
 Both figures are the same where all end together; where workers share batches, as in pipelines; and where each has a
 model of its own until the end, which waits for the slowest.
@@ -37,10 +38,11 @@ def rate_figures(
         return {WHOLE_RUN: None, WHILE_ALL_WORK: None}
     samples, steps = info.samples(workers), sum(count * number for count, number in workers.items())
     whole = samples / seconds
-    ends = [totals.times.main_end() for totals, _ in team]
+    ends = [totals.last_step for totals, _ in team]
     if not info.own_pace or not steps or min(ends) <= 0:
         return {WHOLE_RUN: whole, WHILE_ALL_WORK: whole}
-    each = math.fsum(len(ranks) * totals.steps / end for (totals, ranks), end in zip(team, ends, strict=True))
+    after = seconds - max(ends)
+    each = math.fsum(len(ranks) * totals.steps / (end + after) for (totals, ranks), end in zip(team, ends, strict=True))
     return {WHOLE_RUN: whole, WHILE_ALL_WORK: samples * each / steps}
 
 

@@ -57,6 +57,8 @@ class ActorTotals:
         Rows taken.
     end
         Largest end of a row that isn't "closed", in seconds.
+    last_step
+        When its last iteration finished, in seconds; 0 without one.
     steps, updates
         Iterations finished; updates by gradients of the copy that it changed most (gradients applied at one version
         are one update).
@@ -96,6 +98,7 @@ class ActorTotals:
         "end",
         "flops",
         "index",
+        "last_step",
         "lost_updates",
         "marks",
         "messages_received",
@@ -119,7 +122,7 @@ class ActorTotals:
         self.role = role
         self.index = index
         self.num_rows = 0
-        self.end = 0.0
+        self.end = self.last_step = 0.0
         self.steps = self.updates = 0
         self.marks: dict[tuple[str, str], Mark] = {}
         self.bytes_sent = self.messages_sent = self.bytes_received = self.messages_received = 0
@@ -215,6 +218,7 @@ class ActorTotals:
         """A note at no cost; `versions` are those read and applied, `held` is the change of held memory of a `part`."""
         if label == "step":
             self.steps += 1
+            self.last_step = end
             if value is not None and (not self.sizes or self.sizes[-1][1] != value):
                 self.sizes.append((step, int(value)))
         elif label == "applied":

@@ -88,10 +88,6 @@ class LaneTimes:
             transfer += in_transfer
         return compute + self._main[0].length(), transfer + self._main[1].length()
 
-    def main_end(self) -> float:
-        """When the last row of the main lane ended, in seconds; 0 without one."""
-        return max(0.0, self._floor)
-
     def busy_seconds(self) -> tuple[float, float]:
         """Seconds in which some lane computes, and in which some lane transfers."""
         return self._busy[0].length(), self._busy[1].length()
@@ -168,21 +164,16 @@ class LaneTimes:
 
 
 class KnownTimes(LaneTimes):
-    """Where the time of an actor went that is known otherwise: compute, transfer, the main lane's end; in seconds."""
+    """Where the time of an actor went that is known otherwise: compute and transfer, in seconds."""
 
-    __slots__ = ("_end", "_seconds")
+    __slots__ = ("_seconds",)
 
-    def __init__(self, main_compute: float, main_transfer: float, compute: float, transfer: float, end: float) -> None:
+    def __init__(self, main_compute: float, main_transfer: float, compute: float, transfer: float) -> None:
         self._seconds = main_compute, main_transfer, compute, transfer
-        self._end = end
 
     def main_seconds(self) -> tuple[float, float]:
         """Seconds of the main lane that are compute, and transfer."""
         return self._seconds[:2]
-
-    def main_end(self) -> float:
-        """When the last row of the main lane ended, in seconds."""
-        return self._end
 
     def busy_seconds(self) -> tuple[float, float]:
         """Seconds in which some lane computes, and in which some lane transfers."""

@@ -87,7 +87,7 @@ def sing(stage: Stage, cast: Cast, context: Callable[..., Any]) -> Sung:
         raise Distinguished(str(failure)) from failure
     if type(returned).__name__ not in _PLAIN_RESULTS:
         raise Distinguished(f"programs return a {type(returned).__name__}")
-    actors = score.tallies.actors(role.name, len(cast), score.now, score.skipped)
+    actors = score.tallies.actors(role.name, len(cast), score.skipped)
     found = None if stage.fidelity == "message" else {"message": 0, "coupled": score.collectives}
     return Sung(actors, found, returned)
 

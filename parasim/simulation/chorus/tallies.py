@@ -40,8 +40,8 @@ class Tallies:
         Numbers, or arrays of one of each actor, by what they are.
     lanes
         Where the time goes.
-    end
-        Largest end of a row.
+    end, last_step
+        Largest end of a row; when the last iteration finished.
     held, peaks
         Memory by part ("" is all): now, and at most.
     latest
@@ -52,6 +52,7 @@ class Tallies:
         self.linear: dict[Any, Any] = dict.fromkeys(_SUMS, 0)
         self.lanes = LaneSums()
         self.end: NDArray[Any] = np.zeros(1)
+        self.last_step: NDArray[Any] = np.zeros(1)
         self.held: dict[str, int] = {"": 0}
         self.peaks: dict[str, int] = {"": 0}
         self.latest: dict[str, Any] = {}
@@ -96,6 +97,7 @@ class Tallies:
         """
         if event.kind == "step":
             self._add("steps", 1)
+            self.last_step = now
         elif event.kind == "applied":
             self._applied(event)
         elif event.kind in ("hold", "release"):
@@ -138,17 +140,17 @@ class Tallies:
         """What else there is: what is held, the latest versions, and the ends."""
         likeness.take(list(self.held.items()))
         likeness.take(list(self.latest.items()))
-        likeness.times.append(self.end)
+        likeness.times += [self.end, self.last_step]
         for span in self.lanes.spans:
             likeness.take((span.lane, span.kind))
             likeness.times += [span.start, span.end]
 
     # the result ----------------------------------------------------------------------------------------------------
-    def actors(self, role: str, count: int, over: NDArray[Any], skipped: float) -> list[Alike]:
-        """The sums of actors 0, 1, ... of the role, whose programs ended at `over` + `skipped` (s)."""
+    def actors(self, role: str, count: int, skipped: float) -> list[Alike]:
+        """The sums of actors 0, 1, ... of the role, whose run was longer by what was skipped (seconds)."""
         self.lanes.fold(np.array([np.inf]))
-        lanes = (*self.lanes.main, *self.lanes.busy, over + skipped)
-        numbers = [*map(self.linear.__getitem__, _SUMS), self.end + skipped, *lanes]
+        ends = (self.end + skipped, self.last_step + skipped)
+        numbers = [*map(self.linear.__getitem__, _SUMS), *ends, *self.lanes.main, *self.lanes.busy]
         columns = [np.asarray(numbers_of).ravel() for numbers_of in numbers]
         same: dict[tuple[Any, ...], Sequence[int]] = {}
         if all(column.size == 1 for column in columns):
@@ -166,9 +168,9 @@ class Tallies:
         parts = {part: peak for part, peak in self.peaks.items() if part}
         actors = []
         for own, ranks in same.items():
-            totals = ActorTotals(ranks[0], role, ranks[0], KnownTimes(*own[-len(lanes) :]))
+            totals = ActorTotals(ranks[0], role, ranks[0], KnownTimes(*own[-4:]))
             totals.bytes_sent, totals.messages_sent, totals.bytes_received, totals.messages_received = own[:4]
-            totals.flops, totals.steps, totals.num_rows, totals.end = own[4:8]
+            totals.flops, totals.steps, totals.num_rows, totals.end, totals.last_step = own[4:9]
             totals.updates, totals.staleness = updates, stale
             totals.peak_bytes, totals.peak_bytes_of = self.peaks[""], parts
             actors.append(Alike(totals, ranks))

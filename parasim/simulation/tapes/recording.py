@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parasim.program.ops import Compute, Handle, Kernel, Log, Message, Post, Recv, Send, Wait
+from parasim.program.ops import Compute, Event, Handle, Kernel, Log, Message, Post, Recv, Send, Wait
 from parasim.simulation.chorus.counts import Distinguished
 from parasim.simulation.chorus.likeness import UnknownState
 from parasim.simulation.tapes.contexts import AnyWorker
@@ -103,6 +103,7 @@ class WorkerTape:
         self._lanes: dict[str, int] = {}  # of a lane: its server
         self._told: dict[int, Origin] = {}  # by server: where the number comes from that it told last
         self._under_way: dict[str, _Posted] = {}
+        self._stepped = 0  # lines before the last step's end
         self.lines: list[Line] = []
         self.kernels: list[Kernel] = []
         self.requests: dict[tuple[int, Request], int] = {}
@@ -120,6 +121,8 @@ class WorkerTape:
                 self._note()
                 if self._under_way:
                     raise Distinguished("a worker ends before its talks") from None
+                if self.totals.sums["steps"] and len(self.lines) > self._stepped:
+                    raise Distinguished("a worker goes on after its last step") from None
                 return stop.value
             self._note()
             for posted in self._under_way.values():
@@ -129,8 +132,13 @@ class WorkerTape:
 
     def _note(self) -> None:
         for event in self._context.notes:
-            self.totals.noted(event)
+            self._noted(event)
         self._context.notes.clear()
+
+    def _noted(self, event: Event) -> None:
+        self.totals.noted(event)
+        if event.kind == "step":
+            self._stepped = len(self.lines)
 
     def _operation(self, op: Any) -> Any:
         """One more line; what the operation replies."""
@@ -143,7 +151,7 @@ class WorkerTape:
             self.totals.row(flops=op.kernel.flops)
             return None if op.otherwise is None else op.otherwise()
         if kind is Log:
-            self.totals.noted(op.event)
+            self._noted(op.event)
             return None
         if kind is Post:
             return self._post(op)

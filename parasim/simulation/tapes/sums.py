@@ -1,8 +1,7 @@
 """From what was played to the sums of the trace of each actor.
 
 Why it is exact: what is added is what parasim/trace/actor.py adds for the rows; where the time goes follows the rules
-of parasim/trace/lanes.py: a worker waits for all its talks at once, so what moves in a wait is transfer, and its main
-lane ends last.
+of parasim/trace/lanes.py: a worker waits for all its talks at once, so what moves in a wait is transfer.
 """
 
 from __future__ import annotations
@@ -58,14 +57,12 @@ def actors_of(
     return [Alike(actor, (actor.rank,)) for actor in actors]
 
 
-def _actor(
-    rank: int, role: str, index: int, totals: Totals, record: Any, times: tuple[float, float, float, float]
-) -> ActorTotals:
-    end = float(record["end"])
-    actor = ActorTotals(rank, role, index, KnownTimes(*times, end))
+def _actor(rank: int, role: str, index: int, totals: Totals, record: Any, times: tuple[float, ...]) -> ActorTotals:
+    actor = ActorTotals(rank, role, index, KnownTimes(*times))
     for name in SUMS:
         setattr(actor, name, totals.sums[name])
-    actor.end = end
+    actor.end = float(record["end"])
+    actor.last_step = actor.end if actor.steps else 0.0  # a worker ends with its last step
     actor.peak_bytes = totals.peaks[""]
     actor.peak_bytes_of = {part: peak for part, peak in totals.peaks.items() if part}
     return actor
