@@ -211,6 +211,14 @@ SCHEDULES = [
 ]
 
 
+def test_a_loss_is_noted_once_for_each_micro_batch_of_a_copy():
+    """By one member of the last stage's tensor group: all of them know it."""
+    settings = {"data": {"kind": "digits"}, "learn": True, "steps": 2, "pipeline": 2, "tensor": 2, "micro_batches": 4}
+    trace = run("three_d", 8, split="outputs", **settings).trace
+    assert [row.rank for row in trace if row.label == "loss"].count(2) == 2 * 4
+    assert {row.rank for row in trace if row.label == "loss"} == {2, 6}
+
+
 def test_the_form_knows_the_way_from_the_last_stage_to_the_first_ones_next_chunk():
     """Only chunks take it forward."""
     rates = {}

@@ -11,6 +11,8 @@ the inputs of each micro-batch and repeats its forward pass, with what the tenso
 
 What all members of a tensor group have alike, each sends whole; with `scatter_gather` (section 4.1 there) it sends a
 t-th, and the next stage's group gathers the pieces: between nodes, 1/t of the bytes.
+
+Where outputs share the token vectors, the last stage has a copy of them (`parasim.schemes.tied`): of each shard a pair.
 """
 
 from __future__ import annotations
