@@ -104,6 +104,8 @@ PLANS = {
     "grid": ("grid", 4, {"groups": 2}),
     "3-D": ("three_d", 8, {"pipeline": 2, "tensor": 2, "micro_batches": 4}),
     "3-D, few micro-batches": ("three_d", 4, {"pipeline": 4, "tensor": 1, "micro_batches": 2}),
+    "3-D, chunks": ("three_d", 4, {"pipeline": 2, "tensor": 2, "micro_batches": 4, "chunks": 2}),
+    "interleaved": ("interleaved_1f1b", 2, {"micro_batches": 4, "chunks": 2}),
     "3-D, pieces": (
         "three_d",
         4,

@@ -6,14 +6,14 @@ micro-batch comes by v times in each direction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from parasim.program import ClosedForm, Holding, Model, Setting, Taxonomy, option
+from parasim.program import ClosedForm, Holding, Model, Planning, Setting, Taxonomy, option
 from parasim.schedules.interleaved import interleaved
 from parasim.schemes.flushing import Flushing, FlushingOptions, Pass, flushed
 
-__all__ = ["Interleaved", "check_interleaving", "chunk_in_flight"]
+__all__ = ["Interleaved", "check_interleaving", "chunk_in_flight", "chunks_held"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,15 @@ class Interleaved(Flushing):
         chunk, index = divmod(place, self.options.workers)
         return Holding(activations=chunk_in_flight(self.order(index), chunk), samples=samples)
 
+    def memory(self, setting: Planning) -> Sequence[Mapping[str, int]]:
+        """Chunks do not have their most in flight at one time: what all have together at the most."""
+        model, samples = setting.model, setting.batch_size // self.micro_batches()
+        stored = [samples * model.itemsize * part.stored_elements for part in self.parts(model)]
+        return [
+            {**held, "activations": chunks_held(self.order(rank), stored[rank :: self.options.workers])}
+            for rank, held in enumerate(super().memory(setting))
+        ]
+
     def check(self, model: Model, batch_size: int) -> None:
         """Groups of K micro-batches; messages between workers."""
         super().check(model, batch_size)
@@ -70,6 +79,15 @@ def check_interleaving(stages: int, chunks: int, micros: int) -> None:
         raise ValueError(f"micro_batches {micros} is no multiple of {stages} stages: interleaving needs that")
     if stages == 1 and chunks > 1:
         raise ValueError("one worker has nobody to interleave chunks with: use chunks: 1, or more workers")
+
+
+def chunks_held(order: Iterable[Pass], sizes: Sequence[int]) -> int:
+    """The most that an order holds at once if a micro-batch in flight of each chunk takes so much."""
+    held = most = 0
+    for way, chunk, _ in order:
+        held += sizes[chunk] * (1 if way == "forward" else -1)
+        most = max(most, held)
+    return most
 
 
 def chunk_in_flight(order: Iterable[Pass], chunk: int) -> int:

@@ -48,7 +48,7 @@ from parasim.schedules.interleaved import interleaved
 from parasim.schedules.one_f_one_b import fill, one_f_one_b
 from parasim.schemes.crossings import Exchanged, SplitOptions, ring_route, rings, uncoded_copies
 from parasim.schemes.flushing import Chunk, Flushing, FlushingOptions, Pass, Seat, balanced
-from parasim.schemes.interleaved import check_interleaving, chunk_in_flight
+from parasim.schemes.interleaved import check_interleaving, chunk_in_flight, chunks_held
 from parasim.schemes.shard_stage import Scattered, ShardStage
 from parasim.schemes.staged import Stage
 from parasim.schemes.stash import stash_kernel_seconds
@@ -249,11 +249,15 @@ class ThreeD(Flushing):
         for number in range(self.stages):
             for shard in shards:
                 borders, held, gathered = self._borders(setting.model, shard), Counter[str](), 0
+                stored: list[int] = []
                 for place in range(number, self.cuts, self.stages):
                     own = shard.of(parts[place])
                     held.update(holdings[place].bytes_of(own))
                     pieces = borders[place].up * own.input_elements, borders[place + 1].down * own.output_elements
                     gathered = max(gathered, max(pieces) * samples * own.model.itemsize)
+                    stored.append(samples * own.model.itemsize * own.stored_elements)
+                if not self.options.recompute and self.options.flush:  # chunks have their most at different times
+                    held["activations"] = chunks_held(self.order(number), stored)
                 found.append({**held, **({"buffers": gathered} if gathered else {})})
         return found * self.copies
 
