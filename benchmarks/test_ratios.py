@@ -3,6 +3,9 @@
 And the peers' workloads in their whole sizes: the makespans that SimGrid agrees with, and events per operation.
 """
 
+import statistics
+import time
+
 import pytest
 
 import parasim
@@ -35,3 +38,16 @@ def test_whole_workloads_cost_no_more_events_than_they_did(name):
     in_a_tree = name.startswith("r1024_fat16")
     assert summary["seconds"] == pytest.approx(MAKESPANS[name], rel=1e-2 if in_a_tree else 1e-8)
     assert summary["events"] / operations(summary) <= (EVENTS_IN_A_TREE if in_a_tree else 0)
+
+
+@pytest.mark.parametrize(("name", "times"), [("r256", 4), ("r1024", 15)])
+def test_coupled_rings_are_faster_than_their_messages(name, times):
+    ways = [WHOLE[name].load(), WHOLE[f"{name}_coupled"].load()]
+    seconds = [[], []]
+    for _ in range(11):
+        for scenario, taken in zip(ways, seconds, strict=True):
+            begun = time.process_time()
+            parasim.simulate(scenario)
+            taken.append(time.process_time() - begun)
+    message, coupled = map(statistics.median, seconds)
+    assert message >= times * coupled
