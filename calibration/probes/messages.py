@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from statistics import fmean
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from calibration.executor.setup import Setup
@@ -15,6 +14,7 @@ from calibration.probes.programs import (
     OPERATED,
     WORKED,
     Block,
+    Worker,
     cast_of,
     contexts_of,
     spans_of,
@@ -26,7 +26,6 @@ from calibration.probes.state import slow_of
 
 if TYPE_CHECKING:
     from calibration.executor.seats import Seat
-    from parasim.program.learner import Learner
 
 __all__ = ["observed", "probe_collectives", "probe_links", "probe_operations", "probe_pairs", "setup"]
 
@@ -50,16 +49,11 @@ def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
     blocks = [Block.of(values) for values in script]
     cast = cast_of(blocks, size)
     if all(works(block.pattern) for block in blocks):
-        return Setup(cast, contexts_of(cast, _learner()), bind=True)
+        from parasim.learning.tensors import TorchTensors
+
+        worker: Any = Worker(TorchTensors("float32"))
+        return Setup(cast, contexts_of(cast, worker), bind=True)
     return Setup(cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS)
-
-
-def _learner() -> Learner:
-    """One that nothing is learnt with: its tensors say that work is to be done."""
-    from parasim.learning.tensors import TorchTensors
-
-    learner: Any = SimpleNamespace(tensors=TorchTensors("float32"))
-    return learner  # type: ignore[no-any-return]
 
 
 def probe_links(task: Task) -> Iterator[Observation]:

@@ -32,9 +32,11 @@ from parasim.program.ops import (
     Send,
     Wait,
 )
+from parasim.program.state import Batch
 
 if TYPE_CHECKING:
     from parasim.program.learner import Learner
+    from parasim.program.tensors import Tensor, Tensors
     from parasim.trace.table import Trace
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "PAUSES",
     "WORKED",
     "Block",
+    "Worker",
     "cast_of",
     "contexts_of",
     "spans_of",
@@ -53,8 +56,6 @@ __all__ = [
 
 WARM = 2
 """Repetitions at the start of a block that are not timed."""
-
-_MODEL = Model("nothing", (Layer("nothing", 1, 0.0, 0.0, 0.0, 1, 1, 1),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +161,50 @@ def _all_reduce(me: _Me) -> Program[None]:
 
 
 def _operations(me: _Me) -> Program[None]:
-    """Computes, each on a lane of its own as schemes have them; a note after each says how long the work took."""
-    for number in range(OPERATIONS):
-        posted = yield from Post(_computes(), "computes")
-        (taken,) = yield from Wait([posted])
-        yield from Log(Event("note", WORK, step=number, value=WORK_SECONDS if taken is None else taken))
+    """Forward and backward passes, each on a lane of its own as schemes have them; a note says how long the work took.
+
+    What a pass costs besides is what an operation costs: to look up its kernel, to note what it holds, to hand it to a
+    thread and to hear of its end.
+    """
+    context, before = me.context, len(_TAKEN)
+    part = context.model.whole
+    values = [None, None] if context.tensors is None else [context.tensors.zeros(part.parameters) for _ in range(2)]
+    parameters, gradient = (Buffer("vector", part.parameters, 4, value) for value in values)
+    for number in range(OPERATIONS // 2):
+        batch = Batch(number, -1, 0, 1, 1)
+        posted = yield from Post(context.forward(part, parameters, batch), "passes")
+        (activation,) = yield from Wait([posted])
+        posted = yield from Post(context.backward(activation, None, gradient), "passes")
+        yield from Wait([posted])
+    taken = sum(_TAKEN[before:]) if context.tensors is not None else OPERATIONS * WORK_SECONDS
+    yield from Log(Event("note", WORK, value=taken))
 
 
-def _computes() -> Program[float | None]:
-    return (yield from Compute(Kernel(WORK, flops=WORK_SECONDS * FLOPS), _work))
+class Worker:
+    """What computes in the place of a network: its passes work, and keep nothing."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors = tensors
+
+    def samples(self, step: int, start: int, stop: int, batch: int) -> None:
+        """None are needed."""
+
+    def inputs(self, samples: None) -> None:
+        """None are needed."""
+
+    def forward(self, *_: Any, **__: Any) -> tuple[None, None]:
+        """Work for a while."""
+        _TAKEN.append(_work())
+        return None, None
+
+    def backward(self, *_: Any) -> tuple[None, Tensor]:
+        """The same, for a gradient of one element."""
+        _TAKEN.append(_work())
+        return None, self.tensors.zeros(1)
+
+
+_TAKEN: list[float] = []
+"""Seconds of the passes of this process."""
 
 
 def _work(least: float = 0.0) -> float:
@@ -227,6 +263,7 @@ WORK_SECONDS = 1e-3
 OPERATED = "operations"
 FLOPS = 1e15
 """FLOP/s of the device that is simulated."""
+_MODEL = Model("work", (Layer("work", 1, WORK_SECONDS * FLOPS, 0.0, WORK_SECONDS * FLOPS, 1, 1, 1),))
 _WIDTH, _SAMPLES, _LAYERS = 512, 64, 4
 PATTERNS: Mapping[str, Pattern] = {
     "ping_pong": _ping_pong,
