@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from parasim.report.curves_families import families, families_figure
 from parasim.report.plot_text import foot, thousands, wrapped
 from parasim.report.style import SERIES, figure, house, save
 from parasim.report.targets import by_seconds
@@ -20,6 +21,7 @@ _AXES = (
     ("steps", "steps of each worker"),
     ("bytes", "bytes sent by all"),
 )
+_MANY = 12
 _COLUMNS = 3
 _LABEL = 44
 _HIGH = 0.75
@@ -46,7 +48,8 @@ def curves_figure(summaries: Sequence[Mapping[str, Any]], labels: Sequence[str],
     -------
     matplotlib.figure.Figure
         Three panels: accuracy (or loss, where there is no accuracy or the target is a loss) over seconds, steps and
-        bytes. A large mark stands where a run reached its target, which is the dashed line.
+        bytes. A large mark stands where a run reached its target, which is the dashed line. Of more than a dozen runs
+        whose names have parts in common ("ring, fp16") each value of one part has panels of its own.
     """
     from matplotlib.lines import Line2D
 
@@ -56,6 +59,15 @@ def curves_figure(summaries: Sequence[Mapping[str, Any]], labels: Sequence[str],
     wanted = {(w["figure"], w["value"]) for place in shown if (w := summaries[place]["evaluation"].get("wanted"))}
     points = [summaries[place]["evaluation"]["points"] for place in shown]
     name = "loss" if any(w[0] == "loss" for w in wanted) or points[0][0]["accuracy"] is None else "accuracy"
+    if len(shown) > _MANY:
+        runs = [summaries[place] for place in shown]
+        found = families(runs, [labels[place] for place in shown])
+        if found is not None:
+            said = [line.split("; marks")[0] for line in _said(summaries, shown)]
+            said[0] += "; dots: targets reached" if any("target" in run for run in runs) else ""
+            return families_figure(
+                runs, found, title, name, [(over, words.removesuffix(" (s)")) for over, words in _AXES], said
+            )
     with house():
         rows = -(-len(shown) // _COLUMNS)
         drawn = figure(_WIDTH, _HEIGHT + 0.17 * rows, "constrained")
