@@ -13,6 +13,7 @@ from parasim.report.analyze import analysis_sheets
 from parasim.report.concurrency import concurrency_sheets
 from parasim.report.scaling_plot import scaling_figure
 from parasim.report.sheets import sheets_csv, sheets_text
+from parasim.report.table import count
 from parasim.study.analyze import analyze
 from parasim.study.concurrency import concurrency
 from parasim.theory.limits import data_parallel_limit
@@ -56,6 +57,18 @@ def test_contended_servers_have_seconds_from_below_and_above():
     assert abs(row["difference"]) > 0.02
     text = " ".join(sheets_text(analysis_sheets([entry]), "text").split())
     assert f"A step takes from {format_quantity(low, 'seconds')} to {format_quantity(high, 'seconds')}" in text
+
+
+def test_asynchronous_workers_on_unlike_machines_are_told_by_what_all_take():
+    """Seven workers keep their speed, and one has a tenth of it; a step of all is still the slowest one's."""
+    unlike = [*SMALL, "scheme.workers=8", "run.steps=40", "cluster.speeds.3=0.1", "cluster.host.cores=2"]
+    entry = analyze(FILE, "allreduce,adpsgd", unlike, "100 Gbit/s")[0]
+    together, apart = (row["samples_per_second_while_all_work"] / row["samples_per_second"] for row in entry["schemes"])
+    assert together == pytest.approx(1, rel=0.05)
+    assert apart == pytest.approx((7 + 0.1) / (8 * 0.1), rel=0.1)
+    text = " ".join(sheets_text(analysis_sheets([entry]), "text").split())
+    rate = entry["schemes"][1]["samples_per_second_while_all_work"]
+    assert f"samples per s while all work: adpsgd {count(rate)}." in text
 
 
 def test_figures_of_all_schemes_are_of_one_total_batch(entry):

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from parasim.metrics.rates import WHILE_ALL_WORK, ends_apart
 from parasim.report.output import json_text
 from parasim.report.scaling_plot import scaling_figure
 from parasim.report.sheets import Cell, Sheet, cell, sheets_csv, sheets_text
 from parasim.report.style import save
+from parasim.report.table import count
 from parasim.trace.files import write_atomic
 from parasim.units import format_quantity
 
@@ -93,9 +95,16 @@ def _times(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
     columns += [("closed\nform", None), ("simu-\nlated", None), ("differ-\nence", None), ("closed form\nis", 11)]
     columns += [("best", None), ("time per\nsample there", None)]
     notes = [_limits(entry["limits"]), _TIMES]
+    notes += [_apart(rows)] if ends_apart(rows) else []
     notes += [_worth(row) for row in rows if abs(row["difference"] or 0) > _FAR and row["note"]]
     notes += [f"{row['label']}: {row['error']}" for row in entry["schemes"] if "error" in row]
     return Sheet("times", f"How long a step takes. {of}", columns, [_time(row) for row in rows], notes)
+
+
+def _apart(rows: Sequence[Entry]) -> str:
+    """What workers that end apart take together."""
+    found = ", ".join(f"{row['label']} {count(row[WHILE_ALL_WORK])}" for row in rows if ends_apart([row]))
+    return f"ENDS APART: steps here are those of the slowest worker; samples per s while all work: {found}."
 
 
 def _worth(row: Entry) -> str:

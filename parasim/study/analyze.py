@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parasim.errors import ParasimError, ProgramError, ScenarioWarning
+from parasim.metrics.rates import WHILE_ALL_WORK, WHOLE_RUN
 from parasim.scenario.overrides import Override, apply_overrides
 from parasim.scenario.reader import Tree
 from parasim.scenario.tables import scheme_kinds
@@ -192,7 +193,7 @@ def _row(scenario: Scenario, simulated: bool) -> Entry:
     `memory`: most that it holds, in bytes; `staleness`: mean; `path`: FLOP, messages and bytes on the critical path;
     `closed_form` (an estimate above a lower bound, if there is one) and `simulated`: seconds per step, with their
     `difference` relative to the closed form; `meaning` and `note`: what the closed form is worth; `bounds`: of the
-    seconds per step from below and above, where the estimate lies between two.
+    seconds per step from below and above, where the estimate lies between two; samples per second as in a summary.
     """
     form, path = closed_form(scenario), critical_path(scenario)
     row: Entry = {
@@ -274,6 +275,7 @@ def _steady(scenario: Scenario) -> tuple[Mapping[str, Any], Entry]:
         return math.fsum(actor.flops for actor in team) / len(team)
 
     return long.summary, {
+        **{figure: long.summary[figure] for figure in (WHOLE_RUN, WHILE_ALL_WORK)},
         "simulated": (long.summary["seconds"] - short.summary["seconds"]) / steps,
         "flops": (flops(long.trace) - flops(short.trace)) / steps,
         "bytes": added("bytes_sent_per_worker_per_step"),
