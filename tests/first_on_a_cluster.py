@@ -14,4 +14,5 @@ PICTURE = ROOT / "docs" / "compression" / "dogs_vs_cats.png"
 if __name__ == "__main__":
     cases = parasim.load_all(SCENARIO)
     runs = [parasim.simulate(case).summary for case in cases]
-    PICTURE.write_bytes(small_png(curves_figure(runs, [case.variant for case in cases], cases[0].document["name"])))
+    title = cases[0].name.removesuffix(f" [{cases[0].variant}]")
+    PICTURE.write_bytes(small_png(curves_figure(runs, [case.variant for case in cases], title)))

@@ -71,6 +71,7 @@ def test_the_target_is_the_first_evaluation_at_or_beyond_it():
     assert 1 < first < 12
     found = result.summary["target"]
     assert (found["steps"], found["samples"], found["accuracy"]) == (first, first * 32, by_hand[first - 1])
+    assert found["missed_at_seconds"] == points(result)[first - 1]["seconds"] < found["seconds"]
     coarse = parasim.simulate(evaluated("allreduce", 2, steps=12, every="4 steps", target=target)).summary["target"]
     assert coarse["steps"] == next(step for step in (4, 8, 12) if by_hand[step - 1] >= 0.5)
 
@@ -89,6 +90,13 @@ def test_seconds_and_bytes_are_those_of_the_step_in_the_trace():
             row.nbytes for row in result.trace if row.op == "send" and row.t_end <= point["seconds"]
         )
     assert points(result)[-1]["bytes"] == sum(row.nbytes for row in result.trace if row.op == "send")
+
+
+def test_a_model_in_parts_is_there_when_the_last_part_is():
+    result = parasim.simulate(evaluated("gpipe", 3, every="3 steps", workers=3, micro_batches=2))
+    for point in points(result)[1:]:
+        done = [row.t_end for row in result.trace if row.label == "step" and row.step + 1 == point["steps"]]
+        assert point["seconds"] == max(done) > min(done)
 
 
 @pytest.mark.parametrize(
