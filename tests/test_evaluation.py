@@ -10,6 +10,7 @@ from parasim.errors import ScenarioError
 from parasim.learning.build import pin_threads
 from parasim.program.snapshots import ModelSnapshot, Piece
 from parasim.scenario import from_document
+from parasim.scenario.evaluation import Target
 from parasim.study.build import build_learner
 from tests.schemes_real import executed, learning
 
@@ -74,6 +75,11 @@ def test_the_target_is_the_first_evaluation_at_or_beyond_it():
     assert found["missed_at_seconds"] == points(result)[first - 1]["seconds"] < found["seconds"]
     coarse = parasim.simulate(evaluated("allreduce", 2, steps=12, every="4 steps", target=target)).summary["target"]
     assert coarse["steps"] == next(step for step in (4, 8, 12) if by_hand[step - 1] >= 0.5)
+
+
+def test_a_target_that_is_met_exactly_is_reached():
+    assert [Target(accuracy=0.75).reached(1.0, found) for found in (0.5, 0.75, 1.0, None)] == [False, True, True, False]
+    assert [Target(loss=0.5).reached(found, None) for found in (0.25, 0.5, 0.75)] == [True, True, False]
 
 
 def test_a_target_out_of_reach_is_null():
