@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from parasim.program.buffers import bounds
 from parasim.program.collectives.algorithms import cuts, schedule, shape_of
@@ -169,18 +170,21 @@ def _ring(
     """Rings side by side, a row of `members` each, whose piece j has ``sizes[row, j]`` elements."""
     size = members.shape[1]
     following = _turned(members, -1)
-    rows, places = np.arange(len(members))[:, None], np.arange(size)
-    at_once = max(1, _AT_ONCE // members.size) if sizes.min() > 0 else 1
+    whole = sizes.min() > 0
+    at_once = max(1, _AT_ONCE // members.size) if whole else 1
+    windows = sliding_window_view(np.concatenate((sizes, sizes), axis=1), size, axis=1)
     for begin in range(0, size - 1, at_once):
-        steps = np.arange(begin, min(begin + at_once, size - 1))[:, None, None]
-        elements = sizes[rows, (places - adding - steps) % size]
-        some = elements[0] > 0
-        last = adding and begin + len(steps) == size - 1
+        end = min(begin + at_once, size - 1)
+        turned = windows[:, size - adding - end + 1 : size - adding - begin + 1][:, ::-1]  # [row, round, place]
+        elements = turned.swapaxes(0, 1).reshape(end - begin, -1)
+        some = slice(None) if whole else elements[0] > 0
+        elements = elements[:, some]
+        last = adding and end == size - 1
         yield GroupBlock(
-            members[some],
-            following[some],
-            elements[:, some],
-            np.full(int(some.sum()), adding),
+            members.ravel()[some],
+            following.ravel()[some],
+            elements,
+            np.full(elements.shape[1], adding),
             complete if last else (),
         )
 

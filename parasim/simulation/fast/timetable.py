@@ -315,17 +315,18 @@ class _Clerk:
             return None
         adding = np.zeros((len(block.elements), op.group.size))
         members, elements = block.receivers[adds], block.elements[:, adds]
+        seconds = np.zeros(elements.shape)
         for size in _sizes(elements):
             some = elements == size
             kernel = reduce_kernel(op, size)
-            seconds = some * self._seconds(kernel)[members]
-            if self._once:
-                adding[:, members] += seconds
-            else:
-                np.add.at(adding.T, members, seconds.T)
+            np.copyto(seconds, self._seconds(kernel)[members], where=some)
             times = np.bincount(members, some.sum(axis=0), op.group.size)
             self.adds += times.astype(np.int64)
             self.flops += times * kernel.flops
+        if self._once:
+            adding[:, members] = seconds
+        else:
+            np.add.at(adding.T, members, seconds.T)
         if scaled:
             for member, size in block.complete:
                 kernel = mean_kernel(op, size)
