@@ -19,8 +19,9 @@ busy with segments. With a burst of half a segment long messages were up to 4 % 
 third of what short ones did; with one and a half all save about the burst. What remains of the nominal bandwidth for
 payload is `GOODPUT`, whatever the pattern.
 
-Measured on two cores: milliseconds of a round beyond payload/(bandwidth * GOODPUT), medians, and what the same round
-takes over loopback, where it is all handling. So a round takes its time on the link and its handling.
+Measured on two cores, with bursts of half a segment: milliseconds of a round beyond payload/(bandwidth * GOODPUT),
+medians, and what the same round takes over loopback, where it is all handling. So a round takes its time on the link
+and its handling.
 
 ================  ============  =============  ==============  ==============
 hosts and links   payload       one way        ring            facing pairs
