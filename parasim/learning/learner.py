@@ -26,6 +26,9 @@ from parasim.workload.blocks import Network
 __all__ = ["Saved", "TorchLearner"]
 
 _EVALUATED_AT_ONCE = 250
+_SAMPLES_AT_ONCE = 256
+"""Of shares that are computed together: what more of them pass through leaves the caches (64 workers of 64 samples on
+an AMD EPYC took 1.49 times as long as a plain loop in one pass, 1.25 times like this)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,14 +156,19 @@ class TorchLearner:
     def forward_shares(
         self, part: Part, parameters: torch.Tensor, samples: Sequence[torch.Tensor]
     ) -> list[tuple[torch.Tensor, Saved]] | None:
-        """Of each share the mean loss and what backward needs, in one pass; None if this network has none."""
+        """Of each share the mean loss and what backward needs, in few passes; None if this network has none."""
         if not isinstance(self._chain, BlockChain):
             return None
-        numbers = torch.cat(list(samples))
-        rows = self.inputs(numbers).view(numbers.numel(), part.input_elements)
-        targets = torch.index_select(self.data.targets, 0, numbers)
-        made = Together(self._chain, self._loss, part, parameters, rows, targets, len(samples))
-        return [(loss, Saved(Share(made, number), None)) for number, loss in enumerate(made.losses)]
+        at_once = max(1, _SAMPLES_AT_ONCE // max(1, samples[0].numel()))
+        found: list[tuple[torch.Tensor, Saved]] = []
+        for begin in range(0, len(samples), at_once):
+            own = samples[begin : begin + at_once]
+            numbers = torch.cat(list(own))
+            rows = self.inputs(numbers).view(numbers.numel(), part.input_elements)
+            targets = torch.index_select(self.data.targets, 0, numbers)
+            made = Together(self._chain, self._loss, part, parameters, rows, targets, len(own))
+            found += [(loss, Saved(Share(made, number), None)) for number, loss in enumerate(made.losses)]
+        return found
 
     def backward(
         self, part: Part, saved: Saved, gradient: torch.Tensor | None

@@ -195,7 +195,7 @@ class Run:
         "message",
     )
     batched_gradients: bool = setting(
-        "gradients of workers with the same parameters are computed in one pass: equal to rounding, not bit for bit",
+        "gradients of workers with the same parameters are computed together: equal to rounding, not bit for bit",
         False,
     )
     fast_paths: Literal["all", "none"] = setting(
