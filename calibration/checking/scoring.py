@@ -108,11 +108,11 @@ def _case(
     case: CheckCase, measured: Sequence[RunFigures], predicted: Sequence[RunFigures], demands: Demands
 ) -> dict[str, Any]:
     seconds = [run.seconds_per_step for run in measured]
-    low, high, level = median_interval(seconds)
-    found: dict[str, Any] = {"median": middle(seconds), "low": low, "high": high, "level": level, "values": seconds}
+    interval = median_interval(seconds)
+    found: dict[str, Any] = {"median": middle(seconds), **interval._asdict(), "values": seconds}
     expected = {"value": predicted[0].seconds_per_step, **interval_of([run.seconds_per_step for run in predicted])}
     error = relative_error(expected["value"], found["median"])
-    half_width = (high - low) / 2 / found["median"]
+    half_width = interval.half_width(found["median"])
     traffic = _traffic(measured, predicted)
     error_sent = _traffic_error(measured, predicted) if case.scenario.scheme.counts_vary() else None
     checks = [

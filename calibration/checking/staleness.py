@@ -42,8 +42,7 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
 def _half_width(runs: Sequence[RunFigures]) -> float:
     """Of the interval of the median of the runs' variances, relative to it; 0 where none varies."""
     variances = [Staleness.of(run.staleness.values()).variance or 0.0 for run in runs]
-    low, high, _ = median_interval(variances)
-    return (high - low) / 2 / (median(variances) or math.inf)
+    return median_interval(variances).half_width(median(variances))
 
 
 def _compared(real: Staleness, simulated: Staleness) -> dict[str, Any]:

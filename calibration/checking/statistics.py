@@ -29,6 +29,10 @@ class Interval(NamedTuple):
     high: float
     level: float
 
+    def half_width(self, value: float) -> float:
+        """Relative to a value between them; 0 if that is 0."""
+        return (self.high - self.low) / 2 / (value or math.inf)
+
 
 class Spread(NamedTuple):
     """Signed errors taken together: how many, mean of their sizes, mean, and the largest by size."""

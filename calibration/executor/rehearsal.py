@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from calibration.executor.bare import bare_context
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
 from parasim.program.context import Context
@@ -48,15 +49,7 @@ def rehearse(runtime: Callable[[list[bool]], Runtime], rank: int, size: int) -> 
     if size == 1:
         return
     cast = Cast((Role("rank", size, _greet),))
-    context = Context(
-        **cast.seat(rank),
-        options=None,
-        model=_MODEL,
-        batch_size=1,
-        steps=1,
-        seed=0,
-        optimizer=None,  # type: ignore[arg-type] # nobody updates
-    )
+    context = bare_context(cast, rank, _MODEL)
     own = runtime([True] * size)
     actor = Actor(context, own, _Nowhere())
     actor.post(_greet(context), "main", False)

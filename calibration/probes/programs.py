@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from calibration.executor.bare import bare_context
 from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
 from parasim.program.context import Context
@@ -333,20 +334,7 @@ def _meet(me: Context) -> Program[None]:
 
 def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], Context]:
     """Makes the context of a rank; without a learner no values are carried, and no work is done."""
-
-    def context(rank: int) -> Context:
-        return Context(
-            **cast.seat(rank),
-            options=None,
-            model=_MODEL,
-            batch_size=1,
-            steps=1,
-            seed=0,
-            optimizer=None,  # type: ignore[arg-type] # nobody updates
-            learner=learner,
-        )
-
-    return context
+    return lambda rank: bare_context(cast, rank, _MODEL, learner)
 
 
 def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[float]]:

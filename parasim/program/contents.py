@@ -87,7 +87,7 @@ class Contents:
     learner
         What makes values.
     batched
-        Are gradients of many workers at equal parameters computed in one pass?
+        Are gradients of many workers at equal parameters computed together?
     """
 
     def __init__(self, learner: Learner, *, batched: bool = False) -> None:

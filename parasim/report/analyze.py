@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parasim.metrics.rates import WHILE_ALL_WORK, ends_apart
+from parasim.metrics.rates import ends_apart
 from parasim.report.output import json_text
 from parasim.report.scaling_plot import scaling_figure
 from parasim.report.sheets import Cell, Sheet, cell, sheets_csv, sheets_text
 from parasim.report.style import save
-from parasim.report.table import count
+from parasim.report.table import rates_apart
 from parasim.trace.files import write_atomic
 from parasim.units import format_quantity
 
@@ -103,7 +103,7 @@ def _times(entry: Entry, rows: Sequence[Entry], of: str) -> Sheet:
 
 def _apart(rows: Sequence[Entry]) -> str:
     """What workers that end apart take together."""
-    found = ", ".join(f"{row['label']} {count(row[WHILE_ALL_WORK])}" for row in rows if ends_apart([row]))
+    found = rates_apart((row["label"], row) for row in rows)
     return f"ENDS APART: steps here are those of the slowest worker; samples per s while all work: {found}."
 
 

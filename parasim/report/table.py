@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parasim.metrics.rates import WHILE_ALL_WORK, ends_apart
@@ -22,6 +22,7 @@ __all__ = [
     "percent",
     "profile_words",
     "quantity",
+    "rates_apart",
     "results_columns",
     "results_footer",
     "results_table",
@@ -175,9 +176,13 @@ def coupled_collectives(summaries: Sequence[Summary]) -> str:
 
 def _apart(summaries: Sequence[Summary], labels: Sequence[str]) -> list[str]:
     """What workers that end apart take together, as there is no column for it."""
-    found = zip(summaries, labels, strict=True)
-    rows = [f"{label} {count(summary[WHILE_ALL_WORK])}" for summary, label in found if ends_apart([summary])]
-    return textwrap.wrap(f"ENDS APART: samples per s while all work: {', '.join(rows)}.", WIDTH) if rows else []
+    rows = rates_apart(zip(labels, summaries, strict=True))
+    return textwrap.wrap(f"ENDS APART: samples per s while all work: {rows}.", WIDTH) if rows else []
+
+
+def rates_apart(labelled: Iterable[tuple[str, Summary]]) -> str:
+    """Of runs whose workers end apart: label, and samples per second while all work."""
+    return ", ".join(f"{label} {count(run[WHILE_ALL_WORK])}" for label, run in labelled if ends_apart([run]))
 
 
 def _learned(summaries: Sequence[Summary]) -> bool:
