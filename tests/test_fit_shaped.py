@@ -8,7 +8,7 @@ import pytest
 from calibration.fitting.shaped import _Case, _predicted, fit_shaped
 from calibration.probes.programs import Block
 from calibration.probes.record import Observation
-from calibration.probes.shaped import BANDWIDTHS, HOSTS, LONG_SECONDS, SHAPED, blocks_of
+from calibration.probes.shaped import BANDWIDTHS, HOSTS, LATENCY, LONG_SECONDS, SHAPED, blocks_of
 from parasim.cluster.handling import Handling
 from parasim.errors import CalibrationError
 
@@ -19,13 +19,13 @@ TRUTH = {"goodput": 0.93, "latency": 8e-5, "step": 2e-5, "credit": 0.6}
 def observations(rounds=3, truth=TRUTH, keep=lambda block: True):
     found = []
     for bandwidth in BANDWIDTHS:
-        cases = [_Case(b.pattern, HOSTS, b.nbytes, bandwidth) for b in blocks_of(bandwidth) if keep(b)]
+        cases = [_Case(b.pattern, HOSTS, b.nbytes, bandwidth, LATENCY) for b in blocks_of(bandwidth) if keep(b)]
         seconds = _predicted(cases, **truth, handling=HANDLING, cores=2)
         for number in range(rounds):
             wobble = math.exp(0.004 * (number - 1))
             found += [
-                Observation(SHAPED, case.pattern, {"nbytes": case.nbytes, "ranks": HOSTS, "bandwidth": bandwidth},
-                            taken * wobble, number, 0.0)
+                Observation(SHAPED, case.pattern, {"nbytes": case.nbytes, "ranks": HOSTS, "bandwidth": bandwidth,
+                            "latency": LATENCY}, taken * wobble, number, 0.0)
                 for case, taken in zip(cases, seconds, strict=True)
             ]  # fmt: skip
     return found

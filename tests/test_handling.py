@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from calibration.fitting.messages import MESSAGES, NATIVE, Case, fit_messages, predict
+from calibration.fitting.messages import MESSAGES, NATIVE, Case, fit_messages, machine, predict
 from calibration.probes.programs import contexts_of
 from calibration.probes.record import Observation
 from parasim.cluster.cluster import Cluster
@@ -16,7 +16,7 @@ from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.errors import CalibrationError, DeadlockError, ScenarioError
 from parasim.program.cast import Cast, Role
-from parasim.program.ops import Compute, Kernel, Post, Recv, Send, Wait
+from parasim.program.ops import Compute, Exchange, Kernel, Post, Recv, Send, Wait
 from parasim.simulation.engine import Engine
 from parasim.trace.table import Trace
 
@@ -109,6 +109,26 @@ def test_paced_computes_end_by_the_model_whatever_operations_cost():
     assert 0.1 <= stepped.t_end <= 0.1 + 3e-4
 
 
+def test_who_waits_for_a_paced_compute_wakes_up_late():
+    """One after the other they end by the model; a message after them is posted when its program has woken up."""
+
+    def program(me):
+        for _ in range(3):
+            yield from Compute(Kernel("paced", flops=1e12))
+        yield Exchange((Send(1 - me.index, None, "word"),), (Recv(1 - me.index, "word"),))
+        yield from me.step_done(0)
+
+    cast = Cast((Role("worker", 2, program),))
+    costs = Handling(wake=2e-4, operation=1e-4)
+    trace, context = Trace(), contexts_of(cast)
+    Engine(machine(2, costs), [0, 0], cast, [context(0), context(1)], trace, handling_cores=2).run()
+    computes = [row.t_end for row in trace if row.op == "compute" and row.rank == 0]
+    assert computes == pytest.approx([1e-3, 2e-3, 3e-3], rel=1e-9)
+    assert [row.t_post for row in trace if row.op == "send"] == pytest.approx([3.2e-3] * 2, rel=1e-9)
+    assert seconds(Case("waking after 5 ms", 2, 8), costs) == pytest.approx(2e-4, rel=1e-6)
+    assert seconds(Case("waking after 5 ms", 2, 8), Handling(wake=2e-4, cold=1.0)) == pytest.approx(4e-4, rel=0.5)
+
+
 def test_a_pause_makes_handling_dearer():
     """All jobs of a round trip after 30 ms: as by the law; the pause of each is what the repetition takes besides."""
     costs = Handling(post=1e-3, hear=2e-3, cold=0.5, cooling=0.01)
@@ -149,13 +169,14 @@ def synthetic(costs, values, cases, *, rounds=6, sigma=0.02, seed=0, **given):
 
 @pytest.mark.slow
 def test_what_is_fitted_predicts_cases_that_were_not_observed():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 4e-5, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
     patterns = ("ping_pong", "stream", "facing", "ring", "fan_in")
     cases = [Case(p, n, b) for p in patterns for n in (2, 4) for b in SIZES] + [Case("operations", 1, 0)]
     cases += [Case(f"{p} after {ms} ms", 2, 8) for p in ("ping_pong", "facing") for ms in (5, 30)]
     cases += [Case(f"{p} after {ms} ms of work", 2, 8) for p in ("ping_pong", "facing") for ms in (1, 5)]
     cases += [Case(f"{p} after 5 ms{work}", 2, 1 << 19) for p in ("ping_pong", "facing") for work in ("", " of work")]
     cases += [Case(f"{p} after 30 ms", 2, 1 << 19) for p in ("ping_pong", "facing")] + [Case("ring after 30 ms", 4, 8)]
+    cases += [Case(f"waking after {ms} ms", 2, 8) for ms in (1, 5)]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases, rounds=16), 2, 0)
     assert found.drift.value < 0.05
     assert not found.warnings
@@ -198,14 +219,18 @@ def test_a_strange_case_is_named_and_does_not_move_the_rest():
 
 def test_too_few_cases_are_refused():
     with pytest.raises(CalibrationError, match="1 cases were timed, 9 are needed for 6 costs"):
-        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 13, [Case("ring", 2, 8)]), 2, 0)
+        fit_messages(MESSAGES, synthetic(MESSAGES, [1e-5] * 14, [Case("ring", 2, 8)]), 2, 0)
 
 
 def test_what_no_pattern_tells_is_left_out():
-    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
+    values = [6e-5, 1.5e-4, 8e-5, 2e-10, 4e-10, 6e-10, 1e-4, 4e-5, 0.6, 1.5, 0.003, 1.2, 2.0, 0.008]
     cases = [Case(p, n, b) for p in ("ping_pong", "stream", "ring") for n in (2, 4) for b in SIZES]
     found = fit_messages(MESSAGES, synthetic(MESSAGES, values, cases), 2, 0)
-    untold = {"operation", *(f"{idle}{name}" for idle in ("", "idle_") for name in ("cold", "cold_near", "cooling"))}
+    untold = {
+        "operation",
+        "wake",
+        *(f"{idle}{name}" for idle in ("", "idle_") for name in ("cold", "cold_near", "cooling")),
+    }
     assert untold.isdisjoint(found.numbers)
 
 

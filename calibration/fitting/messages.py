@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from calibration.fitting.resampling import counted, moves
 from calibration.fitting.slopes import Slopes
-from calibration.probes.programs import FLOPS, OPERATED, PAUSES, WORKED, Block, cast_of, contexts_of, times_of, works
+from calibration.probes.programs import (
+    FLOPS,
+    OPERATED,
+    PAUSES,
+    WAKING,
+    WORKED,
+    Block,
+    cast_of,
+    contexts_of,
+    times_of,
+    works,
+)
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.handling import STEPS, Handling
 from parasim.cluster.hosts import Device, Host
@@ -58,7 +69,7 @@ _JOINT = 64
 _FAR = math.log(10)  # a step of the linear model is believed no further
 _STARTS, _APART = 3, 0.2
 """Where jobs overtake each other, times jump: one start in three ends at a minimum that is not the least. The second
-and third are drawn around the first, so much and twice as much apart in the logarithm."""
+and third are drawn around the best minimum so far, so much and twice as much apart in the logarithm."""
 _LEAST_ERROR = 1e-3  # of times, in the logarithm: programs are not simulated as if measured more exactly
 _SOFT = 0.15  # of the logarithm: beyond, a residual counts less
 _TAIL = 0.05
@@ -128,13 +139,13 @@ _WORKED = {
 MESSAGES = Costs(
     "handling",
     {
-        "step": 1e-4, "finish": 3e-5, "background": 8e-5, "near_byte": 1.4e-10, "byte": 2.3e-10, "transfer": 3e-10,
-        "operation": 1.1e-4, "cold": 1.0, "cold_near": 1.0, "cooling": 0.005,
-        "idle_cold": 1.2, "idle_cold_near": 1.0, "idle_cooling": 0.008,
+        "step": 6e-5, "finish": 1e-5, "background": 8e-5, "near_byte": 1e-10, "byte": 1.8e-10, "transfer": 2e-10,
+        "operation": 7e-5, "wake": 6e-5, "cold": 1.0, "cold_near": 2.0, "cooling": 0.005,
+        "idle_cold": 4.0, "idle_cold_near": 5.0, "idle_cooling": 0.05,
     },
-    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES, *_WORKED["messages"]),
+    ("ping_pong", "stream", "facing", "ring", "fan_in", "all_reduce", OPERATED, *PAUSES, *WAKING, *_WORKED["messages"]),
     {
-        "operation": (OPERATED,), **dict.fromkeys(COLD, _WORKED["messages"]),
+        "operation": (OPERATED,), "wake": tuple(WAKING), **dict.fromkeys(COLD, _WORKED["messages"]),
         **dict.fromkeys((f"{IDLE}{name}" for name in COLD), tuple(PAUSES)),
     },
 )  # fmt: skip
@@ -301,8 +312,10 @@ def fit_messages(
             xtol=1e-3, bounds=bounds,
         )  # fmt: skip
 
-    starts = [start + apart * _APART * rng.standard_normal(len(start)) for apart in range(_STARTS)]
-    found = min(map(minimum, starts), key=lambda ended: ended.cost)
+    found = minimum(start)
+    for apart in range(1, _STARTS):
+        other = minimum(found.x + apart * _APART * rng.standard_normal(len(start)))
+        found = min(found, other, key=lambda ended: ended.cost)
     residuals = found.fun
     jacobian = Slopes(missed).exact(found.x, residuals)
     draws = np.clip(

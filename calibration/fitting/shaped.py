@@ -48,6 +48,7 @@ class _Case:
     ranks: int
     nbytes: int
     bandwidth: float
+    latency: float = 0.0
 
     @property
     def is_long(self) -> bool:
@@ -107,7 +108,8 @@ def fit_shaped(
     for one in observations:
         if "bandwidth" in one.parameters and not one.kind.endswith("/single"):
             about = one.parameters
-            case = _Case(one.kind, int(about["ranks"]), int(about["nbytes"]), float(about["bandwidth"]))
+            bandwidth, latency = float(about["bandwidth"]), float(about.get("latency", 0.0))
+            case = _Case(one.kind, int(about["ranks"]), int(about["nbytes"]), bandwidth, latency)
             table[case][one.round] = math.log(one.seconds)
     if len(table) < _LEAST_CASES:
         raise CalibrationError(
@@ -168,8 +170,8 @@ def _predicted(
     cores: int,
 ) -> list[float]:
     seconds: dict[_Case, float] = {}
-    for bandwidth in dict.fromkeys(case.bandwidth for case in cases):
-        own = [case for case in cases if case.bandwidth == bandwidth]
+    for bandwidth, held in dict.fromkeys((case.bandwidth, case.latency) for case in cases):
+        own = [case for case in cases if (case.bandwidth, case.latency) == (bandwidth, held)]
         (ranks,) = {case.ranks for case in own}
         most = credit_of(star_of(bandwidth, ranks), range(ranks))
         costs = replace(
@@ -178,7 +180,7 @@ def _predicted(
             credit=credit * most,
             **{name: getattr(handling, name) + step for name in STEPS},
         )
-        cluster = star_of(bandwidth * goodput, ranks, costs)
+        cluster = star_of(bandwidth * goodput, ranks, costs, held)
         script = [Block(case.pattern, case.nbytes, 1) for case in own]
         times = simulated(script, cluster, range(ranks), handling_cores=cores)
         seconds |= {case: sum(repeated) / len(repeated) for case, repeated in zip(own, times, strict=True)}

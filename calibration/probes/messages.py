@@ -12,6 +12,7 @@ from calibration.executor.setup import Setup
 from calibration.probes.programs import (
     FLOPS,
     OPERATED,
+    WAKING,
     WORKED,
     Block,
     Worker,
@@ -44,8 +45,11 @@ _BYTES = 3e8
 """A block moves about so many bytes at most, over all ranks."""
 
 
-def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
-    """What a rank makes of a script: if all of it works, ranks really compute, each on a core of its own if it can."""
+def setup(script: Sequence[Sequence[Any]], size: int, held: float = 0.0) -> Setup:
+    """What a rank makes of a script: if all of it works, ranks really compute, each on a core of its own if it can.
+
+    Payloads are `held` up for so many seconds before they flow.
+    """
     blocks = [Block.of(values) for values in script]
     cast = cast_of(blocks, size)
     if all(works(block.pattern) for block in blocks):
@@ -53,13 +57,16 @@ def setup(script: Sequence[Sequence[Any]], size: int) -> Setup:
 
         worker: Any = Worker(TorchTensors("float32"))
         return Setup(cast, contexts_of(cast, worker), bind=True)
-    return Setup(cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS)
+    return Setup(
+        cast, contexts_of(cast), lambda me: lambda kernel, now: kernel.flops / FLOPS, lambda source, destination: held
+    )
 
 
 def probe_links(task: Task) -> Iterator[Observation]:
     """Two ranks: to and fro, one way, and both at once, from a header alone to 64 MiB; and after pauses."""
     blocks = [Block("ping_pong", 0, 40)]
     blocks += [Block(name, nbytes, 6) for name in _PAUSED[2] for nbytes in _SIZES_PAUSED]
+    blocks += [Block(name, 8, 6) for name in WAKING]
     for nbytes in _SIZES:
         repeats = _repeats(nbytes, 2, 40)
         blocks += [Block(pattern, nbytes, repeats) for pattern in ("ping_pong", "stream", "facing")]
@@ -76,6 +83,8 @@ def probe_pairs(task: Task) -> Iterator[Observation]:
             if size > 3:
                 blocks += [Block("ping_pong", nbytes, repeats), Block("facing", nbytes, repeats)]
         blocks += [Block(name, nbytes, 5) for name in _PAUSED.get(size, ()) for nbytes in _SIZES_PAUSED]
+        if size == 4:
+            blocks += [Block(name, 8, 5) for name in WAKING]
         yield from observed("pairs", task, blocks, size)
 
 
@@ -112,6 +121,7 @@ def observed(
     size: int,
     *,
     seats: Sequence[Seat] | None = None,
+    held: float = 0.0,
     **parameters: float,
 ) -> Iterator[Observation]:
     """Run a script; the mean of each block, and every repetition of the smallest messages, whose jitter is seen.
@@ -126,11 +136,13 @@ def observed(
         The script, and the number of ranks.
     seats
         Where the ranks run, if not in the network of this process.
+    held
+        Seconds by which payloads are held up.
     """
     from calibration.executor.launch import run_cast
 
     script = [block.as_list() for block in blocks]
-    arguments = {"script": script, "size": size}
+    arguments = {"script": script, "size": size, "held": held}
     outcome = run_cast("calibration.probes.messages:setup", arguments, size, seats=seats)
     at = time.time()
     slow = slow_of(outcome)

@@ -45,6 +45,7 @@ __all__ = [
     "OPERATED",
     "PATTERNS",
     "PAUSES",
+    "WAKING",
     "WORKED",
     "Block",
     "Worker",
@@ -61,7 +62,10 @@ WARM = 2
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pattern (of `PATTERNS`, `PAUSES` or `WORKED`) of messages of `nbytes`, so many `repeats` (and a few before)."""
+    """So many `repeats` (and a few before) of a pattern of messages of `nbytes`.
+
+    The patterns are those of `PATTERNS`, `PAUSES`, `WAKING` and `WORKED`.
+    """
 
     pattern: str
     nbytes: int
@@ -251,13 +255,14 @@ def _after(pause: float, pattern: Pattern) -> Pattern:
     """The pattern after a paced compute: what its handling needs has left the caches, and the core may sleep."""
 
     def paused(me: _Me) -> Program[None]:
-        yield from Compute(Kernel("pause", flops=pause * FLOPS))
+        yield from Compute(Kernel(PAUSE, flops=pause * FLOPS))
         yield from pattern(me)
 
     return paused
 
 
 OPERATIONS = 20
+PAUSE = "pause"
 WORK = "work"
 WORK_SECONDS = 1e-3
 """What it is simulated to take."""
@@ -282,6 +287,8 @@ PAUSES = {
     for pause in (0.001, 0.005, 0.03)
 }
 """Patterns after a pause in which the cores have nothing to do; its seconds are not counted."""
+WAKING = {f"waking after {round(1e3 * pause)} ms": pause for pause in (0.001, 0.005, 0.03)}
+"""How long after the end of such a pause a program posts its next message: timers are late, and sleepers wake up."""
 WORKED = {
     f"{name} after {round(1e3 * seconds)} ms of work": (seconds, PATTERNS[name])
     for name in ("ping_pong", "facing", "native")
@@ -317,6 +324,8 @@ def cast_of(script: Sequence[Block], size: int, warm: int = WARM) -> Cast:
 def _program_of(pattern: str) -> Pattern:
     if pattern in PAUSES:
         return _after(*PAUSES[pattern])
+    if pattern in WAKING:
+        return _after(WAKING[pattern], _facing)
     return _after_work(*WORKED[pattern]) if pattern in WORKED else PATTERNS[pattern]
 
 
@@ -340,14 +349,22 @@ def contexts_of(cast: Cast, learner: Learner | None = None) -> Callable[[int], C
 def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[list[float]]:
     """Seconds of the repetitions of each block: mean over the actors, the untimed ones left out.
 
-    Of operations: of one of them, besides the work. After a pause: besides that. After work: since the last actor's
-    was done, however long it took each.
+    Of operations: of one of them, besides the work. After a pause: besides that. Of waking: from the end of the pause
+    to the next message's post. After work: since the last actor's was done, however long it took each.
     """
     worked: dict[int, list[tuple[float, float]]] = {}
     work: dict[int, tuple[float, float]] = {}
+    paused: dict[int, float] = {}
+    late: dict[int, float] = {}
+    woken: dict[int, list[float]] = {}
     for row in trace:
-        if row.op == "log" and row.label == "step":
+        if row.op == "compute" and row.label == PAUSE:
+            paused[row.rank] = row.t_end
+        elif row.op == "send" and row.rank in paused:
+            late[row.rank] = row.t_post - paused.pop(row.rank)
+        elif row.op == "log" and row.label == "step":
             worked.setdefault(row.step, []).append(work.pop(row.rank, (0.0, 0.0)))
+            woken.setdefault(row.step, []).append(late.pop(row.rank, 0.0))
         elif row.op == "log" and row.label == WORK:
             before, _ = work.get(row.rank, (0.0, 0.0))
             work[row.rank] = before + (row.value or 0.0), row.t_end
@@ -357,6 +374,8 @@ def times_of(trace: Trace, script: Sequence[Block], warm: int = WARM) -> list[li
         timed = range(number + warm, number + warm + block.repeats)
         if block.pattern in PAUSES:
             taken = [max(end - start - PAUSES[block.pattern][0], 0.0) for start, end in spans]
+        elif block.pattern in WAKING:
+            taken = [max(fmean(woken[repeat]), 0.0) for repeat in timed]
         elif block.pattern in WORKED:
             last = [max(moment for _, moment in worked[repeat]) for repeat in timed]
             taken = [max(end - moment, 0.0) for (_, end), moment in zip(spans, last, strict=True)]

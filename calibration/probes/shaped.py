@@ -1,7 +1,8 @@
 """Probes of the shaped testbed: what its links carry of their nominal bandwidth, and what a message takes besides.
 
 Long messages say the former. Short ones say what passing through namespaces, queues and routers costs the cores, which
-is as much again as on the loopback, and what a shaper lets through at once after a pause.
+is as much again as on the loopback, and what a shaper lets through at once after a pause. Messages are held up by the
+latency of their route, as in every run on the testbed: by a timer, which is late, for somebody who sleeps meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BANDWIDTHS",
     "HOSTS",
+    "LATENCY",
     "LONG_SECONDS",
     "SHAPED",
     "blocks_of",
@@ -32,6 +34,8 @@ __all__ = [
 HOSTS = 4
 BANDWIDTHS = (12.5e6, 62.5e6)
 """Bytes/s: 100 and 500 Mbit/s."""
+LATENCY = 1e-4
+"""Seconds of each link."""
 SHAPED = "shaped"
 
 LONG_SECONDS = 0.005
@@ -45,8 +49,10 @@ _SHORT = (
 _LEAST_BYTES = 8
 
 
-def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = None) -> Cluster:
-    """The cluster that is probed, without latencies; its hosts handle messages as given."""
+def star_of(
+    bandwidth: float, hosts: int = HOSTS, handling: Handling | None = None, latency: float = LATENCY
+) -> Cluster:
+    """The cluster that is probed; its hosts handle messages as given."""
     from parasim.cluster.handling import Handling
     from parasim.cluster.hosts import Device, Host
     from parasim.cluster.links import Link
@@ -55,7 +61,7 @@ def star_of(bandwidth: float, hosts: int = HOSTS, handling: Handling | None = No
 
     device = Device("none", flops=FLOPS, memory=1.0, memory_bandwidth=1.0)
     host = Host("host", 1, device, handling=handling or Handling())
-    return build(Star(hosts), host, Link("link", bandwidth), Link("inside", 1e15))
+    return build(Star(hosts), host, Link("link", bandwidth, latency), Link("inside", 1e15))
 
 
 def testbed_settings() -> dict[str, Any]:
@@ -73,8 +79,12 @@ def probe_shaped(task: Task) -> Iterator[Observation]:
     if reason := missing():
         raise Skipped(f"links of the testbed: {reason}")
     for bandwidth in BANDWIDTHS:
-        seats = standing_testbed(star_of(bandwidth), range(HOSTS)).seats(range(HOSTS))
-        yield from observed(SHAPED, task, blocks_of(bandwidth), HOSTS, seats=seats, bandwidth=bandwidth)
+        star = star_of(bandwidth)
+        seats = standing_testbed(star, range(HOSTS)).seats(range(HOSTS))
+        held = star.route_latency(0, 1)
+        yield from observed(
+            SHAPED, task, blocks_of(bandwidth), HOSTS, seats=seats, held=held, bandwidth=bandwidth, latency=LATENCY
+        )
 
 
 def blocks_of(bandwidth: float) -> list[Block]:

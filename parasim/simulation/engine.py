@@ -273,7 +273,7 @@ class Engine:
         if self._handlers is None or pending.task.quiet:
             worked()
         else:
-            self._handlers.complete(actor.rank, worked)
+            (self._handlers.complete if end is None else self._handlers.wake)(actor.rank, worked)
 
     def _worked(self, actor: Actor, pending: Pending, start: float, end: float) -> None:
         work = pending.op.work if actor.carries else pending.op.otherwise

@@ -160,6 +160,10 @@ class Handlers:
         else:
             loop.run("", then)
 
+    def wake(self, rank: int, then: Done) -> None:
+        """A paced compute has ended: its program goes on when the loop has woken up."""
+        self._loops[rank].run("wake", then)
+
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
         begin = _Transfer(self, source, destination, nbytes, delivered).begin
