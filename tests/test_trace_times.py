@@ -63,11 +63,15 @@ spans = st.lists(st.integers(0, 300), max_size=24, unique=True).map(
 )
 
 
+def pieces(group):
+    return [start for start, _ in group], [end for _, end in group]
+
+
 @given(st.lists(spans, max_size=4))
 def test_a_union_takes_intervals_in_order_at_once(groups):
     one_by_one, at_once = Union(), Union()
     for group in groups:
-        at_once.add_in_order(group)
+        at_once.add_in_order(pieces(group))
         for start, end in group:
             one_by_one.add(start, end)
     assert at_once.length() == one_by_one.length()
@@ -75,7 +79,7 @@ def test_a_union_takes_intervals_in_order_at_once(groups):
 
 def test_many_intervals_at_once_leave_as_few_pieces():
     union = Union()
-    union.add_in_order([(2.0 * i, 2.0 * i + 1) for i in range(5000)])
+    union.add_in_order(pieces([(2.0 * i, 2.0 * i + 1) for i in range(5000)]))
     assert union.length() == 5000
     assert len(union._starts) <= 1024
 
@@ -84,7 +88,7 @@ def test_many_intervals_at_once_leave_as_few_pieces():
 def test_work_told_at_once_is_split_as_work_told_piece_by_piece(groups):
     one_by_one, at_once = LaneTimes(), LaneTimes()
     for number, (lane, group, kind) in enumerate(groups):
-        at_once.works(lane, group, kind)
+        at_once.works(lane, pieces(group), kind)
         for start, end in group:
             one_by_one.work(lane, start, end, kind)
         for lanes in (one_by_one, at_once):

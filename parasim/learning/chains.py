@@ -123,16 +123,17 @@ class BlockChain:
 
     def backward_each(self, part: Part, kept: KeptInputs, flow: torch.Tensor, shares: int) -> torch.Tensor:
         """Gradients of the parameters from each of equal shares of the samples, a row each; the part is the first."""
-        gradients = []
+        offsets = part.model.offsets
+        gradients = flow.new_empty(shares, part.parameters)
         for i in reversed(range(part.start, part.stop)):
             block, inputs, weights = self._blocks[i], kept.inputs[i - part.start], kept.weights[i - part.start]
             weights = aligned(weights).view(block.shape)
-            gradients.append(each_weights(block, flow, inputs, weights, shares))
+            each_weights(block, flow, inputs, weights, gradients[:, offsets[i] : offsets[i + 1]])
             if i > 0:
                 downstream, _ = block.backward(flow, inputs, weights, True, False)
                 assert downstream is not None
                 flow = self._activations[i].backward(downstream, inputs)
-        return torch.cat(gradients[::-1], 1)
+        return gradients
 
     def backward_inputs(
         self, part: Part, kept: KeptInputs, flow: torch.Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,19 +154,17 @@ class TorchLearner:
         return loss.reshape(1), Saved(kept, residual, keeper)
 
     def forward_shares(
-        self, part: Part, parameters: torch.Tensor, samples: Sequence[torch.Tensor]
+        self, part: Part, parameters: torch.Tensor, samples: torch.Tensor, shares: int
     ) -> list[tuple[torch.Tensor, Saved]] | None:
         """Of each share the mean loss and what backward needs, in few passes; None if this network has none."""
         if not isinstance(self._chain, BlockChain):
             return None
-        at_once = max(1, _SAMPLES_AT_ONCE // max(1, samples[0].numel()))
+        size = samples.numel() // shares
         found: list[tuple[torch.Tensor, Saved]] = []
-        for begin in range(0, len(samples), at_once):
-            own = samples[begin : begin + at_once]
-            numbers = torch.cat(list(own))
+        for numbers in torch.split(samples, size * max(1, _SAMPLES_AT_ONCE // size)):
             rows = self.inputs(numbers).view(numbers.numel(), part.input_elements)
             targets = torch.index_select(self.data.targets, 0, numbers)
-            made = Together(self._chain, self._loss, part, parameters, rows, targets, len(own))
+            made = Together(self._chain, self._loss, part, parameters, rows, targets, numbers.numel() // size)
             found += [(loss, Saved(Share(made, number), None)) for number, loss in enumerate(made.losses)]
         return found
 

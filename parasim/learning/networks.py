@@ -129,17 +129,17 @@ def block_math(block: Block, hessian: torch.Tensor | None, optimum: torch.Tensor
     return PointMath(block, hessian, optimum)
 
 
-def each_weights(block: BlockMath, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, shares: int) -> torch.Tensor:
-    """Gradients of a block's weights from each of equal shares of the samples, flat: a row each."""
+def each_weights(block: BlockMath, g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, into: torch.Tensor) -> None:
+    """Gradients of a block's weights from each of equal shares of the samples, flat: a row of `into` each."""
+    shares = len(into)
     if isinstance(block, DenseMath):
         flows, inputs = g.view(shares, -1, g.shape[1]), x.view(shares, -1, x.shape[1])
-        return torch.bmm(flows.transpose(1, 2), inputs).view(shares, -1)
-    found = []
-    for flow, rows in zip(g.chunk(shares), x.chunk(shares) if len(x) else [x] * shares, strict=True):
+        torch.bmm(flows.transpose(1, 2), inputs, out=into.view(shares, *block.shape))
+        return
+    for row, flow, rows in zip(into, g.chunk(shares), x.chunk(shares) if len(x) else [x] * shares, strict=True):
         _, weights = block.backward(flow, rows, w, False)
         assert weights is not None
-        found.append(weights.reshape(-1))
-    return torch.stack(found)
+        row.copy_(weights.reshape(-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,31 +167,35 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Activation functions by name."""
 
-Loss = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""From outputs and targets to the mean loss and its gradient with respect to the outputs."""
+
+class Loss(Protocol):
+    """From outputs and targets, a row per sample, to mean losses and their gradients with respect to the outputs."""
+
+    def __call__(self, y: torch.Tensor, targets: torch.Tensor, shares: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """A loss for each of so many equal shares of the samples: as many elements; the gradient has the shape of y."""
 
 
-def _cross_entropy(y: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _cross_entropy(y: torch.Tensor, targets: torch.Tensor, shares: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     logs = torch.log_softmax(y, dim=1)
-    column = labels.view(-1, 1)
-    loss = -logs.gather(1, column).mean()
+    column = targets.view(-1, 1)
+    losses = -logs.gather(1, column).view(shares, -1).mean(1)
     residual = logs.exp_()
     residual.scatter_add_(1, column, torch.full_like(column, -1, dtype=y.dtype))
-    return loss, residual.div_(y.shape[0])
+    return losses, residual.div_(y.shape[0] // shares)
 
 
-def _squared(y: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    difference = y - targets
-    return 0.5 * (difference * difference).sum() / y.shape[0], difference / y.shape[0]
+def _squared(y: torch.Tensor, targets: torch.Tensor, shares: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    difference, own = y - targets, y.shape[0] // shares
+    return 0.5 * (difference * difference).view(shares, -1).sum(1) / own, difference / own
 
 
-def _mean(y: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return y.mean(), torch.full_like(y, 1.0 / y.shape[0])
+def _mean(y: torch.Tensor, targets: torch.Tensor, shares: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    return y.view(shares, -1).mean(1), torch.full_like(y, shares / y.shape[0])
 
 
-def _next_token(y: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    loss, residual = _cross_entropy(y.view(tokens.numel(), -1), tokens)
-    return loss, residual.view_as(y)
+def _next_token(y: torch.Tensor, targets: torch.Tensor, shares: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    losses, residual = _cross_entropy(y.view(targets.numel(), -1), targets, shares)
+    return losses, residual.view_as(y)
 
 
 LOSSES: dict[str, Loss] = {

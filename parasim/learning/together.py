@@ -44,11 +44,11 @@ class Together:
         shares: int,
     ) -> None:
         outputs, kept = chain.forward(part, parameters, inputs, frozen=True)
-        found = [loss(*own) for own in zip(outputs.chunk(shares), targets.chunk(shares), strict=True)]
-        self.losses = [value.reshape(1) for value, _ in found]
+        losses, residual = loss(outputs, targets, shares)
+        self.losses = torch.split(losses, 1)
         self.nbytes = sum(h.numel() * h.element_size() for h in (*kept.inputs, outputs)) // shares
         self.nbytes += parameters.numel() * parameters.element_size()
-        self._pass = chain, part, kept, torch.cat([residual for _, residual in found])
+        self._pass = chain, part, kept, residual
         self._gradients: tuple[torch.Tensor, ...] = ()
 
     def gradient(self, share: int) -> torch.Tensor:

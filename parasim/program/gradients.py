@@ -75,9 +75,8 @@ def _share(learner: Learner, parameters: Buffer, part: Part, batch: Batch, worke
     if key not in content.shares:
         if holders(content) - 1 < workers:  # one more is the caller's
             return None
-        shares = [replace(batch, start=at, stop=at + size) for at in range(0, batch.total, size)]
-        samples = [share.samples(learner) for share in shares]
-        content.shares[key] = learner.forward_shares(part, content.tensor, samples)
+        samples = replace(batch, start=0, stop=batch.total).samples(learner)
+        content.shares[key] = learner.forward_shares(part, content.tensor, samples, batch.total // size)
     found = content.shares[key]
     return None if found is None else found[batch.start // size]
 

@@ -5,7 +5,7 @@ Without a learner a run has costs only. Tensors are flat vectors; the learner kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class Learner(Protocol):
         parameters or inputs while it is referred to, so these are not copied either.
         """
 
-    def forward_shares(self, part: Part, parameters: Tensor, samples: Sequence[Any]) -> list[tuple[Tensor, Any]] | None:
-        """:meth:`forward` of the whole model for each of equal shares of a mini-batch, in one pass; None if it can't.
+    def forward_shares(
+        self, part: Part, parameters: Tensor, samples: Any, shares: int
+    ) -> list[tuple[Tensor, Any]] | None:
+        """:meth:`forward` of the whole model for each of equal shares of a mini-batch, in few passes; None if it can't.
 
         Nobody changes the parameters before the backward passes. Numbers are those of forward and backward to rounding.
         """

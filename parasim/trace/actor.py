@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import NamedTuple
 
+from parasim.trace.intervals import Pieces
 from parasim.trace.lanes import COMPUTE, MAIN, TRANSFER, LaneTimes
 from parasim.trace.rows import Row
 
@@ -23,15 +24,15 @@ class Sums(NamedTuple):
     Attributes
     ----------
     transfers, computes
-        Disjoint (start, end) in order, in seconds: when messages of its move, and when it computes.
+        In seconds: when messages of its move, and when it computes.
     sent, received
         Payload bytes, and messages.
     flops
         FLOP of the computes, and their number.
     """
 
-    transfers: Sequence[tuple[float, float]]
-    computes: Sequence[tuple[float, float]]
+    transfers: Pieces
+    computes: Pieces
     sent: tuple[int, int]
     received: tuple[int, int]
     flops: tuple[float, int]

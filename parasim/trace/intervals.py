@@ -6,9 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from operator import sub
 
-__all__ = ["Union", "covered"]
+__all__ = ["Pieces", "Union", "covered"]
 
 _KEPT = 1024
+Pieces = tuple[Sequence[float], Sequence[float]]
+"""Disjoint intervals in order, none empty: where they start, and where they end (tuples of each would be many objects,
+among which Python looks for garbage)."""
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:
@@ -55,18 +58,16 @@ class Union:
         else:
             self._insert(max(start, self._floor), end)
 
-    def add_in_order(self, intervals: Sequence[tuple[float, float]]) -> None:
+    def add_in_order(self, pieces: Pieces) -> None:
         """Take intervals that are in order, disjoint and not empty."""
+        starts, later_ends = pieces
         ends = self._ends
         number = 0
-        while ends and number < len(intervals) and intervals[number][0] <= ends[-1]:
-            self.add(*intervals[number])
+        while ends and number < len(starts) and starts[number] <= ends[-1]:
+            self.add(starts[number], later_ends[number])
             number += 1
-        later = intervals[number:] if number else intervals
-        if later:
-            starts, later_ends = zip(*later, strict=True)
-            self._starts += starts
-            ends += later_ends
+        self._starts += starts[number:]
+        ends += later_ends[number:]
         if len(ends) >= _KEPT:
             self._let_go(len(ends) - _KEPT // 2)
 

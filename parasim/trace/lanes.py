@@ -18,15 +18,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from parasim.trace.intervals import Union, covered
+from parasim.trace.intervals import Pieces, Union, covered
 
 __all__ = ["COMPUTE", "MAIN", "TRANSFER", "KnownTimes", "LaneTimes", "Spell"]
 
 MAIN = "main"
 _OPEN_WAITS = 32
 COMPUTE, TRANSFER = 0, 1
-_Pieces = Sequence[tuple[float, float]]  # disjoint (start, end) in order, none empty
-Spell = tuple[float, float, int, _Pieces | None]  # start, end, COMPUTE or TRANSFER; if not all of it: its pieces
+Spell = tuple[float, float, int, Pieces | None]  # start, end, COMPUTE or TRANSFER; if not all of it: its pieces
 
 
 class _Wait:
@@ -107,17 +106,18 @@ class LaneTimes:
                 if kind == COMPUTE:
                     self._computes(lane).add(start, end)
 
-    def works(self, lane: str, intervals: _Pieces, kind: int) -> None:
+    def works(self, lane: str, pieces: Pieces, kind: int) -> None:
         """Operations of one kind that follow each other."""
-        if not intervals:
+        starts, ends = pieces
+        if not starts:
             return
-        self._busy[kind].add_in_order(intervals)
+        self._busy[kind].add_in_order(pieces)
         if lane == MAIN:
-            self._main[kind].add_in_order(intervals)
+            self._main[kind].add_in_order(pieces)
             return
         if kind == COMPUTE:
-            self._computes(lane).add_in_order(intervals)
-        self._beside(lane, (intervals[0][0], intervals[-1][1], kind, intervals))
+            self._computes(lane).add_in_order(pieces)
+        self._beside(lane, (starts[0], ends[-1], kind, pieces))
 
     def shared(self, lane: str, start: float, end: float) -> None:
         """A read or an update of shared memory: the computes in it have been told; what they leave is TRANSFER."""
@@ -191,12 +191,15 @@ def _clipped(spans: Iterable[Spell], low: float, high: float) -> list[Spell]:
             elif pieces is None:
                 parts.append((max(start, low), min(end, high), kind, None))
             else:
-                parts += _clipped([(*piece, kind, None) for piece in pieces], low, high)
+                parts += _clipped([(*piece, kind, None) for piece in zip(*pieces, strict=True)], low, high)
     return parts
 
 
 def _length(spans: Sequence[Spell]) -> float:
     """Seconds in which there is one of them."""
     if len(spans) == 1 and spans[0][3] is not None:
-        return sum([end - start for start, end in spans[0][3]])
-    return covered([piece for start, end, _, pieces in spans for piece in pieces or ((start, end),)])
+        starts, ends = spans[0][3]
+        return sum([end - start for start, end in zip(starts, ends, strict=True)])
+    return covered(
+        [piece for start, end, _, pieces in spans for piece in zip(*(pieces or ((start,), (end,))), strict=True)]
+    )

@@ -157,13 +157,15 @@ def _traffic(timetable: Timetable) -> Traffic:
     return Traffic(*map(_one, (*sent, *received, timetable.flops, rows)))
 
 
-def _pieces(spans: Sequence[Sequence[tuple[float, float]]]) -> Spans:
-    """The k-th pieces of all actors together; who has none has one of no length."""
-    pieces = []
-    for number in range(max(map(len, spans))):
-        edges = np.array([own[number] if number < len(own) else (own[-1:] or [(0.0, 0.0)])[0][1:] * 2 for own in spans])
-        pieces.append((_one(edges[:, 0]), _one(edges[:, 1])))
-    return pieces
+def _pieces(spans: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Spans:
+    """The k-th pieces of all actors together, from starts and ends of each; who has none has one of no length."""
+    counts = np.array([len(ends) for _, ends in spans])
+    most = int(counts.max())
+    edges = np.empty((2, len(spans), most))
+    for number, (starts, ends) in enumerate(spans):
+        edges[:, number, : len(ends)] = starts, ends
+        edges[:, number, len(ends) :] = ends[-1] if len(ends) else 0.0
+    return [(_one(edges[0, :, number]), _one(edges[1, :, number])) for number in range(most)]
 
 
 class Coupled:

@@ -40,6 +40,7 @@ from parasim.simulation.fast.restoring import restore
 from parasim.simulation.fast.run import Dissolved, Run
 from parasim.simulation.fast.timetable import Timetable, make_timetable
 from parasim.trace.actor import Sums
+from parasim.trace.intervals import Pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,8 +234,8 @@ class Collectives:
             self._end(gathering)
         begun, adds, means = gathering.begun, timetable.adds[index], timetable.means[index]
         sums = Sums(
-            [(begun + start, begun + end) for start, end in outcome.transfers[index]],
-            [(begun + start, begun + end) for start, end in outcome.reductions[index]],
+            _later(outcome.transfers[index], begun),
+            _later(outcome.reductions[index], begun),
             (timetable.sent[0][index], timetable.sent[1][index]),
             (timetable.received[0][index], timetable.received[1][index]),
             (timetable.flops[index], adds + means),
@@ -349,6 +350,11 @@ class Collectives:
         self.counts["begun_without"] += 1
         if waiting:
             restore(self._run, self.watch, gathering.op, timetable, begun, arrivals - begun, waiting)
+
+
+def _later(pieces: tuple[NDArray[Any], NDArray[Any]], seconds: float) -> Pieces:
+    starts, ends = pieces
+    return (starts + seconds).tolist(), (ends + seconds).tolist()
 
 
 def _timetable(gathering: Gathering) -> Timetable:

@@ -167,10 +167,10 @@ def _pieces(functions: Any, most: NDArray[Any]) -> Any:
     return functions.Pieces(first, np.zeros(len(most), np.int64), start, end)
 
 
-def _by_member(pieces: Any, more: int) -> list[list[tuple[float, float]]]:
-    """The pieces of each member in order; `more` of them than are counted."""
+def _by_member(pieces: Any, more: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Starts and ends of the pieces of each member in order; `more` of them than are counted."""
     return [
-        list(zip(pieces.start[low:high].tolist(), pieces.end[low:high].tolist(), strict=True))
+        (pieces.start[low:high], pieces.end[low:high])
         for low, high in zip(pieces.first.tolist(), (pieces.first + pieces.over + more).tolist(), strict=True)
     ]
 

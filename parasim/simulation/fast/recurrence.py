@@ -100,13 +100,13 @@ class Outcome:
     ends
         Of each member: when it is through.
     transfers, reductions
-        Of each member: disjoint (start, end) in order, in which messages of its move, and in which it reduces.
-        Negligible reductions are part of the transfers around them.
+        Of each member: starts and ends of disjoint pieces of time in order, in which messages of its move, and in
+        which it reduces. Negligible reductions are part of the transfers around them.
     """
 
     ends: NDArray[Any]
-    transfers: list[list[tuple[float, float]]]
-    reductions: list[list[tuple[float, float]]]
+    transfers: list[tuple[NDArray[Any], NDArray[Any]]]
+    reductions: list[tuple[NDArray[Any], NDArray[Any]]]
 
     def leaving(self) -> Iterator[tuple[float, list[int]]]:
         """The members that are through at one time, by when."""
@@ -204,7 +204,7 @@ class _Spans:
         """The last piece of these members goes on."""
         self._end[members] = until[members]
 
-    def close(self) -> list[list[tuple[float, float]]]:
+    def close(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """All pieces."""
         self._closed.append((np.arange(self._size), self._start, self._end))
         return _by_member(self._size, self._closed)
@@ -212,11 +212,12 @@ class _Spans:
 
 def _by_member(
     size: int, pieces: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
-) -> list[list[tuple[float, float]]]:
-    """Pieces (members, starts, ends) as a list for each member, in order."""
-    result: list[list[tuple[float, float]]] = [[] for _ in range(size)]
-    for members, starts, ends in pieces:
-        for member, start, end in zip(members.tolist(), starts.tolist(), ends.tolist(), strict=True):
-            if end > start:
-                result[member].append((start, end))
-    return result
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Starts and ends of the pieces of each member in order, of pieces (members, starts, ends); without empty ones."""
+    if not pieces:
+        return [(np.empty(0), np.empty(0))] * size
+    members, starts, ends = map(np.concatenate, zip(*pieces, strict=True))
+    order = np.argsort(members, kind="stable")
+    order = order[ends[order] > starts[order]]
+    cuts = np.searchsorted(members[order], np.arange(1, size))
+    return list(zip(np.split(starts[order], cuts), np.split(ends[order], cuts), strict=True))
