@@ -10,6 +10,8 @@ import torch
 
 from parasim import Scenario, simulate
 from parasim.errors import ScenarioError
+from parasim.learning.build import make_learner
+from parasim.learning.chains import BlockChain
 from parasim.learning.learner import TorchLearner
 from parasim.learning.ledger import blocks_of
 from parasim.learning.optimizers import Sgd
@@ -17,6 +19,8 @@ from parasim.learning.tensors import TorchTensors
 from parasim.program import Buffer
 from parasim.program.contents import Content, Contents
 from parasim.program.elementwise import add, scale
+from parasim.program.gradients import do_backward, do_forward
+from parasim.program.state import Activation, Batch
 from parasim.scenario import from_document
 from parasim.simulation.fast.collectives import Collectives
 from tests.test_fast_paths import close
@@ -203,6 +207,72 @@ def test_batched_gradients_are_equal_to_rounding_and_take_one_pass(kind: str, mo
     for found, expected in zip(together.returns, alone.returns, strict=True):
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
     close(without_losses(together.summary), without_losses(alone.summary))
+
+
+@pytest.mark.parametrize(("algorithm", "workers"), [("ring", 5), ("recursive_doubling", 4), ("rabenseifner", 4)])
+def test_an_all_reduce_of_batched_gradients_is_one_product_and_makes_none_of_them(
+    algorithm: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = changed(scenario("allreduce", workers), {"scheme": {"algorithm": algorithm}})
+    alone = simulate(base)
+    monkeypatch.delattr(BlockChain, "backward_each")
+    together = simulate(changed(base, {"run": {"batched_gradients": True}}))
+    assert len({tuple(found) for found in together.returns}) == 1
+    for found, expected in zip(together.returns, alone.returns, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    close(without_losses(together.summary), without_losses(alone.summary))
+
+
+def promises(count: int) -> tuple[TorchLearner, list[Any], list[torch.Tensor]]:
+    """Of the shares of a mini-batch, two or so to a pass; and what each is, computed by itself."""
+    learner = make_learner("mlp", {"width": 40, "depth": 3}, "digits", {}, 0, "float32")
+    whole = learner.model.whole
+    parameters = learner.initial(whole)
+    samples = learner.samples(0, 0, 128 * count, 128 * count)
+    shares = learner.forward_shares(whole, parameters, samples, count)
+    assert shares is not None
+    expected = []
+    for own in samples.chunk(count):
+        _, saved = learner.forward(whole, parameters, learner.inputs(own), own)
+        expected.append(learner.backward(whole, saved, None)[1])
+    return learner, [learner.promise(saved) for _, saved in shares], expected
+
+
+def test_a_promise_is_the_gradient_and_a_sum_of_all_is_the_sum() -> None:
+    _, found, expected = promises(5)
+    total = found[0].total(found)
+    torch.testing.assert_close(total, sum(expected), rtol=1e-4, atol=1e-6)
+    for promise, gradient in zip(found, expected, strict=True):
+        torch.testing.assert_close(promise.make(), gradient, rtol=1e-4, atol=1e-6)
+    assert found[0].total(found) is not total  # of those that were made
+    torch.testing.assert_close(found[0].total(found), sum(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_a_sum_of_some_promises_or_of_one_twice_is_made_one_by_one() -> None:
+    learner, found, _ = promises(5)
+    assert found[0].total(found[:3]) is None  # one of two of a pass
+    assert found[0].total([*found, found[0]]) is None
+    assert found[0].total([*found[:4], found[0]]) is None
+    assert found[0].total([*found[:4], SimpleNamespace()]) is None
+    samples = learner.samples(0, 0, 4, 4)
+    _, saved = learner.forward(
+        learner.model.whole, learner.initial(learner.model.whole), learner.inputs(samples), samples
+    )
+    assert learner.promise(saved) is None  # nothing is won
+
+
+def test_a_promise_keeps_the_parameters_that_it_is_made_of() -> None:
+    learner, _, expected = promises(2)
+    whole = learner.model.whole
+    parameters = Buffer("parameters", whole.parameters, 4, Content(learner.initial(whole), learner.tensors))
+    contents = Contents(learner, batched=True)
+    into = Buffer("gradient", whole.parameters, 4, Content(learner.tensors.zeros(whole.parameters), learner.tensors))
+    batch = Batch(0, 0, 0, 128, 256)
+    loss, saved = do_forward(learner, contents, whole, parameters, batch, None, False, 1)
+    do_backward(learner, Activation(whole, batch, None, loss, saved), None, into, False)
+    del saved
+    parameters.change().zero_()
+    torch.testing.assert_close(into.look(), expected[0], rtol=1e-4, atol=1e-6)
 
 
 def without_losses(summary: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from parasim.learning.ledger import blocks_of
 from parasim.learning.networks import LOSSES
 from parasim.learning.segments import Segments
 from parasim.learning.tensors import TorchTensors, aligned
-from parasim.learning.together import Share, Together
+from parasim.learning.together import Promised, Share, Together
 from parasim.program.model import Model, Part
 from parasim.program.shards import Split
 from parasim.program.tensors import Tensors
@@ -167,6 +167,10 @@ class TorchLearner:
             made = Together(self._chain, self._loss, part, parameters, rows, targets, numbers.numel() // size)
             found += [(loss, Saved(Share(made, number), None)) for number, loss in enumerate(made.losses)]
         return found
+
+    def promise(self, saved: Saved) -> Promised | None:
+        """The gradient of a share, to be made when it is wanted; None of a pass by itself."""
+        return Promised(saved.kept, saved.keeper) if isinstance(saved.kept, Share) else None
 
     def backward(
         self, part: Part, saved: Saved, gradient: torch.Tensor | None

@@ -7,7 +7,9 @@ rounding, not to the last bit. It applies to networks of written-out blocks (`pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,7 +17,7 @@ from parasim.learning.chains import BlockChain
 from parasim.learning.networks import Loss
 from parasim.program.model import Part
 
-__all__ = ["Share", "Together"]
+__all__ = ["Promised", "Share", "Together"]
 
 
 class Together:
@@ -59,6 +61,13 @@ class Together:
             del self._pass
         return self._gradients[share]
 
+    def total(self) -> torch.Tensor:
+        """Sum of all gradients, flat; a new one."""
+        if self._gradients:
+            return torch.stack(self._gradients).sum(0)
+        chain, part, kept, residual = self._pass
+        return torch.cat(chain.backward(part, kept, residual)[1])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Share:
@@ -80,3 +89,31 @@ class Share:
     def blocks(self) -> dict[int, int]:
         """Its inputs, activations and weights, by a name that no memory has."""
         return {-id(self): self.together.nbytes}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Promised:
+    """The gradient of a share, made when somebody looks at it; `keeper` keeps the parameters as they are till then."""
+
+    share: Share
+    keeper: Any
+
+    def make(self) -> torch.Tensor:
+        """The gradient, flat."""
+        return self.share.gradient
+
+    def total(self, promises: Sequence[Any]) -> torch.Tensor | None:
+        """Sum of gradients, if they are those of all shares of some passes, each once: in one product of matrices."""
+        numbers: dict[Together, set[int]] = {}
+        for promise in promises:
+            if not isinstance(promise, Promised):
+                return None
+            numbers.setdefault(promise.share.together, set()).add(promise.share.number)
+        if any(len(own) < len(together.losses) for together, own in numbers.items()):
+            return None
+        if sum(len(own) for own in numbers.values()) < len(promises):
+            return None
+        first, *others = [together.total() for together in numbers]
+        for other in others:
+            first.add_(other)
+        return first

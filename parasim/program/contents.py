@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
     from parasim.program.learner import Learner
     from parasim.program.tensors import Tensor, Tensors
 
-__all__ = ["Content", "Contents", "holders", "is_shared"]
+__all__ = ["Content", "Contents", "Promise", "holders", "is_shared"]
 
 _numbers = itertools.count()
+
+
+class Promise(Protocol):
+    """A vector that is made when somebody looks at it; if only its sum with others is wanted, never."""
+
+    def make(self) -> Tensor:
+        """The vector; nobody else has it."""
+
+    def total(self, promises: Sequence[Promise]) -> Tensor | None:
+        """Sum of these vectors, a new one, equal to rounding; None if they have to be made."""
 
 
 class Content:
@@ -34,21 +44,32 @@ class Content:
 
     Attributes
     ----------
-    tensor, tensors
-        The vector, and the namespace that it is of.
+    tensors
+        The namespace that the vector is of.
+    promise
+        What makes the vector, if that has not been done.
     number
         Its own: no other content ever has it.
     shares
         What passes of all workers at these parameters found (parasim/program/gradients.py), by mini-batch.
     """
 
-    __slots__ = ("__weakref__", "number", "shares", "tensor", "tensors")
+    __slots__ = ("__weakref__", "_tensor", "number", "promise", "shares", "tensors")
 
-    def __init__(self, tensor: Tensor, tensors: Tensors) -> None:
-        self.tensor = tensor
+    def __init__(self, tensor: Tensor | None, tensors: Tensors, promise: Promise | None = None) -> None:
+        self._tensor = tensor
         self.tensors = tensors
+        self.promise = promise
         self.number = next(_numbers)
         self.shares: dict[Hashable, Any] = {}
+
+    @property
+    def tensor(self) -> Tensor:
+        """The vector."""
+        if self.promise is not None:
+            self._tensor, self.promise = self.promise.make(), None
+        assert self._tensor is not None
+        return self._tensor
 
     def changed(self, *, shared: bool) -> Content:
         """What takes its place when it is about to change: on a copy, if others have it."""

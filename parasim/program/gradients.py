@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from parasim.program.contents import holders
+from parasim.program.contents import Content, holders
 
 if TYPE_CHECKING:
     from parasim.program.buffers import Buffer
@@ -84,7 +84,12 @@ def _share(learner: Learner, parameters: Buffer, part: Part, batch: Batch, worke
 def do_backward(
     learner: Learner, activation: Activation, gradient: Buffer | None, into: Buffer, add: bool
 ) -> Tensor | None:
-    """Gradient of the inputs; that of the parameters is written, or added, to `into`."""
+    """Gradient of the inputs; that of the parameters is written, or added, to `into`, or promised."""
+    if not add and into.content is not None:
+        promise = learner.promise(activation.saved)
+        if promise is not None:
+            into.replace(Content(None, learner.tensors, promise), learner.tensors)
+            return None
     upstream = None if gradient is None else gradient.look()
     inputs, parameters = learner.backward(activation.part, activation.saved, upstream)
     if add:

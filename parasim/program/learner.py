@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from parasim.program.contents import Promise
     from parasim.program.layout import Panels
     from parasim.program.model import Part
     from parasim.program.tensors import Tensor, Tensors
@@ -58,6 +59,9 @@ class Learner(Protocol):
 
         Nobody changes the parameters before the backward passes. Numbers are those of forward and backward to rounding.
         """
+
+    def promise(self, saved: Any) -> Promise | None:
+        """The gradient to the parameters of the whole model, to be made when it is wanted; None if nothing is won."""
 
     def backward(self, part: Part, saved: Any, gradient: Tensor | None) -> tuple[Tensor | None, Tensor]:
         """Gradients to the inputs (flat; None for the first part) and to the parameters (flat).
