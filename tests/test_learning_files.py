@@ -140,6 +140,7 @@ def test_grey_images_have_one_channel(pictures):
 def test_wrong_folders_of_images_are_named(pictures, tmp_path):
     assert "path is missing" in refusal("image_folder")
     (tmp_path / "file").write_text("")
+    assert "relative to the scenario file" in refusal("image_folder", path="nowhere")
     assert "can't be read (Not a directory)" in refusal("image_folder", path=str(tmp_path / "file"))
     bad = pictures / "bees" / "1.png"
     bad.write_bytes(b"GIF89a")

@@ -106,7 +106,8 @@ def _folder(kind: str, path: str, meaning: str) -> Path:
         next(folder.iterdir(), None)
     except OSError as error:
         raise ScenarioError(
-            f"data {kind}: {folder} can't be read ({error.strerror}); give the folder {meaning}"
+            f"data {kind}: {folder} can't be read ({error.strerror}); give the folder {meaning}, "
+            "its path from the root or relative to the scenario file"
         ) from None
     return folder
 
