@@ -46,7 +46,7 @@ def do_values(ops: Sequence[Collective], xp: Tensors) -> list[Any]:
         The tensor namespace of the run.
     """
     first = ops[0]
-    if first.kind == "all_reduce" and first.reduce != "max" and _sum_promised(ops, xp):
+    if first.kind == "all_reduce" and first.reduce == "sum" and _sum_promised(ops, xp):
         return [None] * len(ops)
     if (first.kind, first.algorithm) == ("all_reduce", "ring") and first.reduce != "max":
         return add_up_ring(ops, xp)
@@ -67,8 +67,6 @@ def _sum_promised(ops: Sequence[Collective], xp: Tensors) -> bool:
     total = promises[0].total(promises)
     if total is None:
         return False
-    if ops[0].reduce == "mean":
-        xp.scale_(total, 1 / len(ops))
     _give(total, ops, xp)
     return True
 
