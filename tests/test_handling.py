@@ -15,6 +15,7 @@ from parasim.cluster.handling import Handling
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
 from parasim.errors import CalibrationError, DeadlockError, ScenarioError
+from parasim.program.buffers import Buffer
 from parasim.program.cast import Cast, Role
 from parasim.program.ops import Compute, Exchange, Kernel, Post, Recv, Send, Wait
 from parasim.simulation.engine import Engine
@@ -127,6 +128,29 @@ def test_who_waits_for_a_paced_compute_wakes_up_late():
     assert [row.t_post for row in trace if row.op == "send"] == pytest.approx([3.2e-3] * 2, rel=1e-9)
     assert seconds(Case("waking after 5 ms", 2, 8), costs) == pytest.approx(2e-4, rel=1e-6)
     assert seconds(Case("waking after 5 ms", 2, 8), Handling(wake=2e-4, cold=1.0)) == pytest.approx(4e-4, rel=0.5)
+
+
+@pytest.mark.parametrize(("latency", "woken"), [(5e-3, 2e-4), (0.0, 0.0)])
+def test_timers_hold_messages_up_by_the_latency_of_their_route(latency, woken):
+    """From when both ends are ready; then the receiver wakes up and starts. Who is awake need not wake up."""
+
+    def program(me):
+        if me.index:
+            yield from Recv(0, "word", Buffer("into", 1000, 1))
+        else:
+            yield from Send(1, Buffer("out", 1000, 1), "word")
+        yield from me.step_done(0)
+
+    cast = Cast((Role("worker", 2, program),))
+    costs = Handling(post=1e-4, hear=1e-4, wake=2e-4, start=1e-4)
+    host = Host("machine", 1, Device("none", flops=1e15, memory=1.0, memory_bandwidth=1.0), handling=costs)
+    links = {pair: Link(f"{pair}", 1e15, latency) for pair in ((0, 1), (1, 0))}
+    for cores, ends in ((2, 3e-4 + latency + woken), (None, 3e-4 + latency)):
+        trace, context = Trace(), contexts_of(cast)
+        cluster = Cluster([host, host], links)
+        Engine(cluster, [0, 1], cast, [context(0), context(1)], trace, handling_cores=cores).run()
+        (received,) = [row for row in trace if row.op == "recv"]
+        assert received.t_end == pytest.approx(ends, rel=1e-6)
 
 
 def test_a_pause_makes_handling_dearer():

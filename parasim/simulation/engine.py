@@ -73,7 +73,8 @@ class Engine:
     handling_noise, handling_cores
         Law of the random factors of message handling; cores that handle the messages of all hosts together (None: each
         host's own, beside its computes). Computes are *paced* then, as in the executor: they take no core, begin when
-        what their program waited for was over, and end by the model, though it may go on later.
+        what their program waited for was over, and end by the model, though it may go on later; and the receiver's
+        timers hold messages up by the latency of their route.
     fidelity
         Of collectives: every message, or one flow each (parasim/simulation/coupled/coupling.py).
     fast_paths
@@ -126,12 +127,13 @@ class Engine:
         self._network = Network(self.env, cluster, overhead, fast_paths=fast_paths, burst=burst)
         self._processors = [Processor(self.env, host.cores, host.contention, burst) for host in cluster.hosts]
         self._handlers: Handlers | None = None
+        self._paced = handling_cores is not None
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)
             on = self._processors if shared is None else [shared] * len(cluster.hosts)
             law, draws = handling_noise or NoNoise(), [me.draws for me in contexts]
-            self._handlers, self._native = handlers_of(cluster.hosts, placement, on, self._network, law, draws)
-        self._paced = handling_cores is not None
+            network = self._network
+            self._handlers, self._native = handlers_of(cluster.hosts, placement, on, network, law, draws, self._paced)
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))

@@ -4,6 +4,9 @@ Each actor has one *loop*, as a real rank has one thread that steps its programs
 the other, each as a job on cores that it shares with the computes of its host. An actor with a single program computes
 in that thread too (nothing else could go on), so messages that come meanwhile wait. Bytes are moved by another thread
 of the same rank: jobs of their own beside the flow.
+
+In paced runs the loop has timers: they end computes, and they hold a message up by the latency of its route, from when
+both ends are ready. A loop that has nothing to do when one goes off has to wake up.
 """
 
 from __future__ import annotations
@@ -61,6 +64,10 @@ class Loop:
         else:
             self._begin(kind, done)
 
+    def wake(self, done: Done) -> None:
+        """A timer of the loop has gone off: wake up, unless it is awake, and call `done`."""
+        self.run("" if self._busy else "wake", done)
+
     def hold(self) -> None:
         """Nothing is handled from now on until `release`; nothing is now."""
         assert not self._busy
@@ -116,6 +123,8 @@ class Handlers:
         Moves the data; it has a link of its own for each actor's messages.
     law, draws
         Noise of the jobs, and the draws of each rank.
+    timers
+        Do timers of the receiver hold messages up by the latency of their route?
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class Handlers:
         network: Network,
         law: NoiseLaw,
         draws: Sequence[Draws],
+        timers: bool = False,
     ) -> None:
         self._of = [costs[host] for host in placement]
         self._placement = placement
@@ -135,6 +145,7 @@ class Handlers:
             for processor, handling, own in zip(self._processors, self._of, draws, strict=True)
         ]
         self._network = network
+        self._timers = timers
         self._ends = [
             None if math.isinf(handling.bandwidth) else network.end(handling.bandwidth) for handling in self._of
         ]
@@ -162,12 +173,23 @@ class Handlers:
 
     def wake(self, rank: int, then: Done) -> None:
         """A paced compute has ended: its program goes on when the loop has woken up."""
-        self._loops[rank].run("wake", then)
+        self._loops[rank].wake(then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
-        begin = _Transfer(self, source, destination, nbytes, delivered).begin
-        self._loops[destination].run("start", begin)
+        loop = self._loops[destination]
+        start = partial(loop.run, "start", _Transfer(self, source, destination, nbytes, delivered).begin)
+        if not self._timers:
+            start()
+            return
+
+        def held(since: float) -> None:
+            if self._network.now > since:
+                loop.wake(start)
+            else:
+                start()
+
+        self._network.start(self._placement[source], self._placement[destination], 0.0, held)
 
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""
@@ -206,6 +228,7 @@ class _Transfer:
             handlers._placement[destination],
             self._nbytes,
             lambda _: self._done(),
+            0.0 if handlers._timers else None,
             extra=receiver.latency,
             credit=sender.credit,
             ends=tuple(end for end in (handlers._ends[source], handlers._ends[destination]) if end is not None),
@@ -232,10 +255,8 @@ def handlers_of(
     network: Network,
     law: NoiseLaw,
     draws: Sequence[Draws],
+    timers: bool,
 ) -> tuple[Handlers, Handlers]:
-    """Those of the programs' messages, and those of the messages inside native collectives."""
-    handled = [
-        Handlers(costs, placement, processors, network, law, draws)
-        for costs in ([host.handling for host in hosts], [host.native for host in hosts])
-    ]
-    return handled[0], handled[1]
+    """Those of the programs' messages, and those of the messages inside native collectives, which nothing holds up."""
+    own = Handlers([host.handling for host in hosts], placement, processors, network, law, draws, timers)
+    return own, Handlers([host.native for host in hosts], placement, processors, network, law, draws)
