@@ -59,15 +59,14 @@ class Crowd:
     """
 
     __slots__ = (
-        "_arrays",
         "_capacities",
         "_entering",
         "_flows",
         "_free",
         "_functions",
         "_highest",
-        "_links",
-        "_slots",
+        "_hops",
+        "_traffic",
         "changed",
         "first",
         "solves",
@@ -83,23 +82,10 @@ class Crowd:
 
     def _make(self, flows: list[tuple[Flow, float]], now: float) -> None:
         """Make arrays with room for twice as many flows as there are now, and of longer routes."""
-        import numpy as np
-
-        functions = self._functions
-        links, slots = len(self._capacities), max(4 * MANY, 2 * len(flows))
+        slots = max(4 * MANY, 2 * len(flows))
         hops = 2 + max((len(flow.links) for flow, _ in flows), default=0)
-        link_reals = np.zeros((functions.LINK_REALS, links))
-        link_reals[functions.Links._fields.index("capacity")] = self._capacities
-        link_numbers = np.zeros((functions.LINK_NUMBERS, links), np.int32)
-        slot_reals = np.zeros((functions.SLOT_REALS, slots))
-        slot_numbers = np.zeros((functions.SLOT_NUMBERS, slots), np.int32)
-        route = np.zeros((slots, hops), np.int32)
-        nodes = np.zeros((2, slots * hops), np.int32)
-        self._arrays = link_reals, link_numbers, slot_reals, slot_numbers, route, nodes, np.zeros(3, np.int32)
-        self._links = functions.Links(*link_reals, *link_numbers)
-        self._slots = functions.Slots(*slot_reals, *slot_numbers, route, *nodes)
-        self._links.head[:] = -1
-        self._slots.end[:] = math.inf
+        self._traffic = self._functions.make_traffic(self._capacities, slots, hops)
+        self._hops = hops
         self._flows: list[Flow | None] = [None] * slots
         self._free = list(range(slots - 1, -1, -1))
         self._entering: list[int] = []
@@ -114,16 +100,15 @@ class Crowd:
 
     def enter(self, flow: Flow, left: float, now: float) -> None:
         """Let a flow in that has so many bytes left; the next solving, which must be at this instant, is its first."""
-        route, slots = flow.links, self._slots
-        if not self._free or len(route) > slots.route.shape[1]:
+        route = flow.links
+        if not self._free or len(route) > self._hops:
             self._make([*self.flows(now), (flow, left)], now)
             return
         slot = self._free.pop()
         self._flows[slot] = flow
-        slots.hops[slot] = len(route)
-        slots.route[slot, : len(route)] = route
-        slots.nbytes[slot] = left
-        slots.bandwidth[slot] = flow.bandwidth
+        taken = self._traffic.slots[slot]
+        taken.hops, taken.volume, taken.bandwidth = len(route), left, flow.bandwidth
+        self._traffic.nodes.link[taken.first : taken.first + len(route)] = route
         self._entering.append(slot)
         self.changed = True
         if slot >= self._highest:
@@ -131,16 +116,13 @@ class Crowd:
 
     def states(self) -> list[tuple[Flow, float, float]]:
         """All flows, each with its rate and its end at that rate (of those that just came: before they are solved)."""
-        slots = self._slots
-        return [
-            (flow, float(slots.rate[slot]), float(slots.end[slot]))
-            for slot, flow in enumerate(self._flows)
-            if flow is not None
-        ]
+        slots = self._traffic.slots
+        known = zip(self._flows, slots.rate.tolist(), slots.end.tolist(), strict=True)
+        return [(flow, rate, end) for flow, rate, end in known if flow is not None]
 
     def flows(self, now: float) -> Iterator[tuple[Flow, float]]:
         """All flows, each with its bytes left."""
-        new = {self._flows[slot]: float(self._slots.nbytes[slot]) for slot in self._entering}
+        new = {self._flows[slot]: float(self._traffic.slots.volume[slot]) for slot in self._entering}
         for flow, rate, end in self.states():
             yield flow, new[flow] if flow in new else max(0.0, end - now) * rate
 
@@ -148,9 +130,9 @@ class Crowd:
         """Take out the flows whose end is not after `latest`."""
         if self.first > latest:
             return []
-        count = self._functions.leave(*self._arrays, self._highest, latest)
+        count = self._functions.leave(self._traffic, self._highest, latest)
         ended = []
-        for slot in self._slots.solved[:count].tolist():
+        for slot in self._traffic.lists.solved[:count].tolist():
             ended.append(self._flows[slot])
             self._flows[slot] = None
             self._free.append(slot)
@@ -165,5 +147,5 @@ class Crowd:
         entering, self._entering = np.array(self._entering, np.int32), []
         self.solves += 1
         everything = self.solves % _FRESH == 0
-        self.first = self._functions.share(*self._arrays, self._highest, entering, now, everything)
+        self.first = self._functions.share(self._traffic, self._highest, entering, now, everything)
         self.changed = False

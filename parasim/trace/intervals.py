@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from operator import sub
 
-__all__ = ["Pieces", "Union", "covered"]
+__all__ = ["Pieces", "Union", "covered", "length"]
 
 _KEPT = 1024
 Pieces = tuple[Sequence[float], Sequence[float]]
@@ -86,7 +86,7 @@ class Union:
 
     def _let_go(self, count: int) -> None:
         """Turn the oldest pieces into a number."""
-        self._passed += _lengths(self._starts[:count], self._ends[:count])
+        self._passed += length(self._starts[:count], self._ends[:count])
         self._floor = self._ends[count - 1]
         del self._starts[:count], self._ends[:count]
 
@@ -104,10 +104,10 @@ class Union:
 
     def length(self) -> float:
         """Length so far."""
-        return self._passed + _lengths(self._starts, self._ends)
+        return self._passed + length(self._starts, self._ends)
 
 
-def _lengths(starts: Sequence[float], ends: Sequence[float]) -> float:
+def length(starts: Sequence[float], ends: Sequence[float]) -> float:
     """Of disjoint intervals together."""
     total: float = sum(map(sub, ends, starts))
     return total

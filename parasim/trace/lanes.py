@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from parasim.trace.intervals import Pieces, Union, covered
+from parasim.trace.intervals import Pieces, Union, covered, length
 
 __all__ = ["COMPUTE", "MAIN", "TRANSFER", "KnownTimes", "LaneTimes", "Spell"]
 
@@ -198,8 +198,7 @@ def _clipped(spans: Iterable[Spell], low: float, high: float) -> list[Spell]:
 def _length(spans: Sequence[Spell]) -> float:
     """Seconds in which there is one of them."""
     if len(spans) == 1 and spans[0][3] is not None:
-        starts, ends = spans[0][3]
-        return sum([end - start for start, end in zip(starts, ends, strict=True)])
+        return length(*spans[0][3])
     return covered(
         [piece for start, end, _, pieces in spans for piece in zip(*(pieces or ((start,), (end,))), strict=True)]
     )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parasim.simulation.compiling import compiled
-from parasim.simulation.filling import links_of, slots_of, solve, take_out
+from parasim.simulation.filling import Traffic, solve, take_out
 
 __all__ = ["Course", "Events", "Members", "Messages", "Pieces", "circulate", "earliest_leaf", "set_leaf"]
 
@@ -69,8 +69,7 @@ class Pieces(NamedTuple):
 
     first: Places  # of each member: its first place
     over: Places  # of each member: its pieces that are over; the next one may go on
-    start: Reals
-    end: Reals
+    edges: Reals  # (places, 2): start and end
 
 
 class Events(NamedTuple):
@@ -78,7 +77,6 @@ class Events(NamedTuple):
 
     tree: Reals  # in seconds; node n has the children 2 n and 2 n + 1, the leaves come last: slots, then members
     flowing: Numbers  # of each slot, one: its next event is the end of a flow, not of latencies
-    counts: Numbers  # those that filling.py keeps
     entering: Numbers  # slots whose latencies are over
     ready: Numbers  # members who reach a round
 
@@ -102,24 +100,20 @@ def earliest_leaf(tree: Reals) -> int:
     """The leaf that is next."""
     node, leaves = 1, len(tree) // 2
     while node < leaves:
-        node *= 2
-        if tree[node] > tree[node + 1]:
-            node += 1
+        node = 2 * node + (tree[2 * node] > tree[2 * node + 1])  # a branch would be guessed wrong half of the time
     return node - leaves
 
 
 @compiled
 def circulate(
     course: Course, members: Members, messages: Messages, events: Events, moving: Pieces, adding: Pieces,
-    link_reals: Reals, link_numbers: Numbers, slot_reals: Reals, slot_numbers: Numbers, route: Numbers, nodes: Numbers,
-    slack: float, until: float,
+    traffic: Traffic, slack: float, until: float,
 ) -> int:  # fmt: skip
     """Take all members through their rounds, or as far as they come until some second; how many are through.
 
     `slack` is how many seconds late something may be and still be of an instant.
     """
-    links, slots = links_of(link_reals, link_numbers), slots_of(slot_reals, slot_numbers, route, nodes)
-    tree, flowing, counts, entering, ready = events
+    tree, flowing, entering, ready = events
     ways = len(course.sender)
     finished = solvings = 0
     while tree[1] <= until and tree[1] < np.inf:
@@ -134,18 +128,18 @@ def circulate(
                 message = course.first[members.at[course.sender[leaf]]] + leaf
                 if not flowing[leaf] and course.nbytes[message] > 0.0:
                     flowing[leaf] = 1
-                    slots.nbytes[leaf] = course.nbytes[message]
+                    traffic.slots[leaf].volume = course.nbytes[message]
                     entering[entered] = leaf
                     entered += 1
                     continue
                 if flowing[leaf]:
                     flowing[leaf] = 0
-                    take_out(links, slots, counts, leaf)
+                    take_out(traffic, leaf)
                 if len(messages.ended):
                     messages.ended[message] = now
                 for member in (course.sender[leaf], course.receiver[leaf]):
                     members.moving[member] -= 1
-                    moving.end[moving.first[member] + moving.over[member]] = now
+                    moving.edges[moving.first[member] + moving.over[member], 1] = now
                     members.waiting[member] -= 1
                     if not members.waiting[member] and _leave(
                         course, members, messages, tree, adding, member, now, latest
@@ -153,13 +147,14 @@ def circulate(
                         ready[reaching], reaching = member, reaching + 1
             for at in range(reaching):
                 finished += _reach(course, members, messages, tree, moving, adding, ready[at], now, latest)
-        if entered or counts[0]:
+        if entered or traffic.counts[0]:
             solvings += 1
-            solved = solve(links, slots, counts, ways, entering, entered, now, solvings % _FRESH == 0)
+            solved = solve(traffic, ways, entering, entered, now, solvings % _FRESH == 0)
             for at in range(solved):
-                slot = slots.solved[at]
-                if tree[len(tree) // 2 + slot] != slots.end[slot]:
-                    set_leaf(tree, slot, slots.end[slot])
+                slot = traffic.lists[at].solved
+                end = traffic.slots[slot].end
+                if tree[len(tree) // 2 + slot] != end:
+                    set_leaf(tree, slot, end)
     return finished
 
 
@@ -175,9 +170,9 @@ def _leave(
     if len(messages.through):
         messages.through[number, member] = now
     seconds = course.adding[number, member] if len(course.adding) else 0.0
-    if seconds > 0.0 and len(adding.start):
+    if seconds > 0.0 and len(adding.edges):
         place = adding.first[member] + adding.over[member]
-        adding.start[place], adding.end[place] = now, now + seconds
+        adding.edges[place, 0], adding.edges[place, 1] = now, now + seconds
         adding.over[member] += 1
     if now + seconds <= latest:
         return True
@@ -217,9 +212,9 @@ def _reach(
 def _begin(members: Members, moving: Pieces, member: int, now: float) -> None:
     """A message of a member begins."""
     place = moving.first[member] + moving.over[member]
-    if not members.moving[member] and now > moving.end[place]:
-        if moving.end[place] > moving.start[place]:
+    if not members.moving[member] and now > moving.edges[place, 1]:
+        if moving.edges[place, 1] > moving.edges[place, 0]:
             moving.over[member] += 1
             place += 1
-        moving.start[place] = now
+        moving.edges[place, 0] = now
     members.moving[member] += 1

@@ -87,7 +87,9 @@ class Crossing:
         """
         run = _Run(self, arrivals)
         run.go(slack, np.inf)
-        return Outcome(run.members.through, _by_member(run.moving, 1), _by_member(run.adding, 0))
+        open_pieces = run.moving.edges[run.moving.first + run.moving.over]
+        moving = _by_member(run.moving, run.moving.over + (open_pieces[:, 1] > open_pieces[:, 0]))
+        return Outcome(run.members.through, moving, _by_member(run.adding, run.adding.over))
 
     def passages(
         self, arrivals: NDArray[Any], now: float, latest: float, blocks: Iterable[TimedBlock]
@@ -128,51 +130,42 @@ class _Run:
         while leaves > 1:
             leaves //= 2
             tree[leaves : 2 * leaves] = tree[2 * leaves : 4 * leaves].reshape(-1, 2).min(axis=1)
-        counts, entering = np.zeros(3, np.int32), np.zeros(ways, np.int32)
-        self._events = functions.Events(tree, np.zeros(ways, np.int32), counts, entering, np.zeros(2, np.int32))
+        flowing, entering = np.zeros((2, ways), np.int32)
+        self._events = functions.Events(tree, flowing, entering, np.zeros(2, np.int32))
         self.moving = _pieces(functions, crossing.most + 1)
         self.adding = _pieces(functions, np.full(size, rounds if crossing.reduces else 0))
-        link_reals = np.zeros((filling.LINK_REALS, len(crossing.capacities)))
-        link_numbers = np.zeros((filling.LINK_NUMBERS, len(crossing.capacities)), np.int32)
-        slot_reals = np.zeros((filling.SLOT_REALS, ways))
-        slot_numbers = np.zeros((filling.SLOT_NUMBERS, ways), np.int32)
-        nodes = np.zeros((2, crossing.route.size), np.int32)
-        self._arrays = link_reals, link_numbers, slot_reals, slot_numbers, crossing.route, nodes
-        links = filling.Links(*link_reals, *link_numbers)
-        self._slots = filling.Slots(*slot_reals, *slot_numbers, crossing.route, *nodes)
-        links.capacity[:], links.head[:] = crossing.capacities, -1
-        self._slots.bandwidth[:], self._slots.hops[:], self._slots.end[:] = crossing.bandwidths, crossing.hops, np.inf
+        self._traffic = filling.make_traffic(crossing.capacities, *crossing.route.shape)
+        self._traffic.nodes.link = crossing.route.ravel()
+        self._traffic.slots.bandwidth, self._traffic.slots.hops = crossing.bandwidths, crossing.hops
 
     def go(self, slack: float, until: float) -> None:
         """Let everything happen that happens until then."""
         self._functions.circulate(
-            self._course, self.members, self.messages, self._events, self.moving, self.adding, *self._arrays, slack,
+            self._course, self.members, self.messages, self._events, self.moving, self.adding, self._traffic, slack,
             until,
         )  # fmt: skip
 
     def left(self, now: float) -> NDArray[Any]:
         """Which part of its bytes a message has left, by slot; 1 where none flows."""
-        slots, flowing = self._slots, self._events.flowing > 0
+        slots, flowing = self._traffic.slots, self._events.flowing > 0
         left = np.ones(len(flowing))
-        left[flowing] = np.maximum(0.0, slots.end[flowing] - now) * slots.rate[flowing] / slots.nbytes[flowing]
+        left[flowing] = np.maximum(0.0, slots.end[flowing] - now) * slots.rate[flowing] / slots.volume[flowing]
         return np.minimum(left, 1.0)
 
 
 def _pieces(functions: Any, most: NDArray[Any]) -> Any:
     """Room for so many pieces of each member."""
     first = np.cumsum(most) - most
-    start, end = np.empty((2, int(most.sum())))
-    if len(start):
-        start[first] = end[first] = -np.inf
-    return functions.Pieces(first, np.zeros(len(most), np.int64), start, end)
+    edges = np.empty((int(most.sum()), 2))
+    if len(edges):
+        edges[first] = -np.inf
+    return functions.Pieces(first, np.zeros(len(most), np.int64), edges)
 
 
-def _by_member(pieces: Any, more: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Starts and ends of the pieces of each member in order; `more` of them than are counted."""
-    return [
-        (pieces.start[low:high], pieces.end[low:high])
-        for low, high in zip(pieces.first.tolist(), (pieces.first + pieces.over + more).tolist(), strict=True)
-    ]
+def _by_member(pieces: Any, counts: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Starts and ends of so many pieces of each member, without the room that was left for more."""
+    bounds = zip(pieces.first.tolist(), (pieces.first + counts).tolist(), strict=True)
+    return [tuple(pieces.edges[low:high].T.copy()) for low, high in bounds]
 
 
 def make_crossing(

@@ -128,7 +128,7 @@ def _play(
     paces = Paces(stage.seed, team, *devices, speeds, stage.noise, {})
     parts = make_sheets(worker, servers, seats, stage, paces, crew)
     company = make_company(parts, seats, stage)
-    wires, hubs, solver = make_wires(stage.cluster, stage.placement, seats, stage.overhead)
+    wires, hubs, traffic = make_wires(stage.cluster, stage.placement, seats, stage.overhead)
     slow = [host.contention[: host.cores] if any(factor != 1.0 for factor in host.contention) else () for host in hosts]
     sizes = np.array([len(factors) for factors in slow])
     lanes = len(company.lanes) // seats.servers
@@ -139,7 +139,7 @@ def _play(
         cores, np.ones(len(hosts)), jobs, np.array([factor for factors in slow for factor in factors], float),
         np.cumsum(sizes) - sizes, sizes,
     )  # fmt: skip
-    events = play(parts.sheets, company, wires, hubs, solver, shares, make_clock(len(hosts), len(company.pairs)))
+    events = play(parts.sheets, company, wires, hubs, traffic, shares, make_clock(len(hosts), len(company.pairs)))
     through = company.numbers[2] == seats.workers and company.lanes["idle"].all()
     if events < 0 or not through:
         return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from parasim.simulation.compiling import compiled, inlined, inner
+from parasim.simulation.filling import Traffic
 from parasim.simulation.tapes.clock import FULL, Clock, alarm_at, due, fired, next_event, schedule
 from parasim.simulation.tapes.company import (
     APPLIED,
@@ -34,7 +35,6 @@ from parasim.simulation.tapes.stations import enter, leave, ring, start_job
 from parasim.simulation.tapes.wires import (
     CHANGED,
     GATHERING,
-    Solver,
     Wires,
     earliest,
     let_in,
@@ -324,7 +324,7 @@ def _computed(
 
 @compiled
 def play(
-    sheets: Sheets, company: Company, wires: Wires, hubs: Shares, solver: Solver, shares: Shares, clock: Clock
+    sheets: Sheets, company: Company, wires: Wires, hubs: Shares, traffic: Traffic, shares: Shares, clock: Clock
 ) -> int:  # fmt: skip
     """Let everything happen: how many events there were; -1 if an alarm had no room for its deadlines."""
     network = len(clock.first) - 1
@@ -342,20 +342,20 @@ def play(
         elif event == network:
             fired(clock, event)
             latest = due(now)
-            count = let_in(wires, hubs, now, latest, take_ended(wires, hubs, solver, now, latest))
+            count = let_in(wires, hubs, now, latest, take_ended(wires, hubs, traffic, now, latest))
             sort(wires.ended, count, wires.started)
             for at in range(count):
                 _delivered(sheets, company, wires, shares, clock, wires.ended[at], now)
             if wires.numbers[CHANGED] and not wires.numbers[GATHERING]:
                 if clock.numbers[0] == 0 or clock.keys[0] > now:
-                    settle_shares(wires, hubs, solver, now)
+                    settle_shares(wires, hubs, traffic, now)
                 else:
                     wires.numbers[GATHERING] = 1
                     schedule(clock, network + 1, 2, now)
             _next_ring(wires, clock, network, now)
         elif event == network + 1:
             wires.numbers[GATHERING] = 0
-            settle_shares(wires, hubs, solver, now)
+            settle_shares(wires, hubs, traffic, now)
             _next_ring(wires, clock, network, now)
         else:
             _delivered(sheets, company, wires, shares, clock, event - network - 2, now)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parasim.simulation import filling
+from parasim.simulation.filling import Traffic, make_traffic
 from parasim.simulation.tapes.shares import Shares, make_shares
-from parasim.simulation.tapes.wires import Solver, Wires
+from parasim.simulation.tapes.wires import Wires
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ __all__ = ["make_wires"]
 
 def make_wires(
     cluster: Cluster, placement: Sequence[int], seats: Seats, overhead: tuple[float, float]
-) -> tuple[Wires, Shares, Solver]:
+) -> tuple[Wires, Shares, Traffic]:
     """Wires on which nothing moves.
 
     Parameters
@@ -65,7 +65,7 @@ def make_wires(
         limits=np.array(limits), tree=_tree(pairs), hub_tree=_tree(len(capacities)),
         lone=np.full(len(capacities), -1, np.int32), end=reals[2],
     )  # fmt: skip
-    return wires, hubs, _solver(bandwidths, pairs, route.shape[2])
+    return wires, hubs, make_traffic(bandwidths, pairs, route.shape[2])
 
 
 _Routes = tuple["NDArray[Any]", "NDArray[Any]", "NDArray[Any]", "NDArray[Any]"]
@@ -84,21 +84,6 @@ def _routes(cluster: Cluster, here: Sequence[int], there: Sequence[int]) -> _Rou
 
 def _tree(leaves: int) -> NDArray[Any]:
     return np.full(2 << max(0, leaves - 1).bit_length(), np.inf)
-
-
-def _solver(capacities: NDArray[Any], slots: int, hops: int) -> Solver:
-    link_reals = np.zeros((filling.LINK_REALS, len(capacities)))
-    slot_reals = np.zeros((filling.SLOT_REALS, slots))
-    solver = Solver(
-        link_reals, np.zeros((filling.LINK_NUMBERS, len(capacities)), np.int32), slot_reals,
-        np.zeros((filling.SLOT_NUMBERS, slots), np.int32), np.zeros((slots, hops), np.int32),
-        np.zeros((2, slots * hops), np.int32), np.zeros(3, np.int32),
-    )  # fmt: skip
-    links = filling.Links(*link_reals, *solver.link_numbers)
-    links.capacity[:], links.head[:] = capacities, -1
-    arrays: Any = (*slot_reals, *solver.slot_numbers, solver.route, *solver.nodes)
-    filling.Slots(*arrays).end[:] = np.inf
-    return solver
 
 
 def _hubs(

@@ -20,11 +20,11 @@ import numpy as np
 
 from parasim.simulation.compiling import inlined, inner
 from parasim.simulation.fast.circulation import earliest_leaf, set_leaf
-from parasim.simulation.filling import links_of, slots_of, solve, take_out
+from parasim.simulation.filling import Traffic, clear_idle, solve, take_out
 from parasim.simulation.tapes.heaps import Numbers, Places, Reals, pop, push
 from parasim.simulation.tapes.shares import Shares, add, end_of, take
 
-__all__ = ["CHANGED", "GATHERING", "Solver", "Wires", "earliest", "let_in", "settle_shares", "start", "take_ended"]
+__all__ = ["CHANGED", "GATHERING", "Wires", "earliest", "let_in", "settle_shares", "start", "take_ended"]
 
 _ARRIVING, _STARTED, _ENTERED, _MEETING, CHANGED, GATHERING, _SOLVINGS = range(7)
 """Places among the numbers of wires: messages before they flow, and so far; flows that came since the last solving, and
@@ -69,18 +69,6 @@ class Wires(NamedTuple):
     end: Reals  # of each slot: when its flow ends, if it is alone
 
 
-class Solver(NamedTuple):
-    """The arrays of parasim/simulation/filling.py."""
-
-    link_reals: Reals
-    link_numbers: Numbers
-    slot_reals: Reals
-    slot_numbers: Numbers
-    route: Numbers
-    nodes: Numbers
-    counts: Numbers
-
-
 @inlined
 def start(wires: Wires, slot: int, way: int, nbytes: float, now: float) -> float:
     """A message starts: when it begins to flow."""
@@ -104,17 +92,14 @@ def earliest(wires: Wires) -> float:
 
 
 @inlined
-def take_ended(wires: Wires, hubs: Shares, solver: Solver, now: float, latest: float) -> int:
+def take_ended(wires: Wires, hubs: Shares, traffic: Traffic, now: float, latest: float) -> int:
     """Take out the flows whose end is not after `latest`: how many."""
     count = 0
     if wires.tree[1] <= latest:
-        links = links_of(solver.link_reals, solver.link_numbers)
-        slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
         while wires.tree[1] <= latest:
             slot = earliest_leaf(wires.tree)
             set_leaf(wires.tree, slot, np.inf)
-            take_out(links, slots, solver.counts, slot)
-            slots.hops[slot] = 0
+            take_out(traffic, slot)
             wires.ended[count] = slot
             count += 1
         wires.numbers[CHANGED] = 1
@@ -223,7 +208,7 @@ def _limited(wires: Wires, group: int, margin: float) -> bool:
 
 
 @inner
-def settle_shares(wires: Wires, hubs: Shares, solver: Solver, now: float) -> None:
+def settle_shares(wires: Wires, hubs: Shares, traffic: Traffic, now: float) -> None:
     """Give the flows their rates, after what has changed at this instant."""
     numbers = wires.numbers
     numbers[CHANGED] = 0
@@ -231,36 +216,31 @@ def settle_shares(wires: Wires, hubs: Shares, solver: Solver, now: float) -> Non
     for group in range(len(wires.groups)):
         if not wires.groups[group, _SOLVING] and not _limited(wires, group, 1.0):
             _to_solver(wires, hubs, group, now)
-    if numbers[_ENTERED] == 0 and solver.counts[0] == 0:
+    if numbers[_ENTERED] == 0 and traffic.counts[0] == 0:
         return
-    links = links_of(solver.link_reals, solver.link_numbers)
-    slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
     entered = numbers[_ENTERED]
     for at in range(entered):
         slot = wires.entering[at]
         way = wires.way[slot]
-        hops = wires.hops[way, slot]
-        slots.hops[slot] = hops
-        for hop in range(hops):
-            slots.route[slot, hop] = wires.route[way, slot, hop]
-        slots.nbytes[slot] = wires.nbytes[slot]
-        slots.bandwidth[slot] = wires.bandwidth[way, slot]
+        flow = traffic.slots[slot]
+        flow.hops, flow.volume, flow.bandwidth = wires.hops[way, slot], wires.nbytes[slot], wires.bandwidth[way, slot]
+        for hop in range(flow.hops):
+            traffic.nodes[flow.first + hop].link = wires.route[way, slot, hop]
     numbers[_SOLVINGS] += 1
     highest = len(wires.started)
-    solved = solve(
-        links, slots, solver.counts, highest, wires.entering, entered, now, numbers[_SOLVINGS] % _FRESH == 0
-    )  # fmt: skip
+    solved = solve(traffic, highest, wires.entering, entered, now, numbers[_SOLVINGS] % _FRESH == 0)
     numbers[_ENTERED] = 0
     for at in range(solved):
-        slot = slots.solved[at]
-        if wires.tree[len(wires.tree) // 2 + slot] != slots.end[slot]:
-            set_leaf(wires.tree, slot, slots.end[slot])
+        slot = traffic.lists[at].solved
+        end = traffic.slots[slot].end
+        if wires.tree[len(wires.tree) // 2 + slot] != end:
+            set_leaf(wires.tree, slot, end)
     for group in range(len(wires.groups)):
         mine = wires.groups[group]
         if mine[_SOLVING] and len(wires.on_hub):
             mine[_SINCE] += 1
             if mine[_SINCE] * _WORTH > mine[_FLOWING] and _limited(wires, group, 1.25):
-                _to_hubs(wires, hubs, solver, group, now)
+                _to_hubs(wires, hubs, traffic, group, now)
 
 
 @inner
@@ -313,20 +293,16 @@ def _to_solver(wires: Wires, hubs: Shares, group: int, now: float) -> None:
 
 
 @inner
-def _to_hubs(wires: Wires, hubs: Shares, solver: Solver, group: int, now: float) -> None:
+def _to_hubs(wires: Wires, hubs: Shares, traffic: Traffic, group: int, now: float) -> None:
     """The flows of a group go back to their hubs, with the bytes they have left."""
-    links = links_of(solver.link_reals, solver.link_numbers)
-    slots = slots_of(solver.slot_reals, solver.slot_numbers, solver.route, solver.nodes)
     for slot in range(len(wires.started)):
-        if slots.end[slot] < np.inf and wires.group[wires.way[slot]] == group:
-            left = max(0.0, slots.end[slot] - now) * slots.rate[slot]
-            take_out(links, slots, solver.counts, slot)
-            slots.hops[slot] = 0
+        flow = traffic.slots[slot]
+        if flow.end < np.inf and wires.group[wires.way[slot]] == group:
+            left = max(0.0, flow.end - now) * flow.rate
+            take_out(traffic, slot)
             set_leaf(wires.tree, slot, np.inf)
             add(hubs, wires.hub[wires.way[slot], slot], now, left, slot)
-    for link in range(len(links.load)):
-        if links.users[link] == 0:
-            links.load[link] = 0.0
+    clear_idle(traffic)
     for hub in range(len(wires.on_hub)):
         if wires.hub_group[hub] == group:
             set_leaf(wires.hub_tree, hub, end_of(hubs, hub))
