@@ -87,6 +87,17 @@ def test_bytes_are_those_of_the_law(compression, up, down):
     assert summary["bytes_received_per_worker_per_step"] == pytest.approx(down * PARAMETERS)
 
 
+def test_pulled_parameters_keep_no_error():
+    """Of parameters that stay as they are, each pull brings the same half-precision numbers."""
+    still = {"kind": "sgd", "lr": 2.0**-200}
+    code = {"kind": "fp16", "error_feedback": True, "both_ways": True}
+    options = {"learn": True, "optimizer": still, "data": {"kind": "regression"}, "model": {"kind": "mlp", "depth": 2}}
+    first, last = (served("parameter_server", code, steps=steps, **options).returns for steps in (1, 2))
+    for worker in range(3):
+        assert (first[worker] == first[worker].astype("float16")).all()
+        assert (first[worker] == last[worker]).all()
+
+
 def test_a_server_counts_votes():
     """All workers move by the learning rate at once, whatever the gradients are."""
     rule = {"kind": "sgd", "lr": 0.25}

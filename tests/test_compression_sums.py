@@ -179,6 +179,21 @@ def test_the_majority_of_signs_decides(aggregation):
     assert torch.equal(final(simulate(case)), start - torch.where(votes > 0, 0.25, -0.25))
 
 
+def test_all_workers_round_to_the_largest_of_their_scalers():
+    """TernGrad's scaler sharing: each array moves by whole numbers of the largest magnitude that any worker has."""
+    options = {"model": MODEL, "data": {"kind": "classification"}, "dtype": "float64", "learn": True, "batch": 4}
+    code = {"kind": "terngrad_shared", "clip": 0.0}
+    case = make("allreduce", WORKERS, steps=1, compression=code, optimizer={"kind": "sgd", "lr": 1.0}, **options)
+    learner = learner_of(case)
+    start = learner.initial(learner.model.whole)
+    gradients = torch.stack([gradient_of(learner, start, 0, i) for i in range(WORKERS)])
+    moved = (start - final(simulate(case))) * WORKERS
+    for array in (slice(0, 16 * 8), slice(16 * 8, PARAMETERS)):
+        levels = moved[array] / gradients[:, array].abs().max()
+        assert torch.allclose(levels, levels.round(), rtol=0, atol=1e-9)
+        assert 1 <= float(levels.abs().max()) <= WORKERS
+
+
 # every code ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["allreduce", "local_sgd"])
 @pytest.mark.parametrize("code", COMPRESSORS)

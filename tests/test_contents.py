@@ -223,6 +223,13 @@ def test_an_all_reduce_of_batched_gradients_is_one_product_and_makes_none_of_the
     close(without_losses(together.summary), without_losses(alone.summary))
 
 
+def test_batched_gradients_of_a_growing_batch_are_of_the_same_samples() -> None:
+    growing = changed(scenario("allreduce", 4), {"workload": {"batch_growth": {"by": "steps", "at": [1, 2]}}})
+    together, alone = (simulate(changed(growing, {"run": {"batched_gradients": way}})) for way in (True, False))
+    for found, expected in zip(together.returns, alone.returns, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
 def promises(count: int) -> tuple[TorchLearner, list[Any], list[torch.Tensor]]:
     """Of the shares of a mini-batch, two or so to a pass; and what each is, computed by itself."""
     learner = make_learner("mlp", {"width": 40, "depth": 3}, "digits", {}, 0, "float32")

@@ -53,6 +53,12 @@ def test_exponential_decay_falls_with_every_epoch():
     assert rate(Exponential(every=0.1, factor=0.5))(0.3) == pytest.approx(0.1 / 8, rel=1e-12)
 
 
+def test_warm_up_begins_at_zero_or_at_the_rate_that_is_scaled():
+    assert [rate(Constant(warmup=10))(step) for step in (0, 5, 9, 10)] == pytest.approx([0.0, 0.05, 0.09, 0.1])
+    scaled = rate(Constant(warmup=10, scaling="linear", reference_batch=8))  # of 32
+    assert [scaled(step) for step in (0, 5, 9, 10)] == pytest.approx([0.1, 0.25, 0.37, 0.4])
+
+
 def test_warm_up_ends_where_decay_begins():
     schedule = rate(Polynomial(power=1.0, warmup=20, warmup_from=0.02))
     assert [schedule(step) for step in (0, 10, 20, 60, 100)] == pytest.approx([0.02, 0.06, 0.1, 0.05, 0.0])
