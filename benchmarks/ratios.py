@@ -13,13 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.cases import LOG_NORMAL, document, star
 from benchmarks.once import operations
 from benchmarks.peers.placement import shuffled
 
-__all__ = ["CASES", "Compared", "Ratios", "compare", "main"]
+__all__ = ["CASES", "Compared", "Measure", "Ratios", "compare", "in_turn", "main"]
+
+Way = Callable[[], object]
+Measure = Callable[[Way, Way, int], tuple[float, float]]
+"""Takes two functions and how often to call each; returns the medians of their CPU seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +75,25 @@ class Compared:
         return self.plain_seconds / self.fast_seconds
 
 
-def compare(text: dict[str, Any], repeat: int = 1) -> Compared:
+def in_turn(first: Way, second: Way, repeat: int) -> tuple[float, float]:
+    """Median CPU seconds of two functions that take turns."""
+    seconds: tuple[list[float], list[float]] = [], []
+    for _ in range(repeat):
+        for way, taken in zip((first, second), seconds, strict=True):
+            begun = time.process_time()
+            way()
+            taken.append(time.process_time() - begun)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def compare(text: dict[str, Any], repeat: int = 1, measure: Measure = in_turn) -> Compared:
     """Simulate a scenario both ways in turn, `repeat` times after a first time that imports and compiles."""
     import parasim
     from parasim.scenario import from_document
 
     ways = {way: from_document({**text, "run": {**text["run"], "fast_paths": way}}) for way in ("all", "none")}
     summaries = {way: parasim.simulate(scenario).summary for way, scenario in ways.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(repeat):
-        for way, scenario in ways.items():
-            begun = time.process_time()
-            parasim.simulate(scenario)
-            seconds[way].append(time.process_time() - begun)
+    seconds = measure(*(partial(parasim.simulate, scenario) for scenario in ways.values()), repeat)
     fast, plain = summaries["all"], summaries["none"]
     return Compared(
         operations(plain),
@@ -90,8 +101,7 @@ def compare(text: dict[str, Any], repeat: int = 1) -> Compared:
         plain["seconds"],
         fast["events"],
         plain["events"],
-        statistics.median(seconds["all"]),
-        statistics.median(seconds["none"]),
+        *seconds,
     )
 
 

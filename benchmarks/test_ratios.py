@@ -1,10 +1,10 @@
 """``pytest -n 0 benchmarks``: are fast paths as much faster than plain simulation as they were? Ratios, not seconds.
 
 And the peers' workloads in their whole sizes: the makespans that SimGrid agrees with, and events per operation.
+Seconds are pytest-benchmark's (conftest.py), for its tables and files (``--benchmark-json FILE``); none is asserted.
 """
 
-import statistics
-import time
+from functools import partial
 
 import pytest
 
@@ -24,9 +24,9 @@ EVENTS_IN_A_TREE = 0.002
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_fast_paths_are_as_fast_as_they_were(name):
+def test_fast_paths_are_as_fast_as_they_were(name, measure):
     case = CASES[name]
-    found = compare(case.make(case.workers), repeat=3)
+    found = compare(case.make(case.workers), 3, measure)
     assert found.fast_makespan == pytest.approx(found.plain_makespan, rel=1e-9)
     assert found.events_per_operation <= case.events
     assert found.times >= case.times
@@ -41,13 +41,7 @@ def test_whole_workloads_cost_no_more_events_than_they_did(name):
 
 
 @pytest.mark.parametrize(("name", "times"), [("r256", 4), ("r1024", 15)])
-def test_coupled_rings_are_faster_than_their_messages(name, times):
-    ways = [WHOLE[name].load(), WHOLE[f"{name}_coupled"].load()]
-    seconds = [[], []]
-    for _ in range(11):
-        for scenario, taken in zip(ways, seconds, strict=True):
-            begun = time.process_time()
-            parasim.simulate(scenario)
-            taken.append(time.process_time() - begun)
-    message, coupled = map(statistics.median, seconds)
+def test_coupled_rings_are_faster_than_their_messages(name, times, measure):
+    ways = [partial(parasim.simulate, WHOLE[which].load()) for which in (f"{name}_coupled", name)]
+    coupled, message = measure(*ways, 11)
     assert message >= times * coupled
