@@ -268,6 +268,36 @@ def test_a_sum_of_some_promises_or_of_one_twice_is_made_one_by_one() -> None:
     assert learner.promise(saved) is None  # nothing is won
 
 
+def sum_of(learner: TorchLearner, contents: list[Content]) -> tuple[list[Buffer], Buffer]:
+    """Buffers with promised vectors, and the sum of those, added up one by one."""
+    shared, elements = Contents(learner, batched=True), learner.model.whole.parameters
+    theirs = [Buffer("gradient", elements, 4, content) for content in contents]
+    into = Buffer("sum", elements, 4, contents[0])
+    for buffer in theirs[1:]:
+        shared.apply(add, (into,), (buffer,), {}, {})
+    return theirs, into
+
+
+def test_a_sum_of_promises_is_made_when_somebody_looks_and_is_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, found, expected = promises(5)
+    monkeypatch.delattr(BlockChain, "backward_each")
+    _, into = sum_of(learner, [Content(None, learner.tensors, promise) for promise in found])
+    torch.testing.assert_close(into.look(), sum(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 3])
+def test_who_changes_a_summand_of_a_promised_sum_changes_a_copy(count: int) -> None:
+    learner, found, expected = promises(5)
+    contents = [Content(None, learner.tensors, promise) for promise in found[:count]]
+    theirs, into = sum_of(learner, contents)
+    del contents
+    theirs[1].change().zero_()
+    torch.testing.assert_close(into.look(), sum(expected[:count]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(theirs[0].look(), expected[0], rtol=1e-4, atol=1e-6)
+    into.change().zero_()
+    torch.testing.assert_close(theirs[0].look(), expected[0], rtol=1e-4, atol=1e-6)
+
+
 def test_a_promise_keeps_the_parameters_that_it_is_made_of() -> None:
     learner, _, expected = promises(2)
     whole = learner.model.whole

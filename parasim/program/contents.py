@@ -19,6 +19,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
+from parasim.program.elementwise import add
+
 if TYPE_CHECKING:
     from parasim.program.buffers import Buffer
     from parasim.program.learner import Learner
@@ -74,6 +76,27 @@ class Content:
     def changed(self, *, shared: bool) -> Content:
         """What takes its place when it is about to change: on a copy, if others have it."""
         return Content(self.tensors.copy(self.tensor) if shared else self.tensor, self.tensors)
+
+
+class _Sum:
+    """The sum of promised vectors. It has them, so who changes one changes a copy."""
+
+    def __init__(self, summands: Sequence[Content], tensors: Tensors) -> None:
+        self.summands = summands
+        self._tensors = tensors
+
+    def make(self) -> Tensor:
+        """The sum: at once if no summand was made, else one after the other."""
+        promises = [content.promise for content in self.summands if content.promise is not None]
+        total = promises[0].total(promises) if len(promises) == len(self.summands) else None
+        if total is None:
+            total = self._tensors.copy(self.summands[0].tensor)
+            for content in self.summands[1:]:
+                self._tensors.add_(total, content.tensor)
+        return total
+
+    def total(self, promises: Sequence[Promise]) -> None:
+        """Sums have to be made."""
 
 
 class _Root:
@@ -147,6 +170,8 @@ class Contents:
                     buffer.replace(content, self.tensors)
                 return None
             del found
+            if function is add and not constants and not varying and self._promise_sum(touches[0], held, key):
+                return None
         held.clear()  # they would count as somebody who has them
         changed = [buffer.change() for buffer in touches]
         result = function(self.tensors, *changed, *[buffer.look() for buffer in reads], **constants, **varying)
@@ -158,6 +183,18 @@ class Contents:
                 assert content is not None
                 self._known[key, place] = content
         return None
+
+    def _promise_sum(self, into: Buffer, held: Sequence[Content | None], key: Hashable) -> bool:
+        """Promise the sum of two vectors that nobody has looked at; was that done?"""
+        summands: list[Content] = []
+        for content in held:
+            if content is None or content.promise is None:
+                return False
+            summands += content.promise.summands if isinstance(content.promise, _Sum) else [content]
+        total = Content(None, self.tensors, _Sum(summands, self.tensors))
+        into.replace(total, self.tensors)
+        self._known[key, 0] = total
+        return True
 
     def _own(self, result: Any, operands: Sequence[Buffer]) -> Any:
         if isinstance(result, tuple | list):
