@@ -15,9 +15,10 @@ Job = Callable[[], None]
 
 
 class Helpers:
-    """A pool of daemon threads. Jobs must not raise."""
+    """A pool of daemon threads, each of which begins with `prepare`. Jobs must not raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Job = lambda: None) -> None:
+        self._prepare = prepare
         self._idle: list[SimpleQueue[Job]] = []
 
     def submit(self, job: Job) -> None:
@@ -30,6 +31,7 @@ class Helpers:
         jobs.put(job)
 
     def _serve(self, jobs: SimpleQueue[Job]) -> None:
+        self._prepare()
         while True:
             jobs.get()()
             self._idle.append(jobs)

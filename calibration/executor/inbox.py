@@ -64,8 +64,13 @@ class Inbox:
         """Call the item in the loop at a moment of `time.monotonic`; forget it if it has been `dropped` before."""
         heapq.heappush(self._timers, (moment, next(self._numbers), item, dropped))
 
-    def beside(self, job: Callable[[], tuple[Any, ...]], then: Callable[..., None]) -> None:
-        """Run a job in a thread of its own, then `then` with its results in the loop; the loop raises its errors."""
+    def beside(
+        self, job: Callable[[], tuple[Any, ...]], then: Callable[..., None], helpers: Helpers | None = None
+    ) -> None:
+        """Run a job in a thread of its own, then `then` with its results in the loop; the loop raises its errors.
+
+        The thread is one of the inbox's helpers, if not of other `helpers`.
+        """
 
         def work() -> None:
             try:
@@ -75,7 +80,7 @@ class Inbox:
             else:
                 self.put(then, *results)
 
-        self._helpers.submit(work)
+        (helpers or self._helpers).submit(work)
 
     def take(self, calm: Callable[[], float]) -> Item | None:
         """Wait for the next item.

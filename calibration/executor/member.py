@@ -19,7 +19,7 @@ from calibration.executor.memory import Memory
 from calibration.executor.rehearsal import rehearse
 from calibration.executor.returns import encode
 from calibration.executor.runtime import Runtime
-from calibration.executor.scheduling import awake, bind
+from calibration.executor.scheduling import awake, bind, give_way
 from calibration.executor.setup import Setup
 from calibration.executor.warm import keep_memory
 from parasim.errors import ExecutionError
@@ -99,11 +99,11 @@ def take_part(setup: Setup, place: Place) -> tuple[dict[str, Any], list[bytes]]:
 
     actors = setup.cast.actors
     role = actors[place.rank].role
-    clock, helpers = Clock(group), Helpers()
+    clock, helpers, computers = Clock(group), Helpers(), Helpers(give_way)
 
     def runtime_of(mains: list[bool], pace: Pace | None = None, latencies: Sequence[float] = ()) -> Runtime:
         waits = latencies or [0.0] * place.size
-        return Runtime(group, up, down, open_group, mains, memory, device, pace, waits, helpers)
+        return Runtime(group, up, down, open_group, mains, memory, device, pace, waits, helpers, computers)
 
     runtime = runtime_of(
         [not actor.role.daemon for actor in actors],

@@ -80,8 +80,8 @@ class Runtime:
         Seconds of each compute; None: as long as it takes.
     latencies
         Of each rank: seconds by which payloads from there are held up before they flow.
-    helpers
-        Threads that wait for what the loop must not wait for.
+    helpers, computers
+        Threads that wait, and threads that compute, where the loop must not.
 
     Attributes
     ----------
@@ -103,6 +103,7 @@ class Runtime:
         pace: Pace | None,
         latencies: Sequence[float],
         helpers: Helpers,
+        computers: Helpers,
     ) -> None:
         self._group = group
         self._open_group = open_group
@@ -113,6 +114,7 @@ class Runtime:
         self.epoch = 0.0
         self.gauge = Gauge(self.now)
         self._inbox = Inbox(helpers)
+        self._computers = computers
         self._courier = Courier(group, up, down, self._heard)
         self._watch = Watch(group.index, mains, self._courier, self._state)
         self._scratch = torch.empty(0, dtype=torch.uint8)
@@ -209,9 +211,8 @@ class Runtime:
         """Run the work; paced, until the modelled time is over, with what it does without values at the end.
 
         The modelled time begins when what the program waited for was over, and the compute ends with it, also if this
-        process hears of either later: stepping programs costs time of its own, which is no part of the model. A device
-        that takes kernels from a queue does the same. Work that is done is done within that time: the compute takes
-        the longer of the two, not their sum.
+        process hears of either later: stepping programs costs time of its own, which is no part of the model (a device
+        that takes kernels from a queue does the same). Work is done within that time: it takes the longer of the two.
         """
         op = pending.op
         start = self.now()
@@ -224,8 +225,7 @@ class Runtime:
 
         def job() -> tuple[Any, float]:
             try:
-                with yielding():
-                    result = None if work is None else work()
+                result = None if work is None else work()
             except Exception as error:
                 error.add_note(f"in rank {actor.rank}, program {pending.task.id}, compute {op.kernel.label!r}")
                 raise
@@ -250,9 +250,10 @@ class Runtime:
         if work is None:
             self._inbox.soon(worked, None, start)
         elif self._alone():
-            self._inbox.soon(worked, *job())
+            with yielding():
+                self._inbox.soon(worked, *job())
         else:
-            self._inbox.beside(job, worked)
+            self._inbox.beside(job, worked, self._computers)
 
     # the port: messages ----------------------------------------------------------------------------------------------
     def announce(self, actor: Actor, envelope: Envelope) -> None:
