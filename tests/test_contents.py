@@ -231,7 +231,7 @@ def test_batched_gradients_of_a_growing_batch_are_of_the_same_samples() -> None:
 
 
 def promises(count: int) -> tuple[TorchLearner, list[Any], list[torch.Tensor]]:
-    """Of the shares of a mini-batch, two or so to a pass; and what each is, computed by itself."""
+    """Of the shares of a mini-batch, two or so to a pass; and what each is, computed by itself. Losses agree."""
     learner = make_learner("mlp", {"width": 40, "depth": 3}, "digits", {}, 0, "float32")
     whole = learner.model.whole
     parameters = learner.initial(whole)
@@ -239,8 +239,9 @@ def promises(count: int) -> tuple[TorchLearner, list[Any], list[torch.Tensor]]:
     shares = learner.forward_shares(whole, parameters, samples, count)
     assert shares is not None
     expected = []
-    for own in samples.chunk(count):
-        _, saved = learner.forward(whole, parameters, learner.inputs(own), own)
+    for own, (found, _) in zip(samples.chunk(count), shares, strict=True):
+        loss, saved = learner.forward(whole, parameters, learner.inputs(own), own)
+        torch.testing.assert_close(found, loss, rtol=1e-5, atol=1e-6)
         expected.append(learner.backward(whole, saved, None)[1])
     return learner, [learner.promise(saved) for _, saved in shares], expected
 
