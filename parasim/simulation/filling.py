@@ -168,7 +168,7 @@ def solve(traffic: Traffic, highest: int, entering: Numbers, entered: int, now: 
         links[number].touched = 0
         size = _add(traffic, number, size)
     counts[_CHANGED] = 0
-    for at in range(entered):
+    for at in range(entered):  # necks would show whom these slow down, but a pass later
         flow = traffic.slots[entering[at]]
         for place in range(flow.first, flow.first + flow.hops):
             size = _add(traffic, traffic.nodes[place].link, size)
