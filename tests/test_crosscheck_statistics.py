@@ -91,7 +91,18 @@ def test_a_variance_is_known_as_well_as_runs_repeat_it():
     bounds = BOUNDS.staleness
     assert bounds.of_variance(found["variance_half_width"]) == pytest.approx(2 * (0.25 - 0.09) / 2 / 0.16)
     assert bounds.of_variance(0.01) == bounds.variance
-    assert staleness_score(real[:1], real)["variance_half_width"] == 0.0
+    assert found["per_worker"]["0"]["mean_half_width"] == pytest.approx((0.5 - 0.1) / 2 / 0.2)
+    assert bounds.of_mean(1.0) == 2.0
+    assert bounds.of_mean(0.01) == bounds.mean
+
+
+def test_one_run_tells_no_less_than_one_gradient():
+    real = [figures(1.0, staleness={0: {0: 990, 1: 10}})]
+    found = staleness_score(real, real)
+    assert found["variance_half_width"] == pytest.approx(1 / (1000 * 0.01 * 0.99))
+    assert found["per_worker"]["0"]["mean_half_width"] == pytest.approx(1 / 10)
+    never = [figures(1.0, staleness={0: {2: 1000}})]
+    assert staleness_score(never, never)["variance_half_width"] == 0.0
 
 
 def test_a_worker_that_only_one_side_has_is_an_infinite_error():

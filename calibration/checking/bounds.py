@@ -57,8 +57,9 @@ class StalenessBounds:
     variance, distance
         Error of the variance over all gradients; Kolmogorov and Smirnov's distance of the two distributions.
     half_widths
-        If this many half-widths of the interval of the runs' median variance are more than `variance`, they are the
-        bound: where a few gradients of a thousand are staler than the rest, real runs do not repeat it either.
+        If this many half-widths of the interval of the runs' median are more than `mean` or `variance`, they are the
+        bound: where a few gradients of a thousand are staler than the rest, real runs do not repeat it either, and can
+        tell no less than one gradient.
     gradients
         Of a run with fewer, means and variances are told, not judged: they would be chance.
     """
@@ -69,8 +70,12 @@ class StalenessBounds:
     half_widths: float
     gradients: int
 
+    def of_mean(self, half_width: float) -> float:
+        """The bound where the median of the runs' means is known to within `half_width` (relative)."""
+        return max(self.mean, self.half_widths * half_width)
+
     def of_variance(self, half_width: float) -> float:
-        """The bound where the runs' median variance is known to within `half_width` (relative)."""
+        """The same of variances."""
         return max(self.variance, self.half_widths * half_width)
 
 

@@ -126,10 +126,11 @@ def _case(
     staleness = None
     if case.asynchronous:
         staleness = staleness_score(measured, predicted)
-        wanted = demands.staleness
+        wanted, workers = demands.staleness, staleness["per_worker"].values()
         if staleness["measured"]["count"] >= wanted.gradients * len(measured):
             of_variance = wanted.of_variance(staleness["variance_half_width"])
-            checks.append(_check("staleness: mean of a worker", staleness["worst_mean_error"], wanted.mean))
+            means = [(abs(one["mean_error"]), wanted.of_mean(one["mean_half_width"])) for one in workers]
+            checks.append(_check("staleness: mean of a worker", *max(means, key=lambda pair: pair[0] / pair[1])))
             checks.append(_check("staleness: variance", abs(staleness["variance_error"]), of_variance))
         checks.append(_check("staleness: distance", staleness["distance"], wanted.distance))
     return {

@@ -22,12 +22,16 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
     dict
         `measured` and `predicted` (mean, variance, max), `mean_error`, `variance_error` and `distance` (Kolmogorov and
         Smirnov's) of all gradients; the same by worker under `per_worker`; `worst_mean_error`: the largest size of a
-        worker's; `variance_half_width`: of the interval of the real runs' median variance, relative to it.
+        worker's. `mean_half_width` of a worker, `variance_half_width` of all: of the interval of the real runs' median,
+        relative to it; what one gradient of a run makes, where that is more.
     """
     real, simulated = (pooled(run.staleness for run in runs) for runs in (measured, predicted))
     nothing = Staleness.of(())
     workers = {
-        str(worker): _compared(real.get(worker, nothing), simulated.get(worker, nothing))
+        str(worker): {
+            **_compared(real.get(worker, nothing), simulated.get(worker, nothing)),
+            "mean_half_width": _half_width([Staleness.of([run.staleness.get(worker, {})]) for run in measured], "mean"),
+        }
         for worker in sorted({*real, *simulated})
     }
     whole = [Staleness.of(found.histogram for found in side.values()) for side in (real, simulated)]
@@ -35,14 +39,17 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
         **_compared(*whole),
         "per_worker": workers,
         "worst_mean_error": max((abs(entry["mean_error"]) for entry in workers.values()), default=0.0),
-        "variance_half_width": _half_width(measured),
+        "variance_half_width": _half_width([Staleness.of(run.staleness.values()) for run in measured], "variance"),
     }
 
 
-def _half_width(runs: Sequence[RunFigures]) -> float:
-    """Of the interval of the median of the runs' variances, relative to it; 0 where none varies."""
-    variances = [Staleness.of(run.staleness.values()).variance or 0.0 for run in runs]
-    return median_interval(variances).half_width(median(variances))
+def _half_width(runs: Sequence[Staleness], figure: str) -> float:
+    """Of the interval of the median of a figure of the runs, or of one gradient of a run; 0 where it is 0."""
+    values = [getattr(run, figure) or 0.0 for run in runs]
+    middle = median(values)
+    if not middle:
+        return 0.0
+    return max(median_interval(values).half_width(middle), 1 / (middle * max(1, min(run.count for run in runs))))
 
 
 def _compared(real: Staleness, simulated: Staleness) -> dict[str, Any]:
