@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibration.checking.machine import load_average, this_machine
-from calibration.fitting.session import Journal, Turn, read_journal, suffixed
+from calibration.fitting.session import Journal, Turn, read_journals, suffixed
 from calibration.probes.plan import BUDGET, PLAN, ROUNDS, Probe, chosen
 from calibration.probes.record import Skipped, Task
 from calibration.probes.state import busy_share, read_ticks, stolen_share
@@ -139,8 +139,11 @@ def calibrate(
     return profile
 
 
-def refit(journal: str | Path, out: str | Path, options: Options | None = None) -> Profile:
-    """Fit a profile from a journal that `keep_journal` left, without measuring, and write it.
+def refit(journals: Sequence[str | Path], out: str | Path, options: Options | None = None) -> Profile:
+    """Fit a profile from journals that `keep_journal` left, without measuring, and write it.
+
+    A machine whose tempo changes between calibrations is better known from several of them: together they tell the
+    middle, and intervals that hold them all.
 
     Raises
     ------
@@ -150,14 +153,14 @@ def refit(journal: str | Path, out: str | Path, options: Options | None = None) 
     options = options or Options()
     _check_half(options)
     _check_out(Path(out))
-    about, turns = read_journal(journal)
+    about, turns = read_journals(journals)
     return _fitted(Path(out), about, turns, options, None)
 
 
 def refit_halves(
-    journal: str | Path, out: str | Path, options: Options | None = None
+    journals: Sequence[str | Path], out: str | Path, options: Options | None = None
 ) -> tuple[tuple[Path, Path], Agreement]:
-    """Fit the odd rounds of a journal and the even ones, and see how far the two profiles agree.
+    """Fit the odd rounds of journals and the even ones, and see how far the two profiles agree.
 
     They are written to `out` with "-odd" and "-even" before its ending. As the rounds took turns, such profiles are of
     one machine: what they differ by is what intervals are for.
@@ -172,7 +175,9 @@ def refit_halves(
 
     out, options = Path(out), options or Options()
     places = tuple(out.with_name(f"{out.stem}-{half}{out.suffix}") for half in HALVES)
-    odd, even = (refit(journal, place, replace(options, half=half)) for half, place in zip(HALVES, places, strict=True))
+    odd, even = (
+        refit(journals, place, replace(options, half=half)) for half, place in zip(HALVES, places, strict=True)
+    )
     return (places[0], places[1]), agreement(odd, even)
 
 

@@ -158,7 +158,8 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: 0)")
     parser.add_argument("--name", metavar="NAME", help="of the machine (default: the name of the file)")
     parser.add_argument("--keep-journal", action="store_true", help="leave what was measured in FILE.part")
-    parser.add_argument("--fit-only", metavar="JOURNAL", help="fit what --keep-journal left, measure nothing")
+    journals = "fit what --keep-journal left, measure nothing; given several times, calibrations of a machine together"
+    parser.add_argument("--fit-only", metavar="JOURNAL", action="append", help=journals)
     parser.add_argument("--allow-code", action="store_true", help="run the factory of a model of kind 'module'")
 
 

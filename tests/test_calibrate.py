@@ -148,12 +148,12 @@ def test_a_profile_of_another_machine_is_not_changed_in_part(tmp_path):
 def test_halves_are_fitted_from_one_journal(tmp_path):
     whole = calibrate(tmp_path / "m.json", options=Options(rounds=8, keep_journal=True), plan=QUICK)
     journal = suffixed(tmp_path / "m.json")
-    odd, even = (refit(journal, tmp_path / f"{half}.json", Options(half=half)) for half in ("odd", "even"))
+    odd, even = (refit([journal], tmp_path / f"{half}.json", Options(half=half)) for half in ("odd", "even"))
     assert odd.provenance["rounds"] == [1, 3, 5, 7]
     assert even.provenance["rounds"] == [2, 4, 6, 8]
     assert odd.provenance["half"] == "odd"
     assert whole.flops.count == odd.flops.count + even.flops.count
-    assert refit(journal, tmp_path / "again.json", Options(name="m")).flops == whole.flops
+    assert refit([journal], tmp_path / "again.json", Options(name="m")).flops == whole.flops
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_two_calibrations_do_not_write_one_journal(tmp_path):
 
 def test_fitting_a_journal_that_is_not_there(tmp_path):
     with pytest.raises(ScenarioError, match="can't be read"):
-        refit(tmp_path / "none.part", tmp_path / "m.json")
+        refit([tmp_path / "none.part"], tmp_path / "m.json")
 
 
 # the machine beside it -----------------------------------------------------------------------------------------------
@@ -294,6 +294,22 @@ def test_wrong_words_are_one_line(tmp_path, monkeypatch, capsys, words, message)
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+def test_calibrations_at_several_times_are_fitted_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "b.json"):
+        calibrate(name, options=Options(rounds=2, keep_journal=True), plan=QUICK)
+    words = ["calibrate", "--fit-only", "a.json.part", "--fit-only", "b.json.part", "--out", "both.json"]
+    assert main(words) == 0
+    both, one = (load_profile(name) for name in ("both.json", "a.json"))
+    assert both.provenance["rounds"] == [1, 2, 3, 4]
+    assert both.flops.count == 2 * one.flops.count
+    journal = Path("b.json.part").read_text()
+    Path("b.json.part").write_text(journal.replace('"device": "cpu"', '"device": "tpu"', 1))
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "b.json.part: can't be fitted together with a.json.part, which differs in device" in capsys.readouterr().err
 
 
 def test_the_verb_fits_a_journal_and_prints_it(tmp_path, monkeypatch, capsys):
@@ -386,7 +402,7 @@ def test_a_gpu_is_described_by_its_own_probe(tmp_path):
     with Journal(journal, about) as writing:
         for number in range(4):
             writing.add(Turn("cuda", number, tuple(cuda(Task(number, 1.0, seed=number)))))
-    found = refit(journal, tmp_path / "g.json")
+    found = refit([journal], tmp_path / "g.json")
     assert (found.cores, found.memory) == (2, 8e10)
     assert found.flops.low < 10 * FLOPS < found.flops.high
     assert "linear/forward" in found.kernels

@@ -111,7 +111,7 @@ def test_odd_and_even_rounds_agree_within_their_intervals(tmp_path):
     options = Options(rounds=24, keep_journal=True)
     calibrate(tmp_path / "m.json", options=options, plan=QUICK)
     journal = suffixed(tmp_path / "m.json")
-    odd, even = (refit(journal, tmp_path / f"{half}.json", Options(half=half)) for half in ("odd", "even"))
+    odd, even = (refit([journal], tmp_path / f"{half}.json", Options(half=half)) for half in ("odd", "even"))
     found = agreement(odd, even)
     assert found.count >= 8
     assert len(found.apart) <= 0.25 * found.count

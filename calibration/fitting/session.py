@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -19,11 +19,13 @@ from typing import IO, Any
 from calibration.probes.record import Observation, from_json, to_json
 from parasim.errors import CalibrationError, ScenarioError
 
-__all__ = ["Journal", "Turn", "observations_of", "read_journal", "suffixed"]
+__all__ = ["Journal", "Turn", "observations_of", "read_journal", "read_journals", "suffixed"]
 
 FORMAT = 2
 _FIRST = b'{"parasim_journal"'
 _AGAIN = "delete it and calibrate again"
+_OWN = frozenset({"rounds", "budget", "seed"})
+"""What journals that are fitted together may differ in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Turn:
     busy: float | None = None
     stolen: float | None = None
     load: float | None = None
+
+    def later(self, rounds: int) -> Turn:
+        """The same after so many rounds."""
+        observations = tuple(replace(one, round=one.round + rounds) for one in self.observations)
+        return replace(self, round=self.round + rounds, observations=observations)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; :meth:`of` is its inverse."""
@@ -181,6 +188,27 @@ def read_journal(path: str | Path) -> tuple[dict[str, Any], list[Turn]]:
     if about is None:
         raise ScenarioError(f"{path}: holds no whole line: {_AGAIN}")
     return about, turns
+
+
+def read_journals(paths: Sequence[str | Path]) -> tuple[dict[str, Any], list[Turn]]:
+    """Journals of one machine, made at several times, as one: rounds of later ones are counted on.
+
+    Raises
+    ------
+    ScenarioError
+        As :func:`read_journal` does; or if one is of another machine, or of other probes, than the first.
+    """
+    first, turns = read_journal(paths[0])
+    for path in paths[1:]:
+        about, others = read_journal(path)
+        if changed := sorted(key for key in {*first, *about} - _OWN if about.get(key) != first.get(key)):
+            raise ScenarioError(
+                f"{path}: can't be fitted together with {paths[0]}, which differs in {', '.join(changed)}: fit it alone"
+            )
+        after = 1 + max((turn.round for turn in turns), default=-1)
+        turns += [turn.later(after) for turn in others]
+        first = {**first, "rounds": first["rounds"] + about["rounds"]}
+    return first, turns
 
 
 def suffixed(path: str | Path) -> Path:
