@@ -142,8 +142,8 @@ def calibrate(
 def refit(journals: Sequence[str | Path], out: str | Path, options: Options | None = None) -> Profile:
     """Fit a profile from journals that `keep_journal` left, without measuring, and write it.
 
-    A machine whose tempo changes between calibrations is better known from several of them: together they tell the
-    middle, and intervals that hold them all.
+    A machine whose tempo changes between calibrations is better known from several of them, fitted together. (Rounds
+    count as independent: intervals tell how well the middle is known, not how far one hour is from another.)
 
     Raises
     ------
