@@ -1,6 +1,7 @@
 """Compiled functions are kept on disk until a source changes that may be compiled into them."""
 
 import importlib.util
+import pickle
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,12 @@ def test_sources_of_what_calls_nothing_are_few():
 
 
 def test_a_kept_function_is_compiled_anew_once_another_source_changes(tmp_path, monkeypatch):
-    file = tmp_path / "kernel.py"
-    file.write_text(
-        "from parasim.simulation.compiling import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
-    )
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "kept"))
 
     def compiled_anew() -> bool:
-        spec = importlib.util.spec_from_file_location("kernel", file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        assert module.twice(3) == 6
-        (hits, misses) = (sum(counts.values()) for counts in module.twice.stats[1:])
+        twice = _kernel(tmp_path)
+        assert twice(3) == 6
+        (hits, misses) = (sum(counts.values()) for counts in twice.stats[1:])
         assert hits + misses == 1
         return misses == 1
 
@@ -43,3 +38,28 @@ def test_a_kept_function_is_compiled_anew_once_another_source_changes(tmp_path, 
     monkeypatch.setattr(compiling, "_stamp", lambda _: "another")
     assert compiled_anew()
     assert not compiled_anew()
+
+
+def test_what_is_kept_of_types_that_are_gone_is_compiled_anew(tmp_path, monkeypatch):
+    """As after an update of the package: numba reads what it has kept before it looks whether sources have changed."""
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "kept"))
+    twice = _kernel(tmp_path)
+    assert twice(3) == 6
+    index = twice._cache._cache_file
+    gone = b"cparasim.simulation.compiling\nGone\n."
+    Path(index._index_path).write_bytes(pickle.dumps(index._version) + gone)
+    for misses in (1, 0):
+        again = _kernel(tmp_path)
+        assert again(3) == 6
+        assert sum(again.stats.cache_misses.values()) == misses
+
+
+def _kernel(folder):
+    file = folder / "kernel.py"
+    file.write_text(
+        "from parasim.simulation.compiling import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n"
+    )
+    spec = importlib.util.spec_from_file_location("kernel", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.twice

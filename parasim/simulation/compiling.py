@@ -52,7 +52,16 @@ def _kept(function: _Function, **options: bool) -> _Function:
         dispatcher.get_call_template = lambda args, kws: template([_wide(kind) for kind in args], kws)
         index = dispatcher._cache._cache_file  # numba has no public way to say what else a function depends on
         index._source_stamp = index._source_stamp, _stamp(Path(function.__code__.co_filename))
+        index._load_index = functools.partial(_index_of, index._load_index)
     return cast("_Function", dispatcher)
+
+
+def _index_of(load: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
+    """What is on disk; nothing, as when sources have changed, where it names types that they don't have any more."""
+    try:
+        return load()
+    except (AttributeError, ImportError):
+        return {}
 
 
 def _wide(kind: types.Type) -> types.Type:
