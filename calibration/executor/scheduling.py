@@ -83,7 +83,7 @@ def yielding() -> Iterator[None]:
     if not _may_yield():
         yield
         return
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    give_way()
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ class _Case:
     ranks: int
     nbytes: int
     bandwidth: float
-    latency: float = 0.0
+    latency: float
 
     @property
     def is_long(self) -> bool:
