@@ -157,6 +157,14 @@ def test_servers_count_their_updates_as_steps_of_all_workers():
     assert losses(result)[-1] == loss_of(case, result.returns[-1])
 
 
+@pytest.mark.parametrize("slowdown", [3, 1000])
+def test_a_server_that_is_never_still_is_evaluated_between_two_updates(slowdown):
+    document = evaluated("downpour", 5, steps=8, workers=4, servers=1).document
+    slow = [{"role": "server", "actors": "all", "slowdown": slowdown}]
+    result = parasim.simulate(from_document({**document, "cluster": {**document["cluster"], "stragglers": slow}}))
+    assert [point["steps"] for point in points(result)] == [0, 2, 4, 6, 8]
+
+
 def test_sums_alone_give_the_same_figures_as_rows():
     rows, sums = (
         parasim.simulate(evaluated("allreduce", trace=trace, target={"loss": 2.2})) for trace in ("rows", "aggregate")

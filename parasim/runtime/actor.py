@@ -282,9 +282,10 @@ class Actor:
     def computed(self, pending: Pending, t_start: float, t_end: float, result: Any) -> None:
         """A compute ended."""
         self.rows.computed(pending, t_start, t_end)
-        following = self.guard.leave(pending)
+        self.guard.stop(pending)
         if self.camera is not None and self.camera.due:
-            shoot(self, t_end)
+            shoot(self, t_end)  # before the next one begins: a server with a queue is never still
+        following = self.guard.admit()
         self.make_ready(pending.task, result, since=t_end)
         for started in following:
             started.task.since = max(started.task.since, t_end)

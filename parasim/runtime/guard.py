@@ -60,7 +60,7 @@ class Guard:
             self._changing[pending] = None
 
     def stop(self, pending: Pending) -> None:
-        """It does not run any more; those that wait go on waiting."""
+        """It does not run any more; those that wait go on waiting, until they are admitted."""
         del self.running[pending]
         self._changing.pop(pending, None)
 
@@ -70,6 +70,10 @@ class Guard:
             self.stop(pending)
         else:
             self.waiting.remove(pending)
+        return self.admit()
+
+    def admit(self) -> list[Pending]:
+        """Those that wait and may start now run from now on."""
         if not self.waiting:
             return []
         started: list[Pending] = []
