@@ -132,7 +132,7 @@ def test_who_waits_for_a_paced_compute_wakes_up_late():
 
 @pytest.mark.parametrize(("latency", "woken"), [(5e-3, 2e-4), (0.0, 0.0)])
 def test_timers_hold_messages_up_by_the_latency_of_their_route(latency, woken):
-    """From when both ends are ready; then the receiver wakes up and starts. Who is awake need not wake up."""
+    """From when both ends are ready; then the receiver wakes up and starts. No latency: no timer, not even an event."""
 
     def program(me):
         if me.index:
@@ -145,12 +145,16 @@ def test_timers_hold_messages_up_by_the_latency_of_their_route(latency, woken):
     costs = Handling(post=1e-4, hear=1e-4, wake=2e-4, start=1e-4)
     host = Host("machine", 1, Device("none", flops=1e15, memory=1.0, memory_bandwidth=1.0), handling=costs)
     links = {pair: Link(f"{pair}", 1e15, latency) for pair in ((0, 1), (1, 0))}
+    events = []
     for cores, ends in ((2, 3e-4 + latency + woken), (None, 3e-4 + latency)):
         trace, context = Trace(), contexts_of(cast)
         cluster = Cluster([host, host], links)
-        Engine(cluster, [0, 1], cast, [context(0), context(1)], trace, handling_cores=cores).run()
+        engine = Engine(cluster, [0, 1], cast, [context(0), context(1)], trace, handling_cores=cores)
+        engine.run()
         (received,) = [row for row in trace if row.op == "recv"]
         assert received.t_end == pytest.approx(ends, rel=1e-6)
+        events.append(engine.events)
+    assert (events[0] > events[1]) == (latency > 0)
 
 
 def test_a_pause_makes_handling_dearer():

@@ -109,6 +109,8 @@ def test_no_bytes_take_the_latencies_only() -> None:
 def test_overheads_of_the_end_points_come_on_top() -> None:
     run = Run(switched(2), [(0.0, 0, 1, 100.0), (0.0, 1, 0, 0.0)], overhead=(0.5, 0.01))
     assert run.ends == [0.5 + 0.5 + 1.0 + 1.0, 0.5 + 0.5]
+    assert run.network.latency(0, 1) == 0.5 + 0.5
+    assert run.network.latency(0, 1, 100.0) == 0.5 + 0.5 + 1.0
 
 
 def test_two_flows_share_a_link() -> None:

@@ -179,17 +179,11 @@ class Handlers:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
         loop = self._loops[destination]
         start = partial(loop.run, "start", _Transfer(self, source, destination, nbytes, delivered).begin)
-        if not self._timers:
+        hosts = self._placement[source], self._placement[destination]
+        if self._timers and self._network.latency(*hosts):
+            self._network.start(*hosts, 0.0, lambda _: loop.wake(start))
+        else:
             start()
-            return
-
-        def held(since: float) -> None:
-            if self._network.now > since:
-                loop.wake(start)
-            else:
-                start()
-
-        self._network.start(self._placement[source], self._placement[destination], 0.0, held)
 
     def finish(self, rank: int, then: Done) -> None:
         """The data of a message have come or gone: let the program of `rank` go on by `then`."""

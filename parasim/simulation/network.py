@@ -132,10 +132,10 @@ class Network:
         """
         if nbytes < 0:
             raise ValueError(f"a message must have 0 bytes or more, got {nbytes}")
-        links, route_latency, bandwidth = self._path(source, destination)
+        links, _, bandwidth = self._path(source, destination)
         now = self._env.now
         if latency is None:
-            latency = route_latency + self._message_overhead + self._byte_overhead * nbytes
+            latency = self.latency(source, destination, nbytes)
         latency += extra
         if ends:
             links = (*links, *ends)
@@ -148,6 +148,16 @@ class Network:
         heappush(self._arrivals, (arrival, number, flow))
         self._alarm.at(arrival, now)
         return arrival
+
+    def latency(self, source: int, destination: int, nbytes: float = 0.0) -> float:
+        """Seconds before a message between two hosts flows: the latencies of its route and the overheads of its ends.
+
+        Raises
+        ------
+        ScenarioError
+            If no route joins the hosts.
+        """
+        return self._path(source, destination)[1] + self._message_overhead + self._byte_overhead * nbytes
 
     @property
     def now(self) -> float:
