@@ -27,7 +27,7 @@ from parasim.program import (
     Wait,
     WaitAny,
 )
-from tests.conformance.stage import Case, Outcome, crew, milliseconds, pair
+from tests.conformance.stage import Case, Outcome, all_begun, crew, milliseconds, pair
 
 
 def says(word: str, seconds: float = 0.0) -> Program[str]:
@@ -52,12 +52,18 @@ def check_in_order(outcome: Outcome) -> None:
 
 
 def posts_beside(me: Context) -> Program[list[object]]:
-    """Two lanes go on beside each other and beside the main program."""
-    slow = yield from Post(says("slow", 0.2), "a")
+    """Two lanes go on beside each other and beside the main program; the slow one ends when that lets it."""
+
+    def waits() -> Program[str]:
+        yield from Recv(1, "end")
+        return "slow"
+
+    slow = yield from Post(waits(), "a")
     quick = yield from Post(says("quick", 0.02), "b")
     first = yield from WaitAny([slow, quick])
     again = yield from WaitAny([slow, quick])
     done = yield from Poll(slow)
+    yield from Send(1, tag="go")
     yield from Wait([slow])
     both = yield from WaitAny([slow, quick])
     return [first.result, again.result, done, both.result, (yield from Wait([]))]
@@ -65,14 +71,19 @@ def posts_beside(me: Context) -> Program[list[object]]:
 
 def check_beside(outcome: Outcome) -> None:
     assert outcome.returns[0] == ["quick", "quick", False, "slow", []]
-    slow, quick = outcome.of(0, "sleep", "a")[0], outcome.of(0, "sleep", "b")[0]
+    slow, quick = outcome.of(0, "recv", "a")[0], outcome.of(0, "sleep", "b")[0]
     assert slow.t_post <= quick.t_end <= slow.t_end
+
+
+def lets_end(me: Context) -> Program[None]:
+    yield from Recv(0, "go")
+    yield from Send(0, tag="end")
 
 
 def polls(me: Context) -> Program[list[bool]]:
     handle = yield from Post(says("done", 0.03), "lane")
     before = yield from Poll(handle)
-    yield from Sleep(0.15)
+    yield from Wait([(yield from Post(says("what follows on its lane"), "lane"))])
     return [before, (yield from Poll(handle))]
 
 
@@ -147,7 +158,7 @@ def works(me: Context, log: list[int]) -> Program[str]:
 def cancels_at_boundary(me: Context) -> Program[list[object]]:
     log: list[int] = []
     handle = yield from Post(works(me, log), "lane")
-    yield from Sleep(0.02)
+    yield from all_begun()
     yield from Cancel(handle)
     (result,) = yield from Wait([handle])
     following = yield from Post(says("lane goes on"), "lane")
@@ -196,6 +207,10 @@ def check_queued(outcome: Outcome) -> None:
     assert outcome.returns[0] == ["first", None, "third", True, False]
 
 
+FOR_EVER = 1e6
+"""Seconds."""
+
+
 def cancels_waiting(me: Context) -> Program[list[object]]:
     """An unmatched receive, a sleep and a wait end at once; the message stays for whoever asks next."""
 
@@ -203,13 +218,13 @@ def cancels_waiting(me: Context) -> Program[list[object]]:
         yield from Recv(1, "mail")
 
     receiving = yield from Post(receive(), "receive")
-    sleeping = yield from Post(says("never", 30.0), "sleep")
+    sleeping = yield from Post(says("never", FOR_EVER), "sleep")
 
     def waiting() -> Program[None]:
         yield from Wait([sleeping])
 
     waits = yield from Post(waiting(), "wait")
-    yield from Sleep(0.02)
+    yield from all_begun()
     for handle in (receiving, waits, sleeping):
         yield from Cancel(handle)
     yield from Wait([receiving, waits, sleeping])
@@ -226,7 +241,7 @@ def mails(me: Context) -> Program[None]:
 def check_cancel_waiting(outcome: Outcome) -> None:
     assert outcome.returns[0] == [True, True, True, 1]
     assert [row.outcome for row in outcome.of(0, "recv", "receive")] == ["cancelled"]
-    assert all(row.t_end < 10 for row in outcome.rows)
+    assert all(row.t_end < FOR_EVER for row in outcome.rows)
 
 
 def cancels_itself(me: Context) -> Program[None]:
@@ -349,11 +364,16 @@ def check_one_buffer(outcome: Outcome) -> None:
 
 
 def computes_on_parts(me: Context) -> Program[None]:
-    """Parts that share no element are different buffers; readers may overlap; a writer waits for readers."""
+    """Parts that share no element are different buffers; readers may overlap; a writer waits for readers.
+
+    All may begin at one moment, however long it takes to post them.
+    """
     buffer = me.buffer("b", 4)
     left, right = buffer.part(0, 2), buffer.part(2, 4)
+    start = yield from Post(says("go"), "start")
 
     def run(kernel: str, touches: tuple[Buffer, ...], reads: tuple[Buffer, ...]) -> Program[None]:
+        yield from Wait([start])
         yield Compute(Kernel(kernel, flops=60e6), None, touches, reads)
 
     handles = []
@@ -452,7 +472,7 @@ def check_draws(outcome: Outcome) -> None:
 
 CASES = {
     "a lane is first-in first-out": Case(crew(posts_in_order, 1), check_in_order),
-    "lanes go on beside each other": Case(crew(posts_beside, 1), check_beside, same_rows=False),
+    "lanes go on beside each other": Case(pair(posts_beside, lets_end), check_beside),
     "polling": Case(crew(polls, 1), check_polls),
     "posting to one's own lane": Case(crew(posts_to_own_lane, 1), error=ProgramError, match="the lane it runs on"),
     "a posted program posts": Case(crew(posts_nested, 1), check_nested),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parasim.errors import DeadlockError, ProgramError
 from parasim.program import ANY, Buffer, Context, Exchange, Post, Probe, Program, Recv, Send, Sleep, Wait
-from tests.conformance.stage import Case, Outcome, crew, each, milliseconds, pair
+from tests.conformance.stage import Case, Outcome, all_begun, crew, each, milliseconds, pair
 
 
 def filled(me: Context, name: str, elements: int, value: float) -> Buffer:
@@ -89,17 +89,26 @@ def check_exchange(outcome: Outcome) -> None:
     assert outcome.returns == [[1, [1.0] * 3], [0, [0.0] * 3]]
 
 
-def hurries(me: Context) -> Program[None]:
-    yield from Send(1, filled(me, "b", 1, 1.0), "late")
+def hurries(me: Context, buffer: Buffer | None) -> Program[None]:
+    """The send waits already when the other hears of it."""
+    late = yield from Post(Send(1, buffer, "late"), "lane")
+    yield from all_begun()
+    yield from Send(1, tag="waiting")
+    yield from Wait([late])
+
+
+def hurries_payload(me: Context) -> Program[None]:
+    yield from hurries(me, filled(me, "b", 1, 1.0))
 
 
 def dawdles(me: Context) -> Program[None]:
+    yield from Recv(0, "waiting")
     yield from Sleep(0.05)
     yield from Recv(0, "late")
 
 
 def check_rendezvous(outcome: Outcome) -> None:
-    (sent,), (received,) = outcome.of(0, "send"), outcome.of(1, "recv")
+    (sent,), (_, received) = outcome.of(0, "send", "lane"), outcome.of(1, "recv")
     assert sent.t_post < received.t_post
     assert sent.t_end >= received.t_post
     assert sent.t_start >= received.t_post  # until then it waited, it did not move
@@ -107,7 +116,7 @@ def check_rendezvous(outcome: Outcome) -> None:
 
 
 def hurries_header(me: Context) -> Program[None]:
-    yield from Send(1, tag="late")
+    yield from hurries(me, None)
 
 
 # order ---------------------------------------------------------------------------------------------------------------
@@ -144,13 +153,24 @@ def check_reversed(outcome: Outcome) -> None:
     assert outcome.returns[1] == [[2.0] * 6, [1.0] * 4]
 
 
-def arrives_later(me: Context) -> Program[None]:
-    yield from Sleep(0.06 * me.rank)
-    yield from Send(0, filled(me, "b", 1, me.rank), "any", {"rank": me.rank})
+def arrives_in_turn(me: Context) -> Program[None]:
+    """Messages of one sender come in order: who has received the word knows of the message before it."""
+    yield from Recv(0, "turn")
+    sent = yield from Post(Send(0, filled(me, "b", 1, me.rank), "any", {"rank": me.rank}), "lane")
+    yield from all_begun()
+    yield from Send(0, tag="announced")
+    yield from Wait([sent])
+
+
+def all_in_turn(me: Context) -> Program[None]:
+    """Every other rank announces its message, one after the other."""
+    for rank in (1, 2, 3):
+        yield from Send(rank, tag="turn")
+        yield from Recv(rank, "announced")
 
 
 def takes_any(me: Context) -> Program[list[object]]:
-    yield from Sleep(0.25)  # all have been announced by now
+    yield from all_in_turn(me)
     order: list[object] = []
     for _ in range(3):
         message = yield from Recv(ANY, "any")
@@ -164,7 +184,7 @@ def check_any(outcome: Outcome) -> None:
 
 def named_among_any(me: Context) -> Program[list[int]]:
     """A named receive takes its source's message although another came first."""
-    yield from Sleep(0.25)
+    yield from all_in_turn(me)
     third = yield from Recv(3, "any")
     first = yield from Recv(ANY, "any")
     second = yield from Recv(ANY, "any")
@@ -272,7 +292,7 @@ def sends_changing(me: Context) -> Program[None]:
         yield from milliseconds(100, buffer, label="change")
 
     handle = yield from Post(change(), "beside")
-    yield from Sleep(0.02)
+    yield from all_begun()
     yield from Send(1, buffer, "gift")
     yield from Wait([handle])
 
@@ -289,7 +309,7 @@ def sends_nowhere(me: Context) -> Program[None]:
 def probes(me: Context) -> Program[list[bool]]:
     before = yield from Probe(1, "probe")
     yield from Send(1, tag="go")
-    yield from Sleep(0.1)
+    yield from Recv(1, "announced")
     announced = yield from Probe(1, "probe")
     anyone = yield from Probe(ANY, "probe")
     other = yield from Probe(1, "another tag")
@@ -300,7 +320,10 @@ def probes(me: Context) -> Program[list[bool]]:
 
 def is_probed(me: Context) -> Program[None]:
     yield from Recv(0, "go")
-    yield from Send(0, tag="probe")
+    sent = yield from Post(Send(0, tag="probe"), "lane")
+    yield from all_begun()
+    yield from Send(0, tag="announced")
+    yield from Wait([sent])
 
 
 def check_probe(outcome: Outcome) -> None:
@@ -337,12 +360,12 @@ CASES = {
     "facing sends deadlock": Case(crew(faces, 2), error=DeadlockError, match=r"Send\(peer=1"),
     "facing sends of headers deadlock": Case(crew(faces_header, 2), error=DeadlockError, match=r"Send\(peer=0"),
     "facing exchanges do not": Case(crew(exchanges, 2), check_exchange, values=True),
-    "a send waits for its receive": Case(pair(hurries, dawdles), check_rendezvous),
+    "a send waits for its receive": Case(pair(hurries_payload, dawdles), check_rendezvous),
     "a header waits for its receive": Case(pair(hurries_header, dawdles), check_rendezvous),
     "messages keep their order": Case(pair(counts_up, listens), check_order, values=True),
     "tags are taken in any order": Case(pair(posts_two, takes_reversed), check_reversed, values=True),
-    "ANY takes the earliest": Case(each(takes_any, *[arrives_later] * 3), check_any, values=True),
-    "a named source goes before": Case(each(named_among_any, *[arrives_later] * 3), check_named),
+    "ANY takes the earliest": Case(each(takes_any, *[arrives_in_turn] * 3), check_any, values=True),
+    "a named source goes before": Case(each(named_among_any, *[arrives_in_turn] * 3), check_named),
     "ANY and a named source on one tag": Case(
         pair(mixes_any_and_named, sleeps), error=ProgramError, match="ANY and one from a named source"
     ),

@@ -12,7 +12,7 @@ from parasim.cluster.hosts import Device
 from parasim.cluster.links import Link
 from parasim.cluster.star import star
 from parasim.learning.optimizers import Sgd
-from parasim.program import Cast, Compute, Context, Group, Kernel, Layer, Model, Role, Shared
+from parasim.program import Cast, Compute, Context, Group, Kernel, Layer, Model, Post, Program, Role, Shared, Wait
 from parasim.simulation.coupled.coupling import Fidelity
 from parasim.simulation.engine import Engine
 from parasim.trace.record import Record
@@ -150,6 +150,15 @@ def plain(value: Any) -> Any:
 def milliseconds(count: float, *touches: Any, label: str = "work", work: Any = None) -> Compute[Any]:
     """A compute of so many milliseconds on the stage's device."""
     return Compute(Kernel(label, flops=count * 1e6), work, touches)
+
+
+def all_begun() -> Program[None]:
+    """Over when what was posted before has begun, in whatever time: programs begin in the order of their posts."""
+
+    def ends_at_once() -> Program[None]:
+        yield from ()
+
+    yield from Wait([(yield from Post(ends_at_once(), "begun"))])
 
 
 def crew(program: Callable[[Context], Any], count: int) -> tuple[Role, ...]:
