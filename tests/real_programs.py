@@ -31,7 +31,7 @@ from parasim.program.ops import (
     WaitAny,
 )
 from parasim.program.shared import Shared
-from tests.conformance.stage import Values
+from tests.conformance.stage import Values, all_begun
 
 MODEL = Model("tiny", (Layer("a", 8, 1.0, 1.0, 1.0, 4, 4, 4),))
 
@@ -282,23 +282,21 @@ def crossed_streams() -> Setup:
 
 
 def overlapping() -> Setup:
-    """A compute of one lane runs beside the transfer of another; cancelled work leaves its row."""
+    """A compute of one lane runs beside the transfers of another: it goes on until they are over."""
 
     def worker(me: Context) -> Program[list[Any]]:
-        import time
+        import threading
 
-        def spin() -> int:
-            time.sleep(0.03)
-            return 7
+        transferred = threading.Event()
 
-        def compute() -> Program[int]:
-            first = yield from Compute(Kernel("work"), spin)
-            yield from Compute(Kernel("work"), spin)
-            return first
+        def compute() -> Program[bool]:
+            return (yield from Compute(Kernel("work"), transferred.wait))
 
         peer = 1 - me.rank
         handle = yield from Post(compute(), "side")
+        yield from all_begun()
         yield from Exchange((Send(peer, me.buffer("data", 4), "x"),), (Recv(peer, "x"),))
+        transferred.set()
         (result,) = yield from Wait([handle])
         nap = yield from Post(_nap(), "nap")
         done = yield from WaitAny([handle, nap])

@@ -7,6 +7,8 @@ import math
 import socket
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +18,17 @@ from calibration.executor.device import NO_GPU, CpuDevice, StagedDevice, choose_
 from calibration.executor.failures import Failure, first_failure
 from calibration.executor.frames import pack_frame, receive_frame, send_frame, unpack_frame
 from calibration.executor.inbox import Inbox
+from calibration.executor.memory import Vector
 from calibration.executor.returns import decode, encode
 from parasim.cluster.hosts import Device
 from parasim.errors import ExecutionError, ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.draws import Draws
-from parasim.program.ops import Kernel
+from parasim.program.ops import Kernel, Program, Update
+from parasim.runtime.shared import Written, update_program
 from parasim.simulation.noise import LogNormal
 from parasim.simulation.pace import modelled
+from tests.real_programs import counted
 
 
 def test_frames_pass_a_socket_whole() -> None:
@@ -174,3 +179,34 @@ def test_more_jobs_may_block_at_once_than_ever_before() -> None:
     while len(results) < 20:
         inbox.take(lambda: math.inf)()
     assert sorted(results) == list(range(20))
+
+
+# shared memory -------------------------------------------------------------------------------------------------------
+class Adding:
+    """A plain update of one process's view of a vector, in its two computes: read and add, then write."""
+
+    def __init__(self, vector: Vector, ones: Buffer, tensors: Any) -> None:
+        self.program: Program[Written] = update_program(vector, Update(vector.shared, ones, 0, False), tensors, 0)
+        self.sums = next(self.program).work()
+
+    def write(self) -> Written:
+        write = self.program.send(self.sums)
+        with pytest.raises(StopIteration) as ended:
+            self.program.send(write.work())
+        return ended.value.value
+
+
+def test_what_a_plain_update_overwrites_is_lost_and_counted(tmp_path: Path) -> None:
+    made = counted(2, 1, atomic=False, values=True)
+    (shared,), context = made.shared, made.context(0)
+    Vector.create(shared, tmp_path, context)
+    first, second = (Vector(shared, tmp_path, context) for _ in range(2))
+    ones = Buffer("ones", 4, 8, torch.ones(4, dtype=torch.float64))
+    one, other = (Adding(vector, ones, context.tensors) for vector in (first, second))
+    assert [one.write(), other.write()] == [Written(1, 0), Written(2, 1)]
+    assert first.load(0, 8).tolist() == second.load(0, 8).tolist() == [1.0] * 4 + [0.0] * 4
+    assert [Adding(vector, ones, context.tensors).write() for vector in (first, second)] == [
+        Written(3, 0),
+        Written(4, 0),
+    ]
+    assert first.load(0, 4).tolist() == [3.0] * 4

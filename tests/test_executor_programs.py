@@ -42,8 +42,8 @@ def test_large_payloads(pool: Pool, values: bool) -> None:
 
 
 def test_messages_of_one_exchange_come_beside_each_other(pool: Pool) -> None:
-    """The short one is not behind the long one, which was there as early and is first in the list."""
-    outcome = run_cast("tests.real_messages:gathered", {"nbytes": [1 << 27, 8]}, 3, pool=pool)
+    """The short one is not behind the long one, which was there as early, is first in the list, and does not flow."""
+    outcome = run_cast("tests.real_messages:gathered", {"nbytes": [1 << 24, 8]}, 3, pool=pool)
     ends = {row.peer: row.t_end for row in outcome.trace if row.op == "recv"}
     assert ends[1] < ends[0]
 
@@ -127,13 +127,14 @@ def test_native_streams_may_be_first_used_in_any_order(pool: Pool) -> None:
 
 
 def test_computes_run_beside_transfers(pool: Pool) -> None:
+    """The first compute ends when the transfers are over, and not before."""
     outcome = run(pool, "overlapping", 2)
-    assert outcome.returns == ([7, True, 3],) * 2
+    assert outcome.returns == ([True, True, 3],) * 2
     for rank in (0, 1):
         rows = [row for row in outcome.trace if row.rank == rank]
         receive = next(row for row in rows if row.op == "recv")
-        last = [row for row in rows if row.op == "compute"][-1]
-        assert receive.t_end < last.t_end
+        first = next(row for row in rows if row.op == "compute")
+        assert first.t_start <= receive.t_end <= first.t_end
 
 
 def test_a_long_compute_is_no_deadlock(pool: Pool) -> None:
@@ -152,7 +153,11 @@ def test_plain_updates_count_what_they_lose(pool: Pool) -> None:
     outcome = run(pool, "counted", 2, workers=2, rounds=20, atomic=False, values=True)
     version, _, weights = outcome.returns[0]
     assert version == 40
-    assert all(20 <= weight <= 40 for weight in weights)
+    lost = [row for row in outcome.trace if row.op == "update" and row.outcome == "lost"]
+    assert lost or all(weight == 40 for weight in weights)
+    # The least is 2: one writes its first update when the other has made all but its last, and the other its last,
+    # which it computed from that first one, when all are made.
+    assert all(2 <= weight <= 40 for weight in weights)
 
 
 def test_the_lock_keeps_updates_apart(pool: Pool) -> None:
