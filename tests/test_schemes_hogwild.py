@@ -272,53 +272,73 @@ def test_real_workers_share_the_weights_and_lose_nothing(access, pool):
 
 
 @pytest.mark.real
-def test_plain_additions_of_real_workers_lose_some_and_it_is_seen(pool):
-    """Of some 480 additions dozens are lost, in both runtimes; nobody's staleness exceeds the law's mean."""
+def test_what_plain_additions_of_real_workers_lose_had_been_written_meanwhile(pool):
+    """Of some 480 additions dozens are lost in the simulator; of real ones, what the machine's turns have it.
+
+    Whoever overwrites another's addition read before that was made, so its gradient was stale.
+    """
     rule = {"kind": "sgd", "lr": 0.01}
     case = learning("hogbatch", hosts=1, workers=3, access="plain", steps=40, at_once=4, optimizer=rule)
-    real = attempted(lambda: executed(case, pool), lambda run: run.summary["lost_updates"] > 0)
-    for result in (real, parasim.simulate(case)):
-        assert result.summary["lost_updates"] > 0
-        assert result.summary["staleness"]["count"] == 480
-        assert 0 < result.summary["staleness"]["mean"] <= 2
+    real, simulated = executed(case, pool), parasim.simulate(case)
+    for result in (real, simulated):
+        staleness = result.summary["staleness"]
+        assert staleness["count"] == 480
+        assert staleness["mean"] <= 2  # the law's N - 1
+        assert result.summary["lost_updates"] <= 480 - staleness["histogram"].get(0, 0)
         assert result.summary["torn_reads"] == 0  # one part
         assert result.summary["bytes_sent_per_worker_per_step"] == 0
+    assert simulated.summary["lost_updates"] > 0
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(
+def paced(scheme, workers):
+    """Workers with drawn times, without values."""
+    return from_document(
+        {
+            "name": "staleness",
+            "workload": {"model": {"kind": "mlp", "width": 32, "depth": 4}, "batch_size": 64},
+            "cluster": {
+                "topology": {"kind": "star", "hosts": 1},
+                "host": {"cores": 3},
+                "device": {"flops": "40 MFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"},
+                "link": {"bandwidth": "10 Gbit/s"},
+                "noise": {"kind": "lognormal", "sigma": 0.5},
+            },
+            "scheme": {"workers": workers, **scheme},
+            "run": {"steps": 40, "seed": 1},
+            "execute": {"compute": "paced"},
+        }
+    )
+
+
+SHARING = pytest.mark.parametrize(
     "scheme",
     [{"kind": "hogbatch"}, pytest.param({"kind": "asysvrg", "pass_steps": 4}, marks=pytest.mark.slow)],
     ids=lambda scheme: scheme["kind"],
 )
+
+
+@pytest.mark.real
+@SHARING
+def test_mean_staleness_of_real_workers_is_one_less_than_they_are_at_most(scheme, pool):
+    """Whoever reads has seen its own last addition: others make (N - 1) additions per gradient, if all were late."""
+    for workers in (2, 3):
+        staleness = executed(paced(scheme, workers), pool).summary["staleness"]
+        assert staleness["count"] == workers * 40
+        assert staleness["mean"] <= workers - 1
+
+
+@pytest.mark.real
+@pytest.mark.slow  # as a verdict on times, which others on the cores change
+@SHARING
 def test_staleness_of_real_workers_is_distributed_as_simulated(scheme, pool):
     """Their interleaving can't be replayed, so whole distributions are compared: three workers, drawn times, paced.
 
     By Kolmogorov and Smirnov's distance: two samples of 120 gradients are apart by 0.25 once in 1,000 times; two
     workers in place of three, or none that meet, are farther.
     """
-
-    def case(workers):
-        return from_document(
-            {
-                "name": "staleness",
-                "workload": {"model": {"kind": "mlp", "width": 32, "depth": 4}, "batch_size": 64},
-                "cluster": {
-                    "topology": {"kind": "star", "hosts": 1},
-                    "host": {"cores": 3},
-                    "device": {"flops": "40 MFLOP/s", "memory": "1 GiB", "memory_bandwidth": "5 GB/s"},
-                    "link": {"bandwidth": "10 Gbit/s"},
-                    "noise": {"kind": "lognormal", "sigma": 0.5},
-                },
-                "scheme": {"workers": workers, **scheme},
-                "run": {"steps": 40, "seed": 1},
-                "execute": {"compute": "paced"},
-            }
-        )
-
-    three, two = (parasim.simulate(case(workers)).summary["staleness"] for workers in (3, 2))
+    three, two = (parasim.simulate(paced(scheme, workers)).summary["staleness"] for workers in (3, 2))
     real = attempted(
-        lambda: executed(case(3), pool).summary["staleness"],
+        lambda: executed(paced(scheme, 3), pool).summary["staleness"],
         lambda found: distance(found["histogram"], three["histogram"]) < 0.25,
     )
     assert real["count"] == three["count"] == 3 * 40
