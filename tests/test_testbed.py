@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,16 +18,19 @@ from calibration.executor.pool import Pool
 from calibration.testbed import missing, standing_testbed
 from calibration.testbed.build import device
 from calibration.testbed.plan import address
+from calibration.testbed.shaping import Shape
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.links import Link
 from parasim.cluster.routing import Ecmp, Routing, Shortest
 from parasim.errors import DeadlockError, ExecutionError, ScenarioError
+from parasim.trace.rows import Row
 from tests.effort import attempted
 from tests.test_testbed_plan import HOST, cluster
 
 pytestmark = pytest.mark.real
 needs_rights = pytest.mark.skipif(bool(missing()), reason=missing() or "nothing is missing")
 CHUNK = 400_000
+ROUNDS = 4
 
 
 def outputs(testbed: beds.Testbed, node: int, command: Sequence[str], lines: Sequence[str] = ()) -> list[str]:
@@ -41,15 +45,43 @@ def outputs(testbed: beds.Testbed, node: int, command: Sequence[str], lines: Seq
     return said
 
 
-def traffic(pool: Pool, testbed: beds.Testbed, placement: Sequence[int], flows: Sequence[tuple[int, int]]) -> float:
-    """Seconds of a round, the first left out."""
-    arguments = {"size": len(placement), "nbytes": CHUNK, "flows": flows, "rounds": 4}
+def moved(pool: Pool, testbed: beds.Testbed, placement: Sequence[int], flows: Sequence[tuple[int, int]]) -> list[Row]:
+    """The receives of chunks in so many rounds."""
+    arguments = {"size": len(placement), "nbytes": CHUNK, "flows": flows, "rounds": ROUNDS}
     outcome = run_cast(
         "tests.testbed_programs:traffic", arguments, len(placement), pool=pool, seats=testbed.seats(placement)
     )
-    ends = sorted(row.t_end for row in outcome.trace if row.op == "recv" and row.nbytes)
-    assert len(ends) == 4 * len(flows)
-    return (ends[-1] - ends[len(flows) - 1]) / 3
+    rows = [row for row in outcome.trace if row.op == "recv" and row.nbytes]
+    assert len(rows) == ROUNDS * len(flows)
+    return rows
+
+
+def traffic(pool: Pool, testbed: beds.Testbed, placement: Sequence[int], flows: Sequence[tuple[int, int]]) -> float:
+    """Seconds of a round, the first left out."""
+    ends = sorted(row.t_end for row in moved(pool, testbed, placement, flows))
+    return (ends[-1] - ends[len(flows) - 1]) / (ROUNDS - 1)
+
+
+def held_to(pool: Pool, testbed: beds.Testbed, built: Cluster, flows: Sequence[tuple[int, int]]) -> None:
+    """In no time does a link carry more than its bandwidth, and what it has saved; later it may always be."""
+    rows = moved(pool, testbed, range(len(built.hosts)), flows)
+    seconds = max(row.t_end for row in rows) - min(row.t_start for row in rows)
+    passing = Counter(built.ends(link) for flow in flows for link in built.route(*flow))
+    for ends, bandwidth in testbed.plan.bandwidths:
+        shape = Shape.of(bandwidth, len(testbed.plan.bandwidths))
+        assert seconds * bandwidth >= passing[ends] * ROUNDS * CHUNK - shape.burst - shape.segment
+
+
+def rates(testbed: beds.Testbed, here: int, there: int) -> set[str]:
+    """What the kernel says of the classes of data that go from a node to its neighbour: their ceilings."""
+    lines = outputs(testbed, here, ["tc", "class", "show", "dev", device(there)])
+    return {line.split(" ceil ")[1].split()[0] for line in lines if " htb 1:1 " not in line}
+
+
+def sent_over(testbed: beds.Testbed, here: int, there: int) -> int:
+    """Bytes that have gone from a node to its neighbour."""
+    (line,) = [line for line in outputs(testbed, here, ["cat", "/proc/net/dev"]) if f"{device(there)}:" in line]
+    return int(line.split(":")[1].split()[8])
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +114,30 @@ def test_every_pair_takes_the_route_of_the_simulator(kind: str, options: dict[st
             ]
 
 
+FLOWS = [
+    [(0, 1), (1, 0)],
+    [(rank, (rank + 1) % 4) for rank in range(4)],
+    [(1, 0), (2, 0), (3, 0)],
+    [(0, 1), (0, 2)],
+]
+"""Facing pairs, a ring, three into one, one to two."""
+
+
 @needs_rights
+@pytest.mark.parametrize("flows", FLOWS)
+def test_no_link_carries_more_than_its_bandwidth(pool: Pool, star: beds.Testbed, flows: list[tuple[int, int]]) -> None:
+    held_to(pool, star, cluster("star", {"hosts": 4}, 30.0), flows)
+
+
+@needs_rights
+@pytest.mark.slow  # as a verdict on times, which others on the cores change
 def test_flows_share_links_as_in_the_simulator(pool: Pool, star: beds.Testbed) -> None:
     """In units of one message alone: facing pairs and rings disturb nobody, three into one take three times as long."""
     placement = range(4)
-    ring = [(rank, (rank + 1) % 4) for rank in placement]
-    cases = [[(0, 1), (1, 0)], ring, [(1, 0), (2, 0), (3, 0)], [(0, 1), (0, 2)]]
 
     def times() -> list[float]:
         alone = traffic(pool, star, placement, [(0, 1)])
-        return [traffic(pool, star, placement, flows) / alone for flows in cases]
+        return [traffic(pool, star, placement, flows) / alone for flows in FLOWS]
 
     expected = pytest.approx([1.0, 1.0, 3.0, 2.0], abs=0.3)
     assert attempted(times, lambda found: found == expected) == expected
@@ -105,22 +151,21 @@ def test_each_direction_of_a_cable_has_its_bandwidth(pool: Pool) -> None:
     }
     built = Cluster([HOST, HOST], {**links, (0, 0): Link("", 1e9)})
     with beds.Testbed(built, [0, 1]) as testbed:
-
-        def times() -> float:
-            there, back = (traffic(pool, testbed, [0, 1], [flow]) for flow in ((0, 1), (1, 0)))
-            return back / there
-
-        assert attempted(times, lambda found: found == pytest.approx(4.0, rel=0.2)) == pytest.approx(4.0, rel=0.2)
+        found = {ends: rates(testbed, *ends) for ends in ((0, 2), (2, 0), (1, 2), (2, 1))}
+        assert found == {(0, 2): {"40Mbit"}, (2, 0): {"10Mbit"}, (1, 2): {"400Mbit"}, (2, 1): {"400Mbit"}}
+        for flow in ((0, 1), (1, 0)):
+            held_to(pool, testbed, built, [flow])
 
 
 @needs_rights
 def test_several_ranks_of_a_host_talk_inside_their_namespace(pool: Pool, star: beds.Testbed) -> None:
-    flows = [(0, 1), (1, 0)]
-
-    def times() -> float:
-        return traffic(pool, star, [0, 0], flows) / traffic(pool, star, [0, 1], flows)
-
-    assert attempted(times, lambda found: found < 1 / 3) < 1 / 3
+    sent = []
+    for placement in ([0, 0], [0, 1]):
+        before = sent_over(star, 0, 4)
+        moved(pool, star, placement, [(0, 1)])
+        sent.append(sent_over(star, 0, 4) - before)
+    assert sent[0] < CHUNK
+    assert sent[1] >= ROUNDS * CHUNK
 
 
 @needs_rights
@@ -134,8 +179,13 @@ def test_latency_holds_up_payloads_and_is_marked_at_both_ends(pool: Pool, star: 
         source = row.rank if row.op == "send" else row.peer
         if row.nbytes:
             assert row.t_end - row.t_start >= 0.03 * (1 + source)
-    headers = [row.t_end - row.t_start for row in messages if not row.nbytes]
-    assert min(headers) < 0.03
+
+
+@needs_rights
+def test_latency_does_not_hold_up_headers(pool: Pool, star: beds.Testbed) -> None:
+    outcome = run_cast("tests.testbed_programs:overtaken", {"latency": 0.03}, 3, pool=pool, seats=star.seats([0, 1, 2]))
+    ends = {row.nbytes: row.t_end for row in outcome.trace if row.op == "recv" and row.tag == "taken"}
+    assert ends[0] < ends[1000]
 
 
 @needs_rights

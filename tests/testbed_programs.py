@@ -8,7 +8,8 @@ from dataclasses import replace
 from calibration.executor.setup import Setup
 from parasim.program.cast import Role
 from parasim.program.context import Context
-from parasim.program.ops import Collective, Exchange, Program, Recv, Send
+from parasim.program.ops import Collective, Exchange, Post, Program, Recv, Send, Wait
+from tests.conformance.stage import all_begun
 from tests.real_programs import setup
 
 
@@ -27,6 +28,28 @@ def traffic(size: int, nbytes: int, flows: Sequence[Sequence[int]], rounds: int 
 
     made = setup(Role("worker", size, worker))
     return replace(made, latency=lambda source, destination: latency * (1 + source)) if latency else made
+
+
+def overtaken(latency: float) -> Setup:
+    """Rank 2 takes a payload of rank 0 and a header of rank 1, which wait for it both, at once.
+
+    The payload is held up by `latency`, one of rank 1 would be by twice as much.
+    """
+
+    def sender(me: Context) -> Program[None]:
+        buffer = me.buffer("data", 1000, 1) if me.index == 0 else None
+        sent = yield from Post(Send(2, buffer, "taken"), "lane")
+        yield from all_begun()
+        yield from Send(2, None, "waiting")
+        yield from Wait([sent])
+
+    def taker(me: Context) -> Program[None]:
+        for rank in (0, 1):
+            yield from Recv(rank, "waiting")
+        yield from Exchange((), (Recv(0, "taken"), Recv(1, "taken")))
+
+    made = setup(Role("sender", 2, sender), Role("taker", 1, taker))
+    return replace(made, latency=lambda source, destination: latency * (1 + source))
 
 
 def native(size: int) -> Setup:
