@@ -10,7 +10,6 @@ from parasim import closed_form
 from parasim.learning.build import pin_threads
 from parasim.schemes import SCHEMES
 from parasim.schemes.asynchronous import Asynchronous
-from tests.effort import attempted
 from tests.schemes_real import (
     executed,
     learning,
@@ -162,8 +161,11 @@ def test_real_runs_have_the_simulated_payload_and_are_replayed_exactly(name, poo
         same_payload(real, parasim.simulate(case))
     if name in ("downpour, warm start", "dcasgd, adaptive", "compute_groups"):
         for server in range(2, 2 + options["servers"]):
-            total, updates = window(updates_of(real, server), 2, case.run.steps)
-            assert abs(total - updates) <= 4  # the law (N - 1) U, up to N^2
+            applied = updates_of(real, server)
+            total, updates = window(applied, 2, case.run.steps)
+            # The law (N - 1) U presumes that all begin together; a busy machine may let the other push for long before.
+            first_reads = {worker: read for worker, read, _ in reversed(applied)}
+            assert total == updates - sum(first_reads.values())
 
 
 @pytest.mark.real
@@ -183,24 +185,38 @@ def test_one_real_worker_equals_sequential_in_every_bit(name, pool):
     assert real.returns[1].tobytes() == alone.returns[0].tobytes()
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("kind", "options"), [("compute_groups", {"groups": 1}), ("ssp", {"slack": 0})], ids=["one group", "slack 0"]
-)
-def test_real_synchronous_limits_equal_sequential_in_every_bit(kind, options, pool):
-    """S17 with g = 1 is S3; S10 with s = 0 is S2 in the sum form: both are S1 at the batch of both workers.
-
-    A worker that a busy machine holds up for a whole step reads what the other has pushed meanwhile, as slack 0 allows.
-    """
+def synchronous_limit(kind, rate, **options):
+    """Two workers that learn with exact numbers, and the weights of S1 at the batch of both."""
     model, steps = EXACT_MODELS["one layer"]
     work = {"model": model, "data": EXACT_DATA, "dtype": "float64", "learn": True, "steps": steps}
-    rate = {"compute_groups": 0.125, "ssp": 0.0625}[kind]
     case = make(kind, 3, workers=2, servers=1, batch=8, optimizer={"kind": "sgd", "lr": rate}, **options, **work)
-    simulated = parasim.simulate(case)
-    staleness = simulated.summary["staleness"]
-    real = attempted(lambda: executed(case, pool), lambda real: real.summary["staleness"] == staleness)
-    same_payload(real, simulated)
-    assert torch.equal(weights(real, range(2, 3)), weights(run("sequential", 1, batch=16, **work), range(1)))
+    return case, weights(run("sequential", 1, batch=16, **work), range(1))
+
+
+@pytest.mark.real
+def test_a_real_group_of_all_equals_sequential_in_every_bit(pool):
+    """S17 with g = 1 is S3."""
+    case, alone = synchronous_limit("compute_groups", 0.125, groups=1)
+    real = executed(case, pool)
+    same_payload(real, parasim.simulate(case))
+    assert torch.equal(weights(real, range(2, 3)), alone)
+
+
+@pytest.mark.real
+def test_real_workers_without_slack_are_synchronous_from_the_second_clock_on(pool, tmp_path):
+    """S10 with s = 0 is S2 in the sum form, so S1, if nobody is late at the start.
+
+    The first read waits for nobody: one that a busy machine holds up may find what the other has pushed meanwhile.
+    """
+    case, alone = synchronous_limit("ssp", 0.0625, slack=0)
+    real = same_when_replayed(case, pool, tmp_path / "record.json")
+    same_payload(real, parasim.simulate(case))
+    reads = [[read for by, read, _ in updates_of(real, 2) if by == worker] for worker in (0, 1)]
+    for first, *others in reads:
+        assert first in (0, 1)
+        assert others == [2 * clock for clock in range(1, case.run.steps)]
+    late = any(first for first, *_ in reads)
+    assert torch.equal(weights(real, range(2, 3)), alone) or late
 
 
 LIMITS = {
