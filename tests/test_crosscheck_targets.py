@@ -160,18 +160,11 @@ def test_a_paced_run_that_learns_finds_the_target_at_the_simulated_step(pool, na
     losses = [[point["loss"] for point in one.summary["evaluation"]["points"]] for one in (real, simulated)]
     assert losses[0] == losses[1]
     assert figures_of(real).seconds_to_target == real.summary["target"]["seconds"]
-    whole = as_modelled(real, simulated)
-    assert whole > 0, "training is done within the modelled time: the two don't add up"
-
-
-def as_modelled(real, simulated):
-    """Part of the backward passes that took just their modelled time; none is shorter."""
+    # Training is done within the modelled time (tests/test_executor_parts.py); on a busy machine it takes longer.
     ours, theirs = (
         {(row.rank, row.step): row.t_end - row.t_start for row in one.trace if row.label == "backward"}
         for one in (real, simulated)
     )
     assert ours.keys() == theirs.keys()
-    longer = [ours[key] - theirs[key] for key in theirs]
-    assert len(longer) == 16
-    assert min(longer) > -1e-6
-    return sum(one < 1e-6 for one in longer) / len(longer)
+    assert len(ours) == 16
+    assert min(ours[key] - theirs[key] for key in theirs) > -1e-9

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from calibration.executor.frames import pack_frame, receive_frame, send_frame, u
 from calibration.executor.inbox import Inbox
 from calibration.executor.memory import Vector
 from calibration.executor.returns import decode, encode
+from calibration.executor.runtime import Runtime
 from parasim.cluster.hosts import Device
 from parasim.errors import ExecutionError, ProgramError
 from parasim.program.buffers import Buffer
 from parasim.program.draws import Draws
-from parasim.program.ops import Kernel, Program, Update
+from parasim.program.ops import Compute, Kernel, Program, Update
 from parasim.runtime.shared import Written, update_program
+from parasim.runtime.tasks import Pending
 from parasim.simulation.noise import LogNormal
 from parasim.simulation.pace import modelled
 from tests.real_programs import counted
@@ -179,6 +182,38 @@ def test_more_jobs_may_block_at_once_than_ever_before() -> None:
     while len(results) < 20:
         inbox.take(lambda: math.inf)()
     assert sorted(results) == list(range(20))
+
+
+# paced computes ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("trains", "end"), [(3.0, 6.0), (3.99, 6.0), (7.0, 9.0)])
+def test_a_paced_compute_trains_within_its_modelled_time(
+    trains: float, end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 s from when the program could go on, of which the process heard a second later; as long as it trains at least.
+
+    However late the loop comes to look at its timers.
+    """
+    clock = SimpleNamespace(now=2.0, monotonic=lambda: clock.now)
+    for module in ("runtime", "inbox", "watch"):
+        monkeypatch.setattr(f"calibration.executor.{module}.time", clock)
+    alone: Any = SimpleNamespace(index=0, size=1)
+    runtime = Runtime(alone, alone, alone, None, [True], None, CpuDevice(), lambda kernel, now: 5.0, [0.0], None, None)  # type: ignore[arg-type]
+    seen: list[tuple[float, float, Any]] = []
+    actor: Any = SimpleNamespace(
+        rank=0, carries=True, tasks={"main#0": None}, computed=lambda pending, *row: seen.append(row)
+    )
+    runtime._actor = actor
+
+    def train() -> str:
+        clock.now += trains
+        return "trained"
+
+    task: Any = SimpleNamespace(id="main#0", since=1.0)
+    runtime.compute(actor, Pending(task, Compute(Kernel("backward"), train), clock.now))
+    while not seen:
+        runtime._inbox.take(lambda: math.inf)()
+        clock.now += 100.0
+    assert seen == [(1.0, end, "trained")]
 
 
 # shared memory -------------------------------------------------------------------------------------------------------

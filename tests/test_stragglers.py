@@ -292,8 +292,9 @@ def test_the_schema_takes_what_the_loader_takes() -> None:
 # for real ------------------------------------------------------------------------------------------------------------
 @pytest.mark.real
 def test_paced_ranks_straggle_as_simulated_ones_do(pool: Pool) -> None:
-    """Sleeps are never too short: a slowed compute takes at least three times the modelled time of the others."""
-    rules = "cluster.stragglers=[{workers: [1], slowdown: 3, from_step: 2}, {workers: [0], slowdown: 3, from: 1 min}]"
+    """A slowed compute takes three times the modelled time of the others, which take that, on any machine."""
+    slowed, never = "{workers: [1], slowdown: 3, from_step: 2}", "{workers: [0], slowdown: 3, from: 1000000 min}"
+    rules = f"cluster.stragglers=[{slowed}, {never}]"
     scenario = load(
         SCENARIO,
         [
@@ -304,9 +305,5 @@ def test_paced_ranks_straggle_as_simulated_ones_do(pool: Pool) -> None:
     computes = [row for row in calibration.execute(scenario, pool=pool).trace if row.label == "backward"]
     plain = min(row.t_end - row.t_start for row in simulate(scenario).trace if row.label == "backward")
     taken = {(row.rank, row.step): (row.t_end - row.t_start) / plain for row in computes}
-    assert len(taken) == 10
-    for (rank, step), factor in taken.items():
-        assert factor >= (3 if rank == 1 and step >= 2 else 1) * (1 - 1e-6)
-    # Those that are not slowed: in one step or the other they are not disturbed either.
-    assert min(taken[0, step] for step in range(5)) < 2
-    assert min(taken[1, step] for step in range(2)) < 2
+    expected = {(rank, step): 3 if rank == 1 and step >= 2 else 1 for rank in (0, 1) for step in range(5)}
+    assert taken == pytest.approx(expected, rel=1e-9)
