@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from calibration.checking.machine import load_average, this_machine
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from parasim.cluster.profile import Profile
     from parasim.scenario.model import Scenario
 
-__all__ = ["BOTH", "Options", "calibrate", "measure", "refit", "refit_halves"]
+__all__ = ["BOTH", "Calibration", "Options", "calibrate", "refit", "refit_halves"]
 
 Watch = Callable[[int, int, str], None]
 """Told how many turns are done, of how many, and which is next."""
@@ -119,24 +120,89 @@ def calibrate(
     CalibrationError
         If what was measured can't be fitted.
     """
-    out, options = Path(out), options or Options()
-    probes = _checked(out, options, plan)
-    old = load_profile(out) if options.only and out.exists() else None
-    about = _about(scenarios, options, probes)
-    with Journal(suffixed(out), about) as journal:
-        if say is not None and journal.continued:
-            say(f"{journal.path}: {journal.continued} turns of probes were done before; going on")
-        if say is not None and journal.dropped:
-            say(f"{journal.path}: begun anew, without {journal.dropped}")
-        measure(journal, scenarios, options, probes, watch)
+    with Calibration(out, scenarios, options, say=say, plan=plan) as calibration:
+        for number in range(calibration.rounds):
+            calibration.round(number, watch)
+        return calibration.finish()
+
+
+class Calibration:
+    """A calibration whose rounds are run one by one, with whatever else between them; use it in a `with` statement.
+
+    What :func:`calibrate` does at a stretch: :meth:`round` for each number from 0 on, then :meth:`finish`. It raises
+    what that does.
+
+    Parameters
+    ----------
+    out, scenarios, options, say, plan
+        As :func:`calibrate` takes them.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        scenarios: Sequence[Scenario] = (),
+        options: Options | None = None,
+        *,
+        say: Callable[[str], None] | None = None,
+        plan: tuple[Probe, ...] = PLAN,
+    ) -> None:
+        self._out, self._options, self._scenarios = Path(out), options or Options(), tuple(scenarios)
+        self._probes = _checked(self._out, self._options, plan)
+        self._old = load_profile(self._out) if self._options.only and self._out.exists() else None
+        self._about = _about(scenarios, self._options, self._probes)
+        self._journal = Journal(suffixed(self._out), self._about)
+        self._say = say or (lambda _: None)
+        self._done: set[tuple[str, int]] = set()
+
+    @property
+    def rounds(self) -> int:
+        """How many there are to be."""
+        return self._options.rounds
+
+    def __enter__(self) -> Calibration:
+        journal = self._journal.__enter__()
+        if journal.continued:
+            self._say(f"{journal.path}: {journal.continued} turns of probes were done before; going on")
+        if journal.dropped:
+            self._say(f"{journal.path}: begun anew, without {journal.dropped}")
+        self._done = {(turn.probe, turn.round) for turn in journal.turns}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
+
+    def round(self, number: int, watch: Watch | None = None) -> None:
+        """Run every probe once, but for the turns that the journal holds."""
+        whole = sum(probe.share for probe in self._probes)
+        busy: float | None = None
+        for probe in self._probes:
+            turn = (probe.name, number)
+            if turn in self._done:
+                continue
+            if watch is not None:
+                of = self.rounds * len(self._probes)
+                watch(len(self._done), of, f"round {number + 1} of {self.rounds}: {probe.name}")
+            if busy is None:
+                busy = busy_share(_LOOK)
+            budget = self._options.budget / self.rounds * probe.share / whole
+            seed = int.from_bytes(hashlib.sha256(f"{self._options.seed}/{probe.name}/{number}".encode()).digest()[:6])
+            self._journal.add(_turn(probe, Task(number, budget, seed, self._scenarios), busy))
+            self._done.add(turn)
+
+    def finish(self) -> Profile:
+        """Fit the profile and write it; the journal goes, unless it is to be kept."""
+        journal = self._journal
         try:
-            profile = _fitted(out, about, journal.turns, options, old)
+            profile = _fitted(self._out, self._about, journal.turns, self._options, self._old)
         except CalibrationError as error:
             kept = f"{journal.path} keeps what was measured; a larger --budget, or more --rounds, measures anew"
             raise CalibrationError(f"{error} ({kept})") from None
-        if not options.keep_journal:
+        if not self._options.keep_journal:
             journal.remove()
-    return profile
+        return profile
 
 
 def refit(journals: Sequence[str | Path], out: str | Path, options: Options | None = None) -> Profile:
@@ -179,33 +245,6 @@ def refit_halves(
         refit(journals, place, replace(options, half=half)) for half, place in zip(HALVES, places, strict=True)
     )
     return (places[0], places[1]), agreement(odd, even)
-
-
-def measure(
-    journal: Journal,
-    scenarios: Sequence[Scenario],
-    options: Options,
-    probes: Sequence[Probe],
-    watch: Watch | None = None,
-) -> None:
-    """Run every probe in every round, but for the turns that the journal holds."""
-    done = {(turn.probe, turn.round) for turn in journal.turns}
-    whole = sum(probe.share for probe in probes)
-    count = options.rounds * len(probes)
-    busy: float | None = None
-    for number in range(options.rounds):
-        for place, probe in enumerate(probes):
-            turn = (probe.name, number)
-            if turn in done:
-                continue
-            if watch is not None:
-                watch(len(done), count, f"round {number + 1} of {options.rounds}: {probe.name}")
-            if busy is None or place == 0:
-                busy = busy_share(_LOOK)
-            budget = options.budget / options.rounds * probe.share / whole
-            seed = int.from_bytes(hashlib.sha256(f"{options.seed}/{probe.name}/{number}".encode()).digest()[:6])
-            journal.add(_turn(probe, Task(number, budget, seed, tuple(scenarios)), busy))
-            done.add(turn)
 
 
 def _turn(probe: Probe, task: Task, busy: float | None) -> Turn:

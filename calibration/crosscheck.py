@@ -10,7 +10,7 @@ from calibration.checking.bounds import BOUNDS, Demands
 from calibration.checking.cases import CheckCase, read_cases
 from calibration.checking.executed import as_executed
 from calibration.checking.machine import differences, machine_of, this_machine
-from calibration.checking.measuring import Execute, Watch, measure
+from calibration.checking.measuring import Between, Execute, Watch, measure
 from calibration.checking.predicting import predict
 from calibration.checking.recording import Measurements, Recording, missing
 from calibration.checking.scoring import score
@@ -114,8 +114,11 @@ def run_cases_for_real(
     out: str | Path | None = None,
     execute: Execute | None = None,
     watch: Watch | None = None,
+    between: Between | None = None,
 ) -> Measurements:
     """Only the measured side: `runs` real runs of each case, those that `out` holds counted.
+
+    What is done `between` two rounds over the cases, before the first and after the last is told how many there were.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def run_cases_for_real(
         If the folder can't be used, or holds runs of other scenarios or of another machine.
     """
     with Recording(out) as recording:
-        measure(cases, runs, recording, execute or execute_on_pool, watch or _silent)
+        measure(cases, runs, recording, execute or execute_on_pool, watch or _silent, between)
         return recording.measurements
 
 

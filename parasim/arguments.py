@@ -130,6 +130,10 @@ def _sweep(parser: argparse.ArgumentParser) -> None:
 
 def _crosscheck(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="P", help="of this machine: what 'calibrate' wrote, or a recorded name")
+    between = (
+        "measure this machine too, before, between and after the rounds of runs; write its profile, and judge by it"
+    )
+    parser.add_argument("--calibrate", metavar="P", help=between)
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="real runs of each case (default: 5)")
     parser.add_argument("--replicas", type=int, default=32, metavar="N", help="simulated runs of each (default: 32)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes that simulate (default: one per core)")

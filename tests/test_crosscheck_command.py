@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from networkx import complete_graph, write_graphml
@@ -12,11 +13,13 @@ from calibration.checking.cases import read_cases, run_identity
 from calibration.checking.machine import this_machine
 from calibration.checking.predicting import replica
 from calibration.checking.recording import Recording, read_measurements, trace_path
+from calibration.fitting.session import read_journal
 from parasim.cli import main
-from parasim.cluster.profile_file import save_profile
+from parasim.cluster.profile_file import load_profile, save_profile
 from parasim.errors import CalibrationError, DeadlockError, ExecutionError, ScenarioError
 from parasim.scenario import load
 from parasim.study.simulate import simulate
+from tests.calibrations import QUICK, peaks
 from tests.crosscheck_setup import CORES, profile
 from tests.golden import ROOT
 
@@ -106,6 +109,35 @@ def test_rejected_with_exit_code_one(place, machine, capsys):
     assert "REJECTED" in printed
     assert "MISSES: two/ring: error" in printed
     assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_a_calibration_takes_turns_with_the_runs(place, machine, capsys, monkeypatch):
+    from calibration.calibrate import Calibration
+    from calibration.checking import command
+
+    def peaks_between(task):
+        machine.ran.append(f"round {task.round + 1}")
+        return peaks(task)
+
+    plan = (replace(QUICK[0], function=peaks_between), QUICK[1])
+    monkeypatch.setattr(command, "Calibration", partial(Calibration, plan=plan))
+    words = ["crosscheck", str(place / "two.yaml"), "--calibrate", str(place / "here.json"), "--measure-only"]
+    words += ["--out", str(place / "out"), "--runs", "3"]
+    machine.stop_after = 6
+    assert main(words) == 130
+    assert machine.ran == ["round 1", "ring", "ring", "pipe", "round 2", "ring"]
+    assert not (place / "here.json").exists()
+    machine.stop_after, machine.ran = 10**9, []
+    assert main(words) == 0
+    assert machine.ran == ["pipe", "pipe", "round 3", "ring", "pipe", "round 4"]
+    assert "6 real runs of 2 cases" in capsys.readouterr().out
+    assert load_profile(place / "here.json").provenance["rounds"] == [1, 2, 3, 4]
+    assert read_journal(place / "here.json.part")[0]["rounds"] == 4
+    machine.ran = []
+    judged = [word for word in words if word != "--measure-only"]
+    assert main([*judged, "--replicas", "4", "--json"]) in (0, 1)  # judged by it: nothing is measured again
+    assert machine.ran == []
+    assert json.loads(capsys.readouterr().out)["profile"] == "here"
 
 
 @pytest.mark.slow
@@ -254,6 +286,7 @@ def test_a_difference_is_opened(place, machine, capsys):
         (["--replicas", "1"], "--replicas: 1 is too few"),
         (["--measure-only", "--simulate-only", "x"], "don't go together"),
         (["--measure-only", "--out", "x"], "--profile: --measure-only predicts nothing"),
+        (["--calibrate", "here.json"], "--profile: --calibrate measures this machine: leave it out"),
         (["--simulate-only", "nowhere.json"], "can't be read as measurements"),
         (["--variant", "no"], "no variant"),
         (["workload.dtype=float64", "execute.compute=real", "--runs", "1"], "measured in float32"),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from calibration.fitting.messages import spread_number
 from calibration.fitting.resampling import counted, moves
 
 CASES, NUMBERS, SETS, DRAWS = 40, 3, 120, 200
@@ -78,3 +79,21 @@ def test_one_round_tells_no_more_than_the_residuals():
 def test_what_is_far_off_counts_for_the_scale_at_most():
     residuals = np.array([0.0, 0.01, 10.0])
     assert residuals * counted(residuals, 0.1) ** 2 == pytest.approx([0.0, 0.01 / math.sqrt(1.01), 0.1], rel=1e-3)
+
+
+def test_a_machine_that_is_slow_in_one_round_of_six_is_so_for_one_run_in_six():
+    rng = np.random.default_rng(5)
+    calm, slow = (
+        [{turn: common * (turn == 4) + rng.normal(0, 0.02) for turn in range(6)} for _ in range(40)]
+        for common in (0.0, 0.5)
+    )
+    residuals = rng.normal(0, 0.05, 40)
+    assert spread_number(residuals, calm, 0).value == pytest.approx(math.hypot(0.05, 0.02), rel=0.2)
+    expected = math.sqrt(0.05**2 + 0.02**2 + 0.5**2 / 6)  # the variance of (0, 0, 0, 0, 0.5, 0)
+    assert spread_number(residuals, slow, 0).value == pytest.approx(expected, rel=0.1)
+
+
+def test_the_spread_is_told_where_rounds_were_left_out():
+    rng = np.random.default_rng(6)
+    tables = [{turn: rng.normal(0, 0.1) for turn in range(2 + case % 3)} for case in range(30)]
+    assert spread_number(np.zeros(30), tables, 0).value == pytest.approx(0.1, rel=0.2)

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibration.calibrate import Calibration, Options
 from calibration.checking.cases import CheckCase, read_cases
 from calibration.checking.executed import as_executed
 from calibration.checking.explaining import explain
@@ -18,6 +20,7 @@ from calibration.checking.measuring import Watch
 from calibration.checking.recording import Measurements, missing, read_measurements, trace_path
 from calibration.checking.traces import load_trace, save_trace
 from calibration.crosscheck import check_machine, crosscheck, execute_on_pool, run_cases_for_real
+from calibration.fitting.session import suffixed
 from parasim.cluster.profile_file import find_profile, load_profile
 from parasim.errors import CalibrationError, ScenarioError
 from parasim.report.crosscheck_explain import explain_table
@@ -65,17 +68,21 @@ def _main(arguments: argparse.Namespace) -> int:
     )
     if measured is not None:
         cases = _recorded(cases, measured)
-    profile = None if arguments.measure_only else load_profile(find_profile(arguments.profile, Path()))
+    profile = None if arguments.profile is None else load_profile(find_profile(arguments.profile, Path()))
     origin = None
     if arguments.out and arguments.explain is not None:
         claim_folder(arguments.out, "--out")
     elif arguments.out:
         claim_results(arguments.out)
         origin = origin_of(arguments.command, arguments.file, simulator(), arguments.said)
-    if profile is None:
-        return _measure(arguments, cases)
     if arguments.explain is not None:
+        assert profile is not None
         return _explain(arguments, cases, profile)
+    if profile is None:
+        profile, measured = _measure(arguments, cases)
+    if profile is None or arguments.measure_only:
+        assert measured is not None
+        return _told(arguments, cases, measured)
     with _followed() as watch:
         found = crosscheck(
             cases,
@@ -123,9 +130,15 @@ def _check(arguments: argparse.Namespace) -> None:
             if getattr(arguments, name):
                 shown = f"--{name.replace('_', '-')}"
                 raise ScenarioError(f"parasim crosscheck: {shown}: --measure-only predicts nothing: leave it out")
+    elif arguments.calibrate:
+        for name in ("profile", "simulate_only", "explain", "other_machine"):
+            if getattr(arguments, name):
+                shown = f"--{name.replace('_', '-')}"
+                raise ScenarioError(f"parasim crosscheck: {shown}: --calibrate measures this machine: leave it out")
     elif not arguments.profile:
         raise ScenarioError(
-            "parasim crosscheck: --profile P is missing: the file that 'parasim calibrate --out P' has written"
+            "parasim crosscheck: --profile P is missing: the file that 'parasim calibrate --out P' has written; or let "
+            "--calibrate P write it"
         )
     for name, least in (("runs", 1), ("replicas", 2), ("jobs", 1)):
         value = getattr(arguments, name)
@@ -133,10 +146,28 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ScenarioError(f"parasim crosscheck: --{name}: {value} is too few: write {least} or more")
 
 
-def _measure(arguments: argparse.Namespace, cases: Sequence[CheckCase]) -> int:
-    """Only the real runs; why a case has none is said."""
+def _measure(arguments: argparse.Namespace, cases: Sequence[CheckCase]) -> tuple[Profile | None, Measurements]:
+    """The real runs; and the profile, if a calibration between them is asked for."""
     with _followed() as watch:
-        found = run_cases_for_real(cases, arguments.runs, arguments.out, watch=watch("measuring"))
+        runs = partial(run_cases_for_real, cases, arguments.runs, arguments.out, watch=watch("measuring"))
+        if not arguments.calibrate:
+            return None, runs()
+        really = [case.scenario for case in cases if case.scenario.execute.compute == "real"]
+        options = Options(rounds=arguments.runs + 1, keep_journal=True)
+        probing = watch("calibrating")
+        with Calibration(arguments.calibrate, really, options, say=_say) as calibration:
+            measured = runs(between=partial(calibration.round, watch=probing))
+            profile = calibration.finish()
+    _say(f"written: {arguments.calibrate}; measured: {suffixed(Path(arguments.calibrate))}")
+    return profile, measured
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _told(arguments: argparse.Namespace, cases: Sequence[CheckCase], found: Measurements) -> int:
+    """Say which real runs were made, and which could not be."""
     made = [found.runs.get(case.name, []) for case in cases]
     print(f"{sum(map(len, made))} real runs of {sum(map(bool, made))} cases: {arguments.out}/measured.json")
     failures = {case.name: found.failures[case.name] for case in cases if case.name in found.failures}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parasim.metrics.result import Result
     from parasim.scenario.model import Scenario
 
-__all__ = ["AGAIN", "MOST_SLOW", "MOST_STOLEN", "Execute", "Watch", "measure"]
+__all__ = ["AGAIN", "MOST_SLOW", "MOST_STOLEN", "Between", "Execute", "Watch", "measure"]
 
 Execute = Callable[["Scenario"], "Result"]
 """Runs a scenario for real."""
@@ -33,8 +33,18 @@ _LEAST_TICKS = 100
 Watch = Callable[[int, int, str], None]
 """Is told how many of how many are done, and what was done last."""
 
+Between = Callable[[int], None]
+"""Does something else between two rounds over the cases; is told how many rounds there were."""
 
-def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute: Execute, watch: Watch) -> None:
+
+def measure(
+    cases: Sequence[CheckCase],
+    runs: int,
+    recording: Recording,
+    execute: Execute,
+    watch: Watch,
+    between: Between | None = None,
+) -> None:
     """Run every case for real until the recording holds so many `runs` of it.
 
     Rounds: each takes every case once, in the order given, so that runs of one case are far apart in time. Before the
@@ -46,29 +56,43 @@ def measure(cases: Sequence[CheckCase], runs: int, recording: Recording, execute
     (`calibration.executor.gauge`); the least disturbed one counts, and says how disturbed it was and how often it was
     made. Nothing that a run has measured of itself has a part in that choice. On a machine that is never quiet, no more
     runs are made again in all than were asked for.
+
+    `between` is called with 0 before the first round, with 1 before the second, and so on; with `runs` after the last.
+    Rounds that the recording holds are none that it is left out for.
     """
     held = {case.name: len(recording.measurements.of(case)) for case in cases}
-    turns = [(number, case) for number in range(1, runs + 1) for case in cases if held[case.name] < number]
-    if not turns:
-        return
+    rounds = [[case for case in cases if held[case.name] < number] for number in range(1, runs + 1)]
+    count = sum(map(len, rounds))
     failed: set[str] = set()
-    reference, spare = Reference(), len(turns)
-    watch(0, len(turns), "warming up")
-    for done, (number, case) in enumerate([(0, turns[0][1]), *turns]):
-        if case.name in failed:
-            continue
-        when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        load = load_average()
+    reference, spare, done = Reference(), count, 0
+
+    def run(case: CheckCase, again: int) -> tuple[Result, dict[str, Any]] | None:
         try:
-            result, about = _undisturbed(case.scenario, execute, min(AGAIN, spare) if number else 0, reference)
+            return _undisturbed(case.scenario, execute, again, reference)
         except (DeadlockError, ExecutionError, ProgramError) as error:
             failed.add(case.name)
             recording.failed(case, " ".join(str(error).split()))
-            continue
-        if number:
-            spare -= about["made"] - 1
-            recording.add(case, figures_of(result, {"when": when, "load": load, **about}), result)
-            watch(done, len(turns), f"{case.name}, run {number} of {runs}")
+            return None
+
+    for number, turns in enumerate(rounds, 1):
+        if between is not None:
+            between(number - 1)
+        if turns and not done:
+            watch(0, count, "warming up")
+            run(turns[0], 0)
+        for case in turns:
+            done += 1
+            if case.name in failed:
+                continue
+            when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            load = load_average()
+            if (made := run(case, min(AGAIN, spare))) is not None:
+                result, about = made
+                spare -= about["made"] - 1
+                recording.add(case, figures_of(result, {"when": when, "load": load, **about}), result)
+                watch(done, count, f"{case.name}, run {number} of {runs}")
+    if between is not None:
+        between(runs)
 
 
 def _undisturbed(

@@ -338,7 +338,7 @@ def fit_messages(
     return MessageFit(
         numbers,
         tuple(values[:_JOINT]),
-        spread_number(residuals, logs, seed),
+        spread_number(residuals, tables, seed),
         dict(zip(cases, map(float, residuals), strict=True)),
         tuple(
             f"{costs.name}: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
@@ -376,22 +376,32 @@ def _shifts(
     return (prior * error * rng.standard_normal((_RESAMPLES, slopes.shape[1])) - moved @ slopes) @ inverse
 
 
-def spread_number(residuals: Any, logs: Sequence[Any], seed: int) -> Number:
-    """Spread of one run around its prediction: of cases around the model, and of rounds around their median.
+def spread_number(residuals: Any, tables: Sequence[Mapping[int, float]], seed: int) -> Number:
+    """Spread of one run around its prediction: of cases around the model, of rounds, and of cases in their rounds.
 
     Parameters
     ----------
     residuals
         Of each case: logarithm of measured over predicted seconds.
-    logs
-        Of each case: logarithms of the seconds of its rounds.
+    tables
+        Of each case: logarithms of its seconds, by round.
+
+    Medians stand against single bad times. What all cases of a round had in common is no such: a machine that was slow
+    in one round of six is so for one run in six.
     """
     import numpy as np
 
+    rounds = sorted({number for table in tables for number in table})
+    off = np.array([[table.get(number, np.nan) for number in rounds] for table in tables])
+    off -= np.nanmean(off, axis=1, keepdims=True)
+
     def spread(cases: Any) -> float:
         model = np.median(np.abs(residuals[cases])) * _MAD
-        rounds = np.median(np.concatenate([np.abs(logs[case] - np.median(logs[case])) for case in cases])) * _MAD
-        return float(math.hypot(model, rounds))
+        timed = off[cases][:, np.isfinite(off[cases]).any(axis=0)]
+        common = np.nanmedian(timed, axis=0)
+        own = np.nanmedian(np.abs(timed - common)) * _MAD
+        freely = len(common) / max(len(common) - 1, 1)  # as of a variance
+        return float(math.sqrt(model**2 + freely * (common.var() + own**2)))
 
     rng = np.random.default_rng([seed, len(residuals)])
     every = np.arange(len(residuals))

@@ -150,7 +150,7 @@ def fit_shaped(
     return ShapedFit(
         Transport(**numbers, settings=dict(settings)),
         {str(case): float(residual) for case, residual in zip(cases, residuals, strict=True)},
-        spread_number(residuals[long], [logs[place] for place in long], seed),
+        spread_number(residuals[long], [table[cases[place]] for place in long], seed),
         tuple(
             f"testbed: {case} took {math.exp(residual):.2f} times the predicted time; look at its observations"
             for case, residual in zip(cases, residuals, strict=True)
