@@ -6,6 +6,8 @@ import simpy
 from parasim.cluster.cluster import Cluster
 from parasim.cluster.hosts import Device, Host
 from parasim.cluster.links import Link
+from parasim.cluster.star import Star
+from parasim.cluster.topology import build
 from parasim.simulation.network import Network
 
 RATE, BURST = 1000.0, 0.5
@@ -61,3 +63,34 @@ def test_the_other_direction_has_a_bucket_of_its_own():
     net.start(0, 1, 2000, lambda _: net.start(1, 0, 1000, lambda _: ended.append(env.now), credit=BURST), credit=BURST)
     env.run()
     assert ended == pytest.approx([2.0])
+
+
+def test_every_link_lets_its_burst_through_where_messages_cross():
+    """From 0 and 1 to 2 and 3: the first saves the bursts of its two links, and the last those of the other two."""
+    env = simpy.Environment()
+    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
+    net = Network(env, build(Star(4), host, Link("cable", RATE, 0.0)))
+    ended = {}
+    for pair in ((0, 2), (0, 3), (1, 2), (1, 3)):
+        net.start(*pair, 1000, lambda _, pair=pair: ended.setdefault(pair, env.now), credit=BURST)
+    env.run()
+    assert ended == pytest.approx({(0, 2): 1.0, (1, 3): 1.0, (0, 3): 1.5, (1, 2): 1.5})
+
+
+def test_a_link_keeps_what_a_message_that_another_link_limited_has_left():
+    """To 1 when the link of 0 has earned 0.2 s: it saves no more. Then 2 sends to 1, whose link has 0.3 s left."""
+    env = simpy.Environment()
+    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
+    net = Network(env, build(Star(3), host, Link("cable", RATE, 0.0)))
+    ended = []
+
+    def play():
+        net.start(0, 2, 1000, lambda _: None, credit=BURST)  # ends at 0.5
+        yield env.timeout(0.7)
+        net.start(0, 1, 1000, lambda _: ended.append(env.now), credit=BURST)
+        yield env.timeout(0.8)
+        net.start(2, 1, 1000, lambda _: ended.append(env.now), credit=BURST)
+
+    env.process(play())
+    env.run()
+    assert ended == pytest.approx([1.5, 2.2])
