@@ -69,7 +69,7 @@ def test_every_link_lets_its_burst_through_where_messages_cross():
     """From 0 and 1 to 2 and 3: the first saves the bursts of its two links, and the last those of the other two."""
     env = simpy.Environment()
     host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
-    net = Network(env, build(Star(4), host, Link("cable", RATE, 0.0)))
+    net = Network(env, build(Star(4), host, Link("cable", RATE, 0.0), Link("inside", RATE)))
     ended = {}
     for pair in ((0, 2), (0, 3), (1, 2), (1, 3)):
         net.start(*pair, 1000, lambda _, pair=pair: ended.setdefault(pair, env.now), credit=BURST)
@@ -81,7 +81,7 @@ def test_a_link_keeps_what_a_message_that_another_link_limited_has_left():
     """To 1 when the link of 0 has earned 0.2 s: it saves no more. Then 2 sends to 1, whose link has 0.3 s left."""
     env = simpy.Environment()
     host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
-    net = Network(env, build(Star(3), host, Link("cable", RATE, 0.0)))
+    net = Network(env, build(Star(3), host, Link("cable", RATE, 0.0), Link("inside", RATE)))
     ended = []
 
     def play():
