@@ -21,6 +21,7 @@ from calibration.checking.recording import Measurements, missing, read_measureme
 from calibration.checking.traces import load_trace, save_trace
 from calibration.crosscheck import check_machine, crosscheck, execute_on_pool, run_cases_for_real
 from calibration.fitting.session import suffixed
+from calibration.probes.plan import BUDGET, ROUNDS
 from parasim.cluster.profile_file import find_profile, load_profile
 from parasim.errors import CalibrationError, ScenarioError
 from parasim.report.crosscheck_explain import explain_table
@@ -153,7 +154,8 @@ def _measure(arguments: argparse.Namespace, cases: Sequence[CheckCase]) -> tuple
         if not arguments.calibrate:
             return None, runs()
         really = [case.scenario for case in cases if case.scenario.execute.compute == "real"]
-        options = Options(rounds=arguments.runs + 1, keep_journal=True)
+        rounds = arguments.runs + 1
+        options = Options(rounds=rounds, budget=BUDGET / ROUNDS * rounds, keep_journal=True)
         probing = watch("calibrating")
         with Calibration(arguments.calibrate, really, options, say=_say) as calibration:
             measured = runs(between=partial(calibration.round, watch=probing))
