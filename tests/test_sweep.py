@@ -388,13 +388,14 @@ def test_a_sweep_that_was_ended_is_continued(
         _, err = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert process.returncode == (130 if end == signal.SIGINT else -end)
-    assert err == (b"parasim: interrupted\n" if end == signal.SIGINT else b"")
-    assert len(workers) == 2
     until(lambda: gone(workers))
     before = path.read_bytes()
     done = before.count(b"\n") - 1
-    assert 2 <= done < 8
+    assert 2 <= done <= 8
+    assert workers or done == 8
+    if done < 8 or process.returncode:  # else it was over before this process came to end it
+        assert process.returncode == (130 if end == signal.SIGINT else -end)
+    assert err == (b"parasim: interrupted\n" if process.returncode == 130 else b"")
 
     request.getfixturevalue("in_this_process")
     assert main(["sweep", str(example), *words, "--out", str(out), "--jobs", "2"]) == 0
