@@ -328,7 +328,7 @@ def test_mean_staleness_of_real_workers_is_one_less_than_they_are_at_most(scheme
 
 
 @pytest.mark.real
-@pytest.mark.slow  # as a verdict on times, which others on the cores change
+@pytest.mark.slow  # judges times
 @SHARING
 def test_staleness_of_real_workers_is_distributed_as_simulated(scheme, pool):
     """Their interleaving can't be replayed, so whole distributions are compared: three workers, drawn times, paced.

@@ -130,7 +130,7 @@ def test_no_link_carries_more_than_its_bandwidth(pool: Pool, star: beds.Testbed,
 
 
 @needs_rights
-@pytest.mark.slow  # as a verdict on times, which others on the cores change
+@pytest.mark.slow  # judges times
 def test_flows_share_links_as_in_the_simulator(pool: Pool, star: beds.Testbed) -> None:
     """In units of one message alone: facing pairs and rings disturb nobody, three into one take three times as long."""
     placement = range(4)
