@@ -94,10 +94,10 @@ class Shape:
 
 
 def credit_of(cluster: Cluster, placement: Sequence[int]) -> float:
-    """Seconds of its narrowest link's time that a message saves at most after a pause, on the testbed of a cluster.
+    """Seconds of its time that a link saves at most in a pause, on the testbed of a cluster.
 
     Burst and the last segment leave at once; what they take of the link's time is earned again in the pause that
-    follows (parasim/simulation/buckets.py).
+    follows (parasim/simulation/queues.py).
     """
     plan = plan_of(cluster, placement)
     if not plan.bandwidths:

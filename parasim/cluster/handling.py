@@ -50,8 +50,9 @@ class Handling:
     latency
         Seconds that no core is busy with, for each message with payload, by its receiver.
     credit
-        Seconds of its narrowest links' time that a message saves at most where they are idle when it begins: as much as
-        they have paused, which a shaper lets through at once.
+        Seconds of its time that an idle link saves at most, and then lets through at once, as shapers do. If a host has
+        any, all links are queues (parasim/simulation/queues.py), each with the most that a host has. Collectives in one
+        flow: only what finds its narrowest links idle saves it (parasim/simulation/buckets.py).
     bandwidth
         Payload of one actor's messages, in and out together: the one thread that moves them (bytes/s).
     cold, cooling

@@ -5,7 +5,8 @@ p seconds a link has ``min(burst, p)`` of them. A message that begins saves as m
 limit it has, and leaves the others what they have more: bursts pass at once, so who begins first has them. (Messages of
 real workers to two servers at a time, begun within 0.2 ms, were apart by the whole burst at their ends.)
 
-See parasim/cluster/handling.py, `credit`, and calibration/testbed/shaping.py.
+See parasim/cluster/handling.py, `credit`. In use for collectives in one flow; where every message is simulated, links
+with credit are queues (parasim/simulation/queues.py).
 """
 
 from __future__ import annotations

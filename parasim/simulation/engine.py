@@ -124,15 +124,15 @@ class Engine:
         self._placement = placement
         self._overhead = overhead
         burst = Burst()
-        self._network = Network(self.env, cluster, overhead, fast_paths=fast_paths, burst=burst)
+        credit = max(host.handling.credit for host in cluster.hosts) if fidelity == "message" else 0.0
+        self._network = Network(self.env, cluster, overhead, fast_paths=fast_paths, burst=burst, credit=credit)
         self._processors = [Processor(self.env, host.cores, host.contention, burst) for host in cluster.hosts]
         self._handlers: Handlers | None = None
         self._paced = handling_cores is not None
         if handles(cluster.hosts):
             shared = None if handling_cores is None else Processor(self.env, handling_cores)
             on = self._processors if shared is None else [shared] * len(cluster.hosts)
-            law, draws = handling_noise or NoNoise(), [me.draws for me in contexts]
-            network = self._network
+            law, draws, network = handling_noise or NoNoise(), [me.draws for me in contexts], self._network
             self._handlers, self._native = handlers_of(cluster.hosts, placement, on, network, law, draws, self._paced)
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [

@@ -2,7 +2,8 @@
 
 A message takes the sum of its route's latencies, holding no bandwidth, and then flows. Alone, n bytes take n over the
 smallest bandwidth of the route. Who shares with whom, and at what rates, is the business of
-parasim/simulation/components.py, or of parasim/simulation/crowd.py where flows that share are many.
+parasim/simulation/components.py, or of parasim/simulation/crowd.py where flows that share are many. Links that save up
+what they don't send, as shapers do, are queues instead (parasim/simulation/queues.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from parasim.simulation.buckets import Buckets
 from parasim.simulation.components import Components
 from parasim.simulation.crowd import FEW, MANY, WORTH, Crowd, compiled
 from parasim.simulation.flows import Flow
+from parasim.simulation.queues import Queues
 
 __all__ = ["Network"]
 
@@ -41,6 +43,8 @@ class Network:
         May many flows that share links become a crowd?
     burst
         Told of messages that are delivered together.
+    credit
+        If not 0, links are queues that earn so many seconds (parasim/simulation/queues.py); for single messages only.
 
     Attributes
     ----------
@@ -58,6 +62,7 @@ class Network:
         *,
         fast_paths: bool = True,
         burst: Burst | None = None,
+        credit: float = 0.0,
     ) -> None:
         self.flows_started = 0
         self._burst = burst or Burst()
@@ -78,6 +83,7 @@ class Network:
         self._expresses = 0
         self._weighted = 0  # flows that stand for several messages
         self._buckets = Buckets(self._capacities, self._users)
+        self._queues = Queues(self._capacities, self._cores, credit) if credit else None
 
     @property
     def solves(self) -> int:
@@ -114,7 +120,7 @@ class Network:
             Seconds on top of them.
         credit
             Seconds of its narrowest links that it saves at most, if they are idle when it begins to flow: as much as
-            they have paused since a message with credit was there.
+            they have paused since a message with credit was there. Where links are queues they know themselves.
         ends
             Links of its actors that it passes too: numbers that :meth:`end` replied.
 
@@ -251,7 +257,7 @@ class Network:
             flow.component = None  # which knows the flow: no cycle is left to the garbage collector
             burst.left -= 1
             flow.done(flow.started)
-        if (self._crowd or self._components).changed and not self._gathering:
+        if (self._queues or self._crowd or self._components).changed and not self._gathering:
             if self._env.peek() > now:
                 self._share()
             else:
@@ -260,6 +266,8 @@ class Network:
         self._set_alarm(now)
 
     def _take_ended(self, now: float, latest: float) -> list[Flow]:
+        if self._queues is not None:
+            return self._queues.take_ended(now)
         ended = self._components.take_ended(now, latest)
         if self._crowd is not None:
             crowded = self._crowd.take_ended(latest)
@@ -282,6 +290,9 @@ class Network:
         arrived, empty = [], []
         while arrivals and arrivals[0][0] <= latest:
             flow = heappop(arrivals)[2]
+            if self._queues is not None and flow.nbytes:
+                self._queues.enter(flow, now)
+                continue
             if flow.credit:
                 self._buckets.spend(flow, now)
             if flow.nbytes:
@@ -312,7 +323,9 @@ class Network:
     def _share(self) -> None:
         """Solve what has changed, and see whether the flows have become many, or few."""
         now = self._env.now
-        if self._crowd is not None:
+        if self._queues is not None:
+            self._queues.share(now)
+        elif self._crowd is not None:
             self._crowd.share(now)
             if len(self._crowd) < FEW:
                 self._disperse(now)
@@ -341,7 +354,9 @@ class Network:
             self._components.resume(flow, left, now)
 
     def _first(self) -> float:
-        """When the next flow ends."""
+        """When the next flow ends, or is done with a link."""
+        if self._queues is not None:
+            return self._queues.first
         first = self._components.first
         return first if self._crowd is None else min(first, self._crowd.first)
 
