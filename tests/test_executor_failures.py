@@ -81,7 +81,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what they start in the background ignore it
 from calibration.executor.launch import run_cast
 try:
-    run_cast("tests.real_programs:waiting", {"seconds": 60.0}, 2)
+    run_cast("tests.real_programs:waiting", {"seconds": 3600.0}, 2)
 except KeyboardInterrupt:
     print("stopped", flush=True)
 """
