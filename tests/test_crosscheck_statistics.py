@@ -10,7 +10,7 @@ from scipy.stats import binom, kendalltau
 from calibration.checking.bounds import BOUNDS
 from calibration.checking.ranking import tau
 from calibration.checking.staleness import staleness_score
-from calibration.checking.statistics import distance, median_interval, pooled, relative_error, spread
+from calibration.checking.statistics import distance, mean_interval, median_interval, pooled, relative_error, spread
 from parasim.study.replicas import LEVEL, interval_of
 from tests.crosscheck_setup import figures
 
@@ -30,6 +30,17 @@ def test_few_values_say_what_their_interval_is_worth():
     assert median_interval([2.0]) == (2.0, 2.0, 0.0)
     with pytest.raises(ValueError, match="no values"):
         median_interval([])
+
+
+def test_intervals_of_means_cover_them():
+    assert mean_interval([2.0]) == (2.0, 2.0, 0.0)
+    assert mean_interval([1.0, 3.0]).high == pytest.approx(2.0 + 6.313752)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])
+    draws = np.random.default_rng(1).normal(1.0, 0.3, size=(4000, 5))
+    found = [mean_interval(list(row)) for row in draws]
+    covered = np.mean([interval.low <= 1.0 <= interval.high for interval in found])
+    assert covered == pytest.approx(LEVEL, abs=4 * math.sqrt(LEVEL * (1 - LEVEL) / 4000))
 
 
 def test_intervals_of_medians_cover_them():
@@ -84,14 +95,20 @@ def test_no_staleness_at_all_is_off_by_what_one_gradient_would_be():
     assert found["mean_error"] == pytest.approx(0.005 / 0.01)
 
 
+def half_width(values):
+    """Of Student's interval of three values, relative to their mean."""
+    return 2.919986 * np.std(values, ddof=1) / math.sqrt(3) / np.mean(values)
+
+
 def test_a_variance_is_known_as_well_as_runs_repeat_it():
     real = [figures(1.0, staleness={0: {0: 100 - few, 1: few}}) for few in (10, 20, 50)]  # 0.09, 0.16, 0.25
     found = staleness_score(real, real[:1])
-    assert found["variance_half_width"] == pytest.approx((0.25 - 0.09) / 2 / 0.16)
+    known = half_width([0.09, 0.16, 0.25])
+    assert found["variance_half_width"] == pytest.approx(known)
     bounds = BOUNDS.staleness
-    assert bounds.of_variance(found["variance_half_width"]) == pytest.approx(2 * (0.25 - 0.09) / 2 / 0.16)
+    assert bounds.of_variance(found["variance_half_width"]) == pytest.approx(2 * known)
     assert bounds.of_variance(0.01) == bounds.variance
-    assert found["per_worker"]["0"]["mean_half_width"] == pytest.approx((0.5 - 0.1) / 2 / 0.2)
+    assert found["per_worker"]["0"]["mean_half_width"] == pytest.approx(half_width([0.1, 0.2, 0.5]))
     assert bounds.of_mean(1.0) == 2.0
     assert bounds.of_mean(0.01) == bounds.mean
 
@@ -102,7 +119,18 @@ def test_one_run_tells_no_less_than_one_gradient():
     assert found["variance_half_width"] == pytest.approx(1 / (1000 * 0.01 * 0.99))
     assert found["per_worker"]["0"]["mean_half_width"] == pytest.approx(1 / 10)
     never = [figures(1.0, staleness={0: {2: 1000}})]
-    assert staleness_score(never, never)["variance_half_width"] == 0.0
+    assert staleness_score(never, never)["variance_half_width"] == 1.0  # of the error that one gradient makes
+
+
+def test_what_one_run_of_five_had_is_not_known():
+    calm = figures(1.0, staleness={0: {1: 1000}})
+    real = [calm] * 4 + [figures(1.0, staleness={0: {1: 990, 2: 10}})]
+    found = staleness_score(real, [calm])
+    assert found["variance_error"] == pytest.approx(-1.0)
+    assert BOUNDS.staleness.of_variance(found["variance_half_width"]) > 1.0
+    often = [figures(1.0, staleness={0: {1: 990, 2: 10}})] * 5
+    found = staleness_score(often, [calm])
+    assert BOUNDS.staleness.of_variance(found["variance_half_width"]) < 1.0
 
 
 def test_a_worker_that_only_one_side_has_is_an_infinite_error():

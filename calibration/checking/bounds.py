@@ -57,7 +57,7 @@ class StalenessBounds:
     variance, distance
         Error of the variance over all gradients; Kolmogorov and Smirnov's distance of the two distributions.
     half_widths
-        If this many half-widths of the interval of the runs' median are more than `mean` or `variance`, they are the
+        If this many half-widths of the interval of the runs' mean are more than `mean` or `variance`, they are the
         bound: where a few gradients of a thousand are staler than the rest, real runs do not repeat it either, and can
         tell no less than one gradient.
     gradients
@@ -71,7 +71,7 @@ class StalenessBounds:
     gradients: int
 
     def of_mean(self, half_width: float) -> float:
-        """The bound where the median of the runs' means is known to within `half_width` (relative)."""
+        """The bound where the mean of the runs' means is known to within `half_width` (relative)."""
         return max(self.mean, self.half_widths * half_width)
 
     def of_variance(self, half_width: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 from calibration.checking.figures import RunFigures
-from calibration.checking.statistics import distance, median_interval, pooled
+from calibration.checking.statistics import distance, mean_interval, pooled
 from parasim.metrics.staleness import Staleness
 
 __all__ = ["staleness_score"]
@@ -22,8 +22,8 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
     dict
         `measured` and `predicted` (mean, variance, max), `mean_error`, `variance_error` and `distance` (Kolmogorov and
         Smirnov's) of all gradients; the same by worker under `per_worker`; `worst_mean_error`: the largest size of a
-        worker's. `mean_half_width` of a worker, `variance_half_width` of all: of the interval of the real runs' median,
-        relative to it; what one gradient of a run makes, where that is more.
+        worker's. `mean_half_width` of a worker, `variance_half_width` of all: of the interval of the real runs' mean,
+        relative as the errors are; what one gradient of a run makes, where that is more.
     """
     real, simulated = (pooled(run.staleness for run in runs) for runs in (measured, predicted))
     nothing = Staleness.of(())
@@ -44,12 +44,13 @@ def staleness_score(measured: Sequence[RunFigures], predicted: Sequence[RunFigur
 
 
 def _half_width(runs: Sequence[Staleness], figure: str) -> float:
-    """Of the interval of the median of a figure of the runs, or of one gradient of a run; 0 where it is 0."""
-    values = [getattr(run, figure) or 0.0 for run in runs]
-    middle = median(values)
-    if not middle:
+    """Of the interval of the mean of a figure of the runs, or of one gradient of a run; relative as errors are."""
+    count = sum(run.count for run in runs)
+    if not count:
         return 0.0
-    return max(median_interval(values).half_width(middle), 1 / (middle * max(1, min(run.count for run in runs))))
+    values = [getattr(run, figure) or 0.0 for run in runs]
+    unit = max(fmean(values), 1 / count)
+    return max(mean_interval(values).half_width(unit), 1 / (unit * max(1, min(run.count for run in runs))))
 
 
 def _compared(real: Staleness, simulated: Staleness) -> dict[str, Any]:

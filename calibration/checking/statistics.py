@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from parasim.metrics.staleness import Staleness
@@ -15,6 +15,7 @@ __all__ = [
     "Interval",
     "Spread",
     "distance",
+    "mean_interval",
     "median_interval",
     "pooled",
     "relative_error",
@@ -70,6 +71,30 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
             break
         place, reached = k - 1, 1 - 2 * below
     return Interval(ordered[place], ordered[size - 1 - place], reached)
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Interval for the mean of whatever the values were drawn from: Student's. One value is an interval of level 0.
+
+    Raises
+    ------
+    ValueError
+        If there are no values.
+
+    References
+    ----------
+    Student (1908), The probable error of a mean, Biometrika 6(1).
+    """
+    from scipy.stats import t
+
+    size = len(values)
+    if not size:
+        raise ValueError("no values")
+    mean = fmean(values)
+    if size == 1:
+        return Interval(mean, mean, 0.0)
+    reach = float(t.ppf((1 + level) / 2, size - 1)) * stdev(values) / math.sqrt(size)
+    return Interval(mean - reach, mean + reach, level)
 
 
 def relative_error(predicted: float, measured: float) -> float:
