@@ -6,7 +6,8 @@ in that thread too (nothing else could go on), so messages that come meanwhile w
 of the same rank: jobs of their own beside the flow.
 
 In paced runs the loop has timers: they end computes, and they hold a message up by the latency of its route, from when
-both ends are ready. A loop that has nothing to do when one goes off has to wake up.
+both ends are ready. A loop that has nothing to do when one goes off has to wake up; so it has at the end of a compute
+on a thread of its own, as actors with several programs have.
 """
 
 from __future__ import annotations
@@ -159,21 +160,24 @@ class Handlers:
         """Begin a compute (or a native collective)."""
         self._loops[rank].run("operation", then)
 
-    def hold(self, rank: int) -> None:
-        """The loop computes itself, until it has completed that: what comes meanwhile waits."""
-        self._loops[rank].hold()
+    def work(self, rank: int, alone: bool, begin: Done) -> None:
+        """Let a compute begin: in the loop if its program is `alone`, so that what comes waits; else beside it."""
+        wake = self._of[rank].wake
+        if alone:
+            self._loops[rank].hold()
+            begin()
+        elif wake:
+            self._processors[rank].start(wake, begin)
+        else:
+            begin()
 
     def complete(self, rank: int, then: Done) -> None:
-        """A compute has ended: its program goes on at once if the loop has computed, else when the loop is free."""
+        """A compute has ended: its program goes on at once if the loop has computed, else when that has woken up."""
         loop = self._loops[rank]
         if loop.held:
             loop.release(then)
         else:
-            loop.run("", then)
-
-    def wake(self, rank: int, then: Done) -> None:
-        """A paced compute has ended: its program goes on when the loop has woken up."""
-        self._loops[rank].wake(then)
+            loop.wake(then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
