@@ -64,10 +64,8 @@ class Engine:
         Takes the rows.
     noise
         Law of the computes' random factors.
-    speeds
-        Speed of a rank relative to its device (default 1).
-    stragglers
-        Rules that slow down a rank for a while.
+    speeds, stragglers
+        Speed of a rank relative to its device (default 1); rules that slow down a rank for a while.
     overhead
         Seconds per message and per byte that each end point spends on a message.
     handling_noise, handling_cores
@@ -113,13 +111,12 @@ class Engine:
         scripts: Sequence[Script] | None = None,
     ) -> None:
         self.env = simpy.Environment()
-        self.events = 0
+        self.events = self._deliveries = 0
         self._tensors: Any = contexts[0].tensors
         sums = isinstance(sink, Aggregates) and not (recorders or scripts or handling_cores)
         sums = sums and (at_once or self._tensors is None)
         self._without_messages = fast_paths and fidelity == "message" and sums and not handles(cluster.hosts)
         self._fast: Collectives | None = None
-        self._deliveries = 0
         self._cluster = cluster
         self._placement = placement
         self._overhead = overhead
@@ -130,10 +127,9 @@ class Engine:
         self._handlers: Handlers | None = None
         self._paced = handling_cores is not None
         if handles(cluster.hosts):
-            shared = None if handling_cores is None else Processor(self.env, handling_cores)
-            on = self._processors if shared is None else [shared] * len(cluster.hosts)
-            law, draws, network = handling_noise or NoNoise(), [me.draws for me in contexts], self._network
-            self._handlers, self._native = handlers_of(cluster.hosts, placement, on, network, law, draws, self._paced)
+            law, draws, on = handling_noise or NoNoise(), [me.draws for me in contexts], self._processors
+            costly = handlers_of(cluster.hosts, placement, on, self._network, law, draws, handling_cores)
+            self._handlers, self._native = costly
         law, faster, slower = noise or NoNoise(), speeds or {}, stragglers or {}
         self._paces = [
             modelled(cluster.hosts[host].device, law, me.draws, faster.get(me.rank, 1.0), slower.get(me.rank, ()))
@@ -304,8 +300,7 @@ class Engine:
 
     def _heard(self, envelope: Envelope) -> None:
         receiver = self.actors[envelope.destination]
-        receipt = receiver.mailbox.offer(envelope)
-        if receipt is not None:
+        if (receipt := receiver.mailbox.offer(envelope)) is not None:
             self.transfer(receiver, envelope, receipt)
 
     def transfer(self, actor: Actor, envelope: Envelope, receipt: Receipt) -> None:
@@ -349,8 +344,8 @@ class Engine:
             actor.received(receipt, envelope, buffer, start, end)
         else:
             start = max(envelope.t_post, receipt.t_post)
-            sender = self.actors[envelope.source]
-            handlers.finish(envelope.source, partial(self._finish, sender.sent, envelope, start, end))
+            told = partial(self.actors[envelope.source].sent, envelope, start, end)
+            handlers.finish(envelope.source, partial(self._finish, told))
             received = partial(actor.received, receipt, envelope, buffer, start, end)
             handlers.finish(envelope.destination, partial(self._finish, received))
 

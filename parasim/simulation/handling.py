@@ -253,8 +253,14 @@ def handlers_of(
     network: Network,
     law: NoiseLaw,
     draws: Sequence[Draws],
-    timers: bool,
+    cores: int | None,
 ) -> tuple[Handlers, Handlers]:
-    """Those of the programs' messages, and those of the messages inside native collectives, which nothing holds up."""
+    """Those of the programs' messages, and those of the messages inside native collectives, which nothing holds up.
+
+    With `cores` these handle the messages of all hosts together, in paced runs.
+    """
+    timers = cores is not None
+    if cores is not None:
+        processors = [Processor(network.env, cores)] * len(hosts)
     own = Handlers([host.handling for host in hosts], placement, processors, network, law, draws, timers)
     return own, Handlers([host.native for host in hosts], placement, processors, network, law, draws)

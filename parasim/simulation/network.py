@@ -67,7 +67,7 @@ class Network:
         self.flows_started = 0
         self._burst = burst or Burst()
         self.crowds = 0
-        self._env = env
+        self.env = env
         self._path = cluster.path
         self._message_overhead, self._byte_overhead = overhead
         self._alarm = Alarm(env, self._ring)
@@ -139,7 +139,7 @@ class Network:
         if nbytes < 0:
             raise ValueError(f"a message must have 0 bytes or more, got {nbytes}")
         links, _, bandwidth = self._path(source, destination)
-        now = self._env.now
+        now = self.env.now
         if latency is None:
             latency = self.latency(source, destination, nbytes)
         latency += extra
@@ -168,7 +168,7 @@ class Network:
     @property
     def now(self) -> float:
         """Virtual seconds."""
-        now: float = self._env.now
+        now: float = self.env.now
         return now
 
     def end(self, bandwidth: float) -> int:
@@ -205,7 +205,7 @@ class Network:
 
         `weights` says how many there are on each of `links`; the rest is as in :meth:`start`.
         """
-        now = self._env.now
+        now = self.env.now
         number = self.flows_started
         self.flows_started = number + 1
         heappush(self._arrivals, (now + pause, number, Flow(number, links, rate, amount, now, done, weights)))
@@ -219,7 +219,7 @@ class Network:
         When another flow comes to one of them, call `met` instead: the links are free then, and it starts what it still
         has to do.
         """
-        now = self._env.now
+        now = self.env.now
         flow = Flow(self.flows_started, links, 0.0, 0.0, now, done)
         self.flows_started += 1
         flow.end, flow.met = now + seconds, met
@@ -244,7 +244,7 @@ class Network:
 
     def _ring(self) -> None:
         """Take out the flows that end, let in those whose latencies are over, deliver, and share anew."""
-        now = self._env.now
+        now = self.env.now
         latest = due(now)
         ended = self._take_ended(now, latest) if self._first() <= latest else []
         if self._arrivals and self._arrivals[0][0] <= latest:
@@ -258,11 +258,11 @@ class Network:
             burst.left -= 1
             flow.done(flow.started)
         if (self._queues or self._crowd or self._components).changed and not self._gathering:
-            if self._env.peek() > now:
+            if self.env.peek() > now:
                 self._share()
             else:
                 self._gathering = True
-                EndOfInstant(self._env, self._end_instant)
+                EndOfInstant(self.env, self._end_instant)
         self._set_alarm(now)
 
     def _take_ended(self, now: float, latest: float) -> list[Flow]:
@@ -318,11 +318,11 @@ class Network:
     def _end_instant(self, _: Event) -> None:
         self._gathering = False
         self._share()
-        self._set_alarm(self._env.now)
+        self._set_alarm(self.env.now)
 
     def _share(self) -> None:
         """Solve what has changed, and see whether the flows have become many, or few."""
-        now = self._env.now
+        now = self.env.now
         if self._queues is not None:
             self._queues.share(now)
         elif self._crowd is not None:
