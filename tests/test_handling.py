@@ -296,24 +296,3 @@ def test_what_comes_while_the_loop_computes_waits():
             engine.run()
         (stepped,) = [row for row in trace if row.op == "log"]
         assert stepped.t_end == pytest.approx(ends, abs=1e-6)
-
-
-@pytest.mark.parametrize(("beside", "starts", "ends"), [(False, [2e-3, 0.014], 0.024), (True, [3e-3, 0.017], 0.027)])
-def test_a_compute_beside_a_lane_is_handed_to_a_thread_that_wakes_up_and_back(beside, starts, ends):
-    """Two computes of 10 ms: each is an operation of 2 ms; on a thread of its own, 1 ms before it and 1 ms after."""
-
-    def program(me):
-        if beside:
-            yield from Post(Recv(0, "never"), "beside")
-        for _ in range(2):
-            yield from Compute(Kernel("work", flops=1e13))
-        yield from me.step_done(0)
-
-    cast = Cast((Role("worker", 1, program),))
-    trace, context = Trace(), contexts_of(cast)
-    engine = Engine(machine(2, Handling(operation=2e-3, wake=1e-3)), [0], cast, [context(0)], trace)
-    with contextlib.suppress(DeadlockError):
-        engine.run()
-    assert [row.t_start for row in trace if row.op == "compute"] == pytest.approx(starts, rel=1e-3)
-    (stepped,) = [row for row in trace if row.op == "log"]
-    assert stepped.t_end == pytest.approx(ends, rel=1e-3)

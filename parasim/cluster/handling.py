@@ -46,8 +46,7 @@ class Handling:
     operation
         Each compute, before its kernel; of the backend's own collectives: each of them, before its messages.
     wake
-        The end of each paced compute, before its program goes on: who waited for it has slept, and wakes up late. Real
-        computes of actors with several programs are on threads of their own: these wake up before, and the actor after.
+        The end of each paced compute, before its program goes on: who waited for it has slept, and wakes up late.
     latency
         Seconds that no core is busy with, for each message with payload, by its receiver.
     credit
@@ -78,7 +77,7 @@ class Handling:
     near_bytes: float = quantity("bytes", "start of a message that costs near_byte per byte", 0.0, ge=0)
     near_byte: float = quantity("seconds/byte", "CPU time of each end per byte of that start", 0.0, ge=0)
     operation: float = quantity("seconds", "CPU time of each compute beside its kernel", 0.0, ge=0)
-    wake: float = quantity("seconds", "CPU time of who wakes up at the end of a compute, or for one", 0.0, ge=0)
+    wake: float = quantity("seconds", "CPU time of who wakes up at the end of a paced compute", 0.0, ge=0)
     latency: float = quantity("seconds", "time of each message that keeps no core busy", 0.0, ge=0)
     credit: float = quantity("seconds", "time of an idle link that a message saves (a shaper's burst)", 0.0, ge=0)
     bandwidth: float = quantity("bytes/s", "payload of one actor's messages, in and out together", math.inf, gt=0)

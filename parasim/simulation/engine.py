@@ -261,15 +261,10 @@ class Engine:
             if self._instants is not None and self._instants.take(actor, pending.op.kernel, processor, now):
                 self._worked(actor, pending, now, now)
                 return
-            if self._handlers is None or pending.task.quiet:
-                self._process(actor, pending)
-            else:
-                self._handlers.work(actor.rank, len(actor.tasks) == 1, partial(self._process, actor, pending))
-
-    def _process(self, actor: Actor, pending: Pending) -> None:
-        now = self.env.now
-        seconds = self._paces[actor.rank](pending.op.kernel, now)
-        self._processors[self._placement[actor.rank]].start(seconds, partial(self._computed, actor, pending, now))
+            seconds = self._paces[actor.rank](pending.op.kernel, now)
+            if self._handlers is not None and len(actor.tasks) == 1 and not pending.task.quiet:
+                self._handlers.hold(actor.rank)
+            processor.start(seconds, partial(self._computed, actor, pending, now))
 
     def _computed(self, actor: Actor, pending: Pending, start: float, end: float | None = None) -> None:
         worked = partial(self._worked, actor, pending, start, self.env.now if end is None else end)

@@ -6,8 +6,7 @@ in that thread too (nothing else could go on), so messages that come meanwhile w
 of the same rank: jobs of their own beside the flow.
 
 In paced runs the loop has timers: they end computes, and they hold a message up by the latency of its route, from when
-both ends are ready. A loop that has nothing to do when one goes off has to wake up; so it has at the end of a compute
-on a thread of its own, as actors with several programs have.
+both ends are ready. A loop that has nothing to do when one goes off has to wake up.
 """
 
 from __future__ import annotations
@@ -160,24 +159,19 @@ class Handlers:
         """Begin a compute (or a native collective)."""
         self._loops[rank].run("operation", then)
 
-    def work(self, rank: int, alone: bool, begin: Done) -> None:
-        """Let a compute begin: in the loop if its program is `alone`, so that what comes waits; else beside it."""
-        wake = self._of[rank].wake
-        if alone:
-            self._loops[rank].hold()
-            begin()
-        elif wake:
-            self._processors[rank].start(wake, begin)
-        else:
-            begin()
+    def hold(self, rank: int) -> None:
+        """The loop computes itself, until it has completed that: what comes meanwhile waits."""
+        self._loops[rank].hold()
 
     def complete(self, rank: int, then: Done) -> None:
-        """A compute has ended: its program goes on at once if the loop has computed, else when that has woken up."""
+        """A compute has ended: its program goes on when the loop is free, at once if that has computed; or awake."""
         loop = self._loops[rank]
         if loop.held:
             loop.release(then)
-        else:
+        elif self._timers:
             loop.wake(then)
+        else:
+            loop.run("", then)
 
     def transfer(self, source: int, destination: int, nbytes: int, delivered: Callable[[float], None]) -> None:
         """Both ends are ready: move the data, then call `delivered` with the time of this call."""
