@@ -11,13 +11,18 @@ from parasim.cluster.topology import build
 from parasim.simulation.network import Network
 
 RATE, BURST = 1000.0, 0.5
+HOST = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
 
 
 def network():
     env = simpy.Environment()
-    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
     links = {(0, 1): Link("cable", RATE, 0.0), (1, 0): Link("back", RATE, 0.0)}
-    return env, Network(env, Cluster([host, host], links))
+    return env, Network(env, Cluster([HOST, HOST], links))
+
+
+def star(hosts):
+    env = simpy.Environment()
+    return env, Network(env, build(Star(hosts), HOST, Link("cable", RATE, 0.0), Link("inside", RATE)))
 
 
 def ends(*starts):
@@ -67,9 +72,7 @@ def test_the_other_direction_has_a_bucket_of_its_own():
 
 def test_every_link_lets_its_burst_through_where_messages_cross():
     """From 0 and 1 to 2 and 3: the first saves the bursts of its two links, and the last those of the other two."""
-    env = simpy.Environment()
-    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
-    net = Network(env, build(Star(4), host, Link("cable", RATE, 0.0), Link("inside", RATE)))
+    env, net = star(4)
     ended = {}
     for pair in ((0, 2), (0, 3), (1, 2), (1, 3)):
         net.start(*pair, 1000, lambda _, pair=pair: ended.setdefault(pair, env.now), credit=BURST)
@@ -79,9 +82,7 @@ def test_every_link_lets_its_burst_through_where_messages_cross():
 
 def test_a_link_keeps_what_a_message_that_another_link_limited_has_left():
     """To 1 when the link of 0 has earned 0.2 s: it saves no more. Then 2 sends to 1, whose link has 0.3 s left."""
-    env = simpy.Environment()
-    host = Host("host", 1, Device("none", flops=1.0, memory=1.0, memory_bandwidth=1.0))
-    net = Network(env, build(Star(3), host, Link("cable", RATE, 0.0), Link("inside", RATE)))
+    env, net = star(3)
     ended = []
 
     def play():

@@ -127,15 +127,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.measure_only and not arguments.out:
         raise ScenarioError("parasim crosscheck: --measure-only keeps the runs in a folder: add --out DIR")
     if arguments.measure_only:
-        for name in ("profile", "json", "other_machine", "jobs"):
-            if getattr(arguments, name):
-                shown = f"--{name.replace('_', '-')}"
-                raise ScenarioError(f"parasim crosscheck: {shown}: --measure-only predicts nothing: leave it out")
+        _without(arguments, ("profile", "json", "other_machine", "jobs"), "--measure-only predicts nothing")
     elif arguments.calibrate:
-        for name in ("profile", "simulate_only", "explain", "other_machine"):
-            if getattr(arguments, name):
-                shown = f"--{name.replace('_', '-')}"
-                raise ScenarioError(f"parasim crosscheck: {shown}: --calibrate measures this machine: leave it out")
+        others = ("profile", "simulate_only", "explain", "other_machine")
+        _without(arguments, others, "--calibrate measures this machine")
     elif not arguments.profile:
         raise ScenarioError(
             "parasim crosscheck: --profile P is missing: the file that 'parasim calibrate --out P' has written; or let "
@@ -145,6 +140,13 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ScenarioError(f"parasim crosscheck: --{name}: {value} is too few: write {least} or more")
+
+
+def _without(arguments: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Refuse words that have no effect beside the others."""
+    for name in names:
+        if getattr(arguments, name):
+            raise ScenarioError(f"parasim crosscheck: --{name.replace('_', '-')}: {reason}: leave it out")
 
 
 def _measure(arguments: argparse.Namespace, cases: Sequence[CheckCase]) -> tuple[Profile | None, Measurements]:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.fitting.resampling import counted, moves
+from calibration.fitting.resampling import by_round, counted, moves
 from calibration.fitting.slopes import Slopes
 from calibration.probes.programs import (
     FLOPS,
@@ -391,9 +391,7 @@ def spread_number(residuals: Any, tables: Sequence[Mapping[int, float]], seed: i
     """
     import numpy as np
 
-    rounds = sorted({number for table in tables for number in table})
-    off = np.array([[table.get(number, np.nan) for number in rounds] for table in tables])
-    off -= np.nanmean(off, axis=1, keepdims=True)
+    off = by_round(tables)
 
     def spread(cases: Any) -> float:
         model = np.median(np.abs(residuals[cases])) * _MAD

@@ -18,7 +18,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["counted", "moves"]
+__all__ = ["by_round", "counted", "moves"]
 
 _TAIL = 0.05
 
@@ -29,6 +29,15 @@ def counted(residuals: Any, scale: float) -> Any:
     Its square times the residual is what the case counts for: the scale at most.
     """
     return (1 + (residuals / scale) ** 2) ** -0.25
+
+
+def by_round(tables: Sequence[Mapping[int, float]]) -> Any:
+    """Cases x rounds: how far each is from the mean of its case; not a number where a round has not timed it."""
+    import numpy as np
+
+    rounds = sorted({number for table in tables for number in table})
+    off = np.array([[table.get(number, np.nan) for number in rounds] for table in tables])
+    return off - np.nanmean(off, axis=1, keepdims=True)
 
 
 def moves(
@@ -58,9 +67,7 @@ def moves(
     """
     import numpy as np
 
-    rounds = sorted({number for table in tables for number in table})
-    off = np.array([[table.get(number, np.nan) for number in rounds] for table in tables])
-    off -= np.nanmean(off, axis=1, keepdims=True)
+    off = by_round(tables)
     spread = math.sqrt(len(tables) / max(len(tables) - numbers, 1))
     moved = rng.choice(np.asarray(residuals) * spread, (draws, len(tables)))
     common = np.nanmedian(off, axis=0)

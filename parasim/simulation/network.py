@@ -138,10 +138,10 @@ class Network:
         """
         if nbytes < 0:
             raise ValueError(f"a message must have 0 bytes or more, got {nbytes}")
-        links, _, bandwidth = self._path(source, destination)
+        links, route_latency, bandwidth = self._path(source, destination)
         now = self.env.now
         if latency is None:
-            latency = self.latency(source, destination, nbytes)
+            latency = self._delay(route_latency, nbytes)
         latency += extra
         if ends:
             links = (*links, *ends)
@@ -163,7 +163,10 @@ class Network:
         ScenarioError
             If no route joins the hosts.
         """
-        return self._path(source, destination)[1] + self._message_overhead + self._byte_overhead * nbytes
+        return self._delay(self._path(source, destination)[1], nbytes)
+
+    def _delay(self, route_latency: float, nbytes: float) -> float:
+        return route_latency + self._message_overhead + self._byte_overhead * nbytes
 
     @property
     def now(self) -> float:
